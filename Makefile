@@ -1,0 +1,40 @@
+# Two commands do everything on a machine that has Python 3.11 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: demo test bench torture lint types format clean all
+all: lint types test
+
+$(STAMP): pyproject.toml scripts/setup.sh
+	PYTHON="$(PYTHON)" sh scripts/setup.sh "$(VENV)"
+	touch $(STAMP)
+
+demo: $(STAMP)  ## kill a saving process again and again, and prove that nothing acknowledged is lost
+	$(BIN)/axiom-persistence demo
+
+test: $(STAMP)  ## every test; servers and tools they need are installed by scripts/setup.sh
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+torture: $(STAMP)  ## 500 SIGKILLs in each embedded store
+	$(BIN)/python -m tests.torture --kills 500
+
+bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/benchmarks.svg
+	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

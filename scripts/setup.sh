@@ -1,0 +1,30 @@
+#!/bin/sh
+# Makes the virtual environment, and installs the system tools the tests drive where this machine lets us.
+set -eu
+venv=$1
+python=${PYTHON:-python3}
+
+"$python" - <<'EOF' || { echo "axiom-persistence needs Python 3.11 or newer (set PYTHON=python3.11)" >&2; exit 2; }
+import sys
+sys.exit(sys.version_info < (3, 11))
+EOF
+
+# System packages: only as root and only where apt is; tests that miss a tool say so when they skip.
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    missing=
+    command -v strace >/dev/null 2>&1 || missing="$missing strace"
+    command -v sqlite3 >/dev/null 2>&1 || missing="$missing sqlite3"
+    command -v jq >/dev/null 2>&1 || missing="$missing jq"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+    if [ -n "$missing" ]; then
+        export DEBIAN_FRONTEND=noninteractive
+        # shellcheck disable=SC2086
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >/dev/null ||
+            echo "could not install:$missing; the tests that need them will be skipped" >&2
+    fi
+fi
+
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
+$pip install --upgrade 'pip>=25.1'
+$pip install --editable '.[all]' --group test --group lint --group types

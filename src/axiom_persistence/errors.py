@@ -1,0 +1,199 @@
+"""Every error of the library, under one base.
+
+::
+
+    PersistenceError
+    ├── InvalidKeyError (ValueError)             a key that no store could keep
+    ├── ConfigurationError (ValueError)          an address, option or ability that cannot be
+    ├── EncodingError (ValueError)               a value that cannot be written; the stored one stays
+    ├── TypeMismatchError (TypeError)            the stored value is not of the asked type
+    ├── CorruptedDataError                       stored bytes failed their check
+    ├── ConflictError                            somebody else committed first; nothing was changed
+    ├── SchemaTooNewError                        written by a newer version of the application
+    ├── MigrationError                           a step failed; every record is as it was
+    ├── InsecureStorageError                     a secret with no confidential place to go
+    ├── CapabilityUnavailableError (RuntimeError)  not open, closed, or not usable here
+    └── StorageError (OSError)                   the medium refused
+        ├── StorageFullError
+        ├── StorageUnavailableError
+        ├── StorageLockedError
+        ├── StoreNotFoundError (FileNotFoundError)
+        ├── ForeignStoreError                    something is there, and it is not ours
+        └── AccessDeniedError (PermissionError)
+
+Nothing stands for "missing": ``load`` returns None. A save that raised a ``StorageError`` is
+indeterminate (the new value may still appear); every other error means nothing was changed.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Self
+
+__all__ = [
+    "AccessDeniedError",
+    "CapabilityUnavailableError",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptedDataError",
+    "EncodingError",
+    "ForeignStoreError",
+    "InsecureStorageError",
+    "InvalidKeyError",
+    "MigrationError",
+    "PersistenceError",
+    "SchemaTooNewError",
+    "StorageError",
+    "StorageFullError",
+    "StorageLockedError",
+    "StorageUnavailableError",
+    "StoreNotFoundError",
+    "TypeMismatchError",
+]
+
+
+class PersistenceError(Exception):
+    """Base of all errors here. ``key`` and ``adapter`` name where it happened, when that is known."""
+
+    def __init__(
+        self, message: str = "", *, key: str | None = None, adapter: object = None, hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.key = key
+        self.adapter = None if adapter is None else str(adapter)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = "".join(
+            (
+                "" if self.key is None else f" [key {self.key!r}]",
+                "" if self.adapter is None else f" [in {self.adapter}]",
+            )
+        )
+        return f"{self.message}{where}{'; ' + self.hint if self.hint else ''}"
+
+    def naming(self, *, key: str | None = None, adapter: object = None) -> Self:
+        """The same error, with the key and adapter filled in where they were not yet known."""
+        if self.key is None:
+            self.key = key
+        if self.adapter is None and adapter is not None:
+            self.adapter = str(adapter)
+        return self
+
+
+class InvalidKeyError(PersistenceError, ValueError):
+    """The key cannot be used: empty, too long, or with a character no store could keep."""
+
+
+class ConfigurationError(PersistenceError, ValueError):
+    """What was asked for cannot be built: an address, an option, an ability the adapter lacks."""
+
+
+class EncodingError(PersistenceError, ValueError):
+    """The value cannot be written as a record. Nothing was stored; the earlier value stays."""
+
+
+class TypeMismatchError(PersistenceError, TypeError):
+    """The stored value is intact, but not of the asked type. ``path`` says where inside the value."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        key: str | None = None,
+        adapter: object = None,
+        hint: str = "",
+        path: str = "$",
+    ) -> None:
+        super().__init__(message, key=key, adapter=adapter, hint=hint)
+        self.path = path
+
+
+class CorruptedDataError(PersistenceError):
+    """Stored bytes failed their check. They are kept: in place, or in quarantine."""
+
+
+class ConflictError(PersistenceError):
+    """A key no longer has the version it was expected to have. Nothing was changed."""
+
+
+class SchemaTooNewError(PersistenceError):
+    """The data was written by a newer version of the application. It is not touched."""
+
+
+class MigrationError(PersistenceError):
+    """A migration step failed. Every record is byte for byte as it was."""
+
+
+class InsecureStorageError(PersistenceError):
+    """A secret would have gone to a place that is not confidential."""
+
+
+class CapabilityUnavailableError(PersistenceError, RuntimeError):
+    """The capability is not active: not opened yet, closed, forked away, or failed for good."""
+
+
+class StorageError(PersistenceError, OSError):
+    """The medium refused. What was being saved is indeterminate: it may still appear."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        key: str | None = None,
+        adapter: object = None,
+        hint: str = "",
+        code: int | None = None,
+    ) -> None:
+        super().__init__(message, key=key, adapter=adapter, hint=hint)
+        self.errno = code
+
+
+class StorageFullError(StorageError):
+    """No room is left: disk, quota, or a size limit of the store."""
+
+
+class StorageUnavailableError(StorageError):
+    """The medium cannot be reached now."""
+
+
+class StorageLockedError(StorageError):
+    """Somebody else holds the store's lock and did not let go in time."""
+
+
+class StoreNotFoundError(StorageError, FileNotFoundError):
+    """There is no store at this place, and it was opened in a mode that creates none."""
+
+
+class ForeignStoreError(StorageError):
+    """Something is at this place that this library did not make. It is left alone."""
+
+
+class AccessDeniedError(StorageError, PermissionError):
+    """The operating system does not allow it."""
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LOCKED = {errno.EAGAIN, errno.EBUSY, errno.EDEADLK, errno.ETXTBSY}
+_AWAY = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
+
+
+def from_os_error(
+    error: OSError, doing: str, *, key: str | None = None, adapter: object = None
+) -> StorageError:
+    """The error of our tree for an ``OSError``; raise it ``from`` the original."""
+    if isinstance(error, StorageError):
+        return error.naming(key=key, adapter=adapter)
+    kind, hint = StorageError, "the medium may be failing: check it before trusting it again"
+    if error.errno in _FULL:
+        kind, hint = StorageFullError, "free some space and save again"
+    elif error.errno in _DENIED:
+        kind, hint = AccessDeniedError, "check the owner and mode of the place, or choose another"
+    elif error.errno in _LOCKED:
+        kind, hint = StorageLockedError, "another process holds it; try again"
+    elif error.errno in _AWAY:
+        kind, hint = StorageUnavailableError, "the place cannot be reached now"
+    reason = error.strerror or str(error) or type(error).__name__
+    return kind(f"{doing}: {reason}", key=key, adapter=adapter, hint=hint, code=error.errno)
