@@ -1,0 +1,150 @@
+"""Bytes in the memory of this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Final, NamedTuple
+
+from ..errors import CapabilityUnavailableError
+from ..keys import check_stored_key
+from ..storage import (
+    MAX_STORED_KEY_BYTES,
+    Changes,
+    Durability,
+    Expect,
+    StorageAdapter,
+    Stored,
+    Traits,
+    verify_expected,
+)
+
+__all__ = ["MemoryAdapter"]
+
+_TRAITS: Final = Traits(atomic=True, durability=Durability.MEMORY, shared=False)
+
+
+class _Record(NamedTuple):
+    stored: Stored
+    previous: Stored | None
+    saved_at: float
+
+
+class MemoryAdapter(StorageAdapter):
+    """Keeps everything in this object: for tests, for caches, for state that may be forgotten.
+
+    The data lives as long as the object does. Closing keeps it and opening finds it again, so a test
+    can restart an application over one adapter; nothing outlives the process, so ``traits.durability``
+    is ``MEMORY`` and ``commit_now`` promises no more than that. Commits are atomic, each is one step
+    for all tasks, threads and event loops, and the bytes before the current ones are kept as the
+    previous generation. A forked child has a copy of its own.
+
+    Raises ``CapabilityUnavailableError`` when used before it is opened or after it is closed, and
+    ``InvalidKeyError`` for what is no key.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+        self._lock = threading.Lock()
+        self._commits = 0
+        self._open = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    @property
+    def traits(self) -> Traits:
+        return _TRAITS
+
+    @property
+    def location(self) -> str:
+        return "the memory of this process"
+
+    async def aopen(self) -> None:
+        self._open = True
+
+    async def aclose(self) -> None:
+        self._open = False
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        self._check(keys)
+        with self._lock:
+            records = {key: self._records.get(key) for key in keys}
+        return {key: record.stored for key, record in records.items() if record is not None}
+
+    async def commit(
+        self,
+        changes: Changes,
+        *,
+        expect: Expect | None = None,
+        durability: Durability | None = None,  # noqa: ARG002 - every commit is as durable as memory is
+    ) -> Mapping[str, str]:
+        return self._commit(changes, {} if expect is None else expect)
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str]:
+        return self._commit(changes, {})
+
+    def fetch_now(self, key: str) -> Stored | None:
+        self._check((key,))
+        record = self._records.get(key)
+        return None if record is None else record.stored
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        self._check(())
+        with self._lock:
+            found = [key for key in self._records if key.startswith(prefix)]
+        # Python compares strings by code point, which is the order that is promised.
+        for key in sorted(found):
+            yield key
+
+    async def previous(self, key: str) -> Stored | None:
+        self._check((key,))
+        record = self._records.get(key)
+        return None if record is None else record.previous
+
+    async def saved_at(self, key: str) -> float | None:
+        self._check((key,))
+        record = self._records.get(key)
+        return None if record is None else record.saved_at
+
+    def change_mark(self) -> int:
+        return self._commits
+
+    def stats(self) -> dict[str, int]:
+        return {"commits": self._commits, "records": len(self._records)}
+
+    def _check(self, keys: Collection[str]) -> None:
+        if not self._open:
+            raise CapabilityUnavailableError("the adapter is not open", adapter=self, hint="open it first")
+        for key in keys:
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
+
+    def _commit(self, changes: Changes, expect: Expect) -> Mapping[str, str]:
+        self._check(changes)
+        self._check(expect)
+        # Copied before anything changes: the caller's mapping and buffers stay the caller's.
+        wanted = {key: None if data is None else _own(data) for key, data in changes.items()}
+        with self._lock:
+            if expect:
+                records = {key: self._records.get(key) for key in expect}
+                found = {key: record.stored for key, record in records.items() if record is not None}
+                verify_expected(found, expect, self)
+            if not wanted:
+                return {}
+            self._commits += 1
+            version, now = str(self._commits), time.time()
+            versions = {}
+            for key, data in wanted.items():
+                if data is None:
+                    self._records.pop(key, None)
+                    continue
+                earlier = self._records.get(key)
+                before = None if earlier is None else earlier.stored
+                self._records[key] = _Record(Stored(data, version), before, now)
+                versions[key] = version
+            return versions
+
+
+def _own(data: bytes) -> bytes:
+    return data if type(data) is bytes else bytes(memoryview(data))

@@ -1,0 +1,105 @@
+"""One part of a store that is shared with others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ..errors import ConfigurationError, PersistenceError
+from ..keys import check_stored_key
+from ..storage import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from .base import Layer
+
+__all__ = ["Prefixed"]
+
+
+class Prefixed(Layer):
+    """Sees and touches only the keys that begin with ``prefix``, and knows them without it.
+
+    Versions, snapshots and all-or-nothing commits are the inner adapter's, and so is ``check``, which
+    looks at the whole medium; ``change_mark`` also moves when others change keys outside the prefix.
+    Keys may be as long as the inner adapter's, less the bytes of the prefix. Two prefixes where one
+    begins with the other overlap: end a prefix with a separator. Closing closes the inner adapter.
+
+    Raises ``ConfigurationError`` for a prefix that is empty or leaves no room for a key, and
+    ``InvalidKeyError`` for one with characters that no key may have. Errors name keys without it.
+    """
+
+    def __init__(self, inner: StorageAdapter, prefix: str) -> None:
+        super().__init__(inner)
+        if not prefix:
+            raise ConfigurationError("a prefix cannot be empty", hint="use the adapter without Prefixed")
+        limit = inner.traits.max_key_bytes
+        check_stored_key(prefix, limit)
+        self.prefix = prefix
+        self._limit = limit - len(prefix.encode())
+        if self._limit < 1:
+            raise ConfigurationError(
+                f"the prefix takes all of the {limit:,} bytes a key may have", adapter=inner
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r}, {self.prefix!r})"
+
+    @property
+    def traits(self) -> Traits:
+        return replace(self.inner.traits, max_key_bytes=self._limit)
+
+    @property
+    def location(self) -> str:
+        return f"{self.inner.location}, keys beginning with {self.prefix!r}"
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        outer = {self._full(key): key for key in keys}
+        with self._names_without_prefix():
+            found = await self.inner.fetch(list(outer))
+        return {outer[key]: stored for key, stored in found.items()}
+
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        full = {self._full(key): data for key, data in changes.items()}
+        expected = None if expect is None else {self._full(key): version for key, version in expect.items()}
+        with self._names_without_prefix():
+            versions = await self.inner.commit(full, expect=expected, durability=durability)
+        return self._stripped(versions)
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        full = {self._full(key): data for key, data in changes.items()}
+        with self._names_without_prefix():
+            versions = self.inner.commit_now(full)
+        return None if versions is None else self._stripped(versions)
+
+    def fetch_now(self, key: str) -> Stored | None | NotNow:
+        with self._names_without_prefix():
+            return self.inner.fetch_now(self._full(key))
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        async for key in self.inner.keys(self.prefix + prefix):
+            # The inner store may have a key that is the prefix itself; here it would be the empty key.
+            if len(key) > len(self.prefix):
+                yield key[len(self.prefix) :]
+
+    async def previous(self, key: str) -> Stored | None:
+        with self._names_without_prefix():
+            return await self.inner.previous(self._full(key))
+
+    async def saved_at(self, key: str) -> float | None:
+        with self._names_without_prefix():
+            return await self.inner.saved_at(self._full(key))
+
+    def _full(self, key: str) -> str:
+        return self.prefix + check_stored_key(key, self._limit)
+
+    def _stripped(self, versions: Mapping[str, str]) -> dict[str, str]:
+        return {key[len(self.prefix) :]: version for key, version in versions.items()}
+
+    @contextmanager
+    def _names_without_prefix(self) -> Iterator[None]:
+        try:
+            yield
+        except PersistenceError as error:
+            if error.key is not None:
+                error.key = error.key.removeprefix(self.prefix)
+            raise

@@ -1,0 +1,41 @@
+"""A store that is only looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import AccessDeniedError
+from ..storage import Changes, Durability, Expect
+from .base import Layer
+
+__all__ = ["ReadOnly"]
+
+
+class ReadOnly(Layer):
+    """Refuses every commit that would change something; everything else is as the inner adapter has it.
+
+    A commit without changes still validates its expectations and still makes what was committed before
+    durable. Opening is the inner adapter's own: it may finish what a crash left half done. Nobody else
+    is kept from writing to the same place.
+
+    Raises ``AccessDeniedError`` for a commit with changes, before the inner adapter sees it.
+    """
+
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        self._refuse(changes)
+        return await self.inner.commit(changes, expect=expect, durability=durability)
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        self._refuse(changes)
+        return self.inner.commit_now(changes)
+
+    def _refuse(self, changes: Changes) -> None:
+        for key in changes:
+            raise AccessDeniedError(
+                "this store is open for reading only; nothing was changed",
+                key=key,
+                adapter=self,
+                hint="open it without ReadOnly to write",
+            )

@@ -1,0 +1,75 @@
+"""For pytest, loaded by itself: every test has a world of its own.
+
+Whatever a test opens by an application's name, ``open_persistence("notes")``, lies in a directory of
+that test; nothing is read from or left in the home of the person who runs the tests. Fixtures:
+``persistence``, open and in memory, and ``persistence_on_disk``, open and kept by SQLite in ``tmp_path``.
+The two are asynchronous and need a runner such as pytest-asyncio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..persistence import AdapterBasedPersistence
+
+__all__ = ["persistence", "persistence_on_disk"]
+
+_HOME: Final = "AXIOM_PERSISTENCE_HOME"
+
+# Without this the asserts of the suite would fail without saying what they compared.
+pytest.register_assert_rewrite("axiom_persistence.testing.suite", "axiom_persistence.testing.machine")
+
+_async_fixture: Callable[..., Any] = pytest.fixture
+try:
+    # In its strict mode pytest-asyncio runs only the fixtures that it has marked itself.
+    from pytest_asyncio import fixture as _async_fixture
+except ImportError:
+    pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _axiom_persistence_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where fixtures of a wider scope than one test keep what they open."""
+    home = tmp_path_factory.getbasetemp() / "axiom-persistence"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(_HOME, str(home / "session"))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def _axiom_persistence_count() -> Iterator[int]:
+    return count(1)
+
+
+@pytest.fixture(autouse=True)
+def _axiom_persistence_world(
+    _axiom_persistence_home: Path, _axiom_persistence_count: Iterator[int]
+) -> Iterator[None]:
+    # The directory is named, not made: most tests open nothing, and those that do make it then.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(_HOME, str(_axiom_persistence_home / f"test-{next(_axiom_persistence_count)}"))
+        yield
+
+
+@_async_fixture
+async def persistence() -> AsyncIterator[AdapterBasedPersistence]:
+    """A persistence in memory, open during the test."""
+    from .. import open_persistence
+
+    async with open_persistence("memory:") as opened:
+        yield opened
+
+
+@_async_fixture
+async def persistence_on_disk(tmp_path: Path) -> AsyncIterator[AdapterBasedPersistence]:
+    """A persistence in ``tmp_path / "persistence.db"``, open during the test."""
+    from .. import open_persistence
+
+    async with open_persistence(tmp_path / "persistence.db") as opened:
+        yield opened

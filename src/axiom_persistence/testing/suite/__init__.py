@@ -1,0 +1,1 @@
+"""The parts of the conformance suite, one promise a file. Use ``testing.AdapterSuite``."""

@@ -1,0 +1,102 @@
+"""What every part of the suite stands on: places, back doors, and bodies run as plain tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+import pytest
+
+from ...storage import Changes, Durability, StorageAdapter, Stored
+
+__all__ = ["SuiteBase", "at_place", "content", "listed", "on_adapter", "run", "store"]
+
+TIMEOUT_SECONDS: Final = 60
+"""When a body is held to hang. Far above what any needs, so a slow machine fails nothing."""
+
+S = TypeVar("S", bound="SuiteBase")
+
+
+class SuiteBase:
+    """What an author gives, and the few limits that ``traits`` has no word for."""
+
+    keeps_nothing_open: ClassVar[bool] = False
+    """Closing lets go of nothing, so the adapter works on afterwards instead of refusing."""
+
+    one_loop_at_a_time: ClassVar[bool] = False
+    """The adapter documents that only one event loop may use it."""
+
+    def adapter(self, place: Path) -> StorageAdapter:
+        """An adapter, not yet open, that keeps its data in the directory ``place``.
+
+        Called again with the same place it is the same store, opened anew.
+        """
+        raise NotImplementedError("a suite gives adapter(self, place)")
+
+    def read_raw(self, place: Path, key: str) -> bytes | None:  # noqa: ARG002
+        """The bytes under ``key``, found without the adapter. Give it to have what is stored checked."""
+        pytest.skip("the suite gives no read_raw")
+
+    def write_raw(self, place: Path, key: str, data: bytes) -> None:  # noqa: ARG002
+        """Put ``data`` under ``key`` without the adapter."""
+        pytest.skip("the suite gives no write_raw")
+
+
+def run(body: Coroutine[Any, Any, None]) -> None:
+    """Run ``body`` in an event loop of its own; a body that hangs fails."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await body
+
+    with asyncio.Runner() as runner:
+        runner.run(bounded())
+
+
+def at_place(body: Callable[[S, Path], Awaitable[None]]) -> Callable[[S, Path], None]:
+    """``body`` as a plain test function, which needs no asynchronous test runner, at a fresh place."""
+
+    def test(self: S, tmp_path: Path) -> None:
+        place = tmp_path / "place"
+        place.mkdir()
+
+        async def at_fresh_place() -> None:
+            await body(self, place)
+
+        run(at_fresh_place())
+
+    test.__name__ = body.__name__
+    test.__qualname__ = body.__qualname__
+    test.__doc__ = body.__doc__
+    return test
+
+
+def on_adapter(body: Callable[[S, StorageAdapter], Awaitable[None]]) -> Callable[[S, Path], None]:
+    """``body`` as a plain test function, with an adapter opened at a fresh place."""
+
+    async def with_open_adapter(self: S, place: Path) -> None:
+        async with self.adapter(place) as adapter:
+            await body(self, adapter)
+
+    with_open_adapter.__name__ = body.__name__
+    with_open_adapter.__qualname__ = body.__qualname__
+    with_open_adapter.__doc__ = body.__doc__
+    return at_place(with_open_adapter)
+
+
+async def store(adapter: StorageAdapter, changes: Changes) -> None:
+    """Commit many changes without waiting for a disk."""
+    await adapter.commit(changes, durability=Durability.MEMORY)
+
+
+async def content(adapter: StorageAdapter) -> dict[str, bytes]:
+    """Everything that is stored."""
+    found: dict[str, Stored] = await adapter.fetch(await listed(adapter))
+    return {key: stored.data for key, stored in found.items()}
+
+
+async def listed(adapter: StorageAdapter, prefix: str = "") -> list[str]:
+    """The keys that are listed, as they come."""
+    return [key async for key in adapter.keys(prefix)]

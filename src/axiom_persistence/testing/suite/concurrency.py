@@ -1,0 +1,248 @@
+"""Tasks, threads, event loops and processes on one store at once; and cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from ...errors import ConflictError, PersistenceError
+from ...storage import Durability, StorageAdapter
+from ._base import TIMEOUT_SECONDS, SuiteBase, at_place, content, on_adapter, run
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+__all__ = ["ConcurrencyTests"]
+
+TASKS: Final = 6
+EACH: Final = 5
+
+
+async def increment(adapter: StorageAdapter, key: str, times: int) -> None:
+    """Count up under ``key``, reading again whenever somebody else was faster."""
+    done = 0
+    while done < times:
+        stored = (await adapter.fetch((key,))).get(key)
+        count = 0 if stored is None else int(stored.data)
+        # Lets the others in between the read and the write, which is what is to be survived.
+        await asyncio.sleep(0)
+        try:
+            await adapter.commit(
+                {key: b"%d" % (count + 1)},
+                expect={key: None if stored is None else stored.version},
+                durability=Durability.MEMORY,
+            )
+        except ConflictError:
+            await asyncio.sleep(0.001)
+        else:
+            done += 1
+
+
+class ConcurrencyTests(SuiteBase):
+    """Many callers, one store."""
+
+    @on_adapter
+    async def test_tasks_that_count(self, adapter: StorageAdapter) -> None:
+        """Tasks that read, compare and set one counter lose no step, beginning with an absent key."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(TASKS):
+                group.create_task(increment(adapter, "count", EACH))
+        assert await adapter.read("count") == b"%d" % (TASKS * EACH)
+
+    @on_adapter
+    async def test_tasks_that_write(self, adapter: StorageAdapter) -> None:
+        """Writes of many tasks to their own keys are all there, with the versions they were given."""
+        expected = {f"key {n}": b"%d" % n for n in range(20)}
+        changes = [{key: data} for key, data in expected.items()]
+        answers = await asyncio.gather(*(adapter.commit(change) for change in changes))
+        assert await content(adapter) == expected
+        found = await adapter.fetch(list(expected))
+        assert {key: version for answer in answers for key, version in answer.items()} == {
+            key: stored.version for key, stored in found.items()
+        }
+
+    @on_adapter
+    async def test_the_order_of_calls(self, adapter: StorageAdapter) -> None:
+        """Commits of one key take effect in the order in which they were called, of whatever durability."""
+        classes = [durability for durability in Durability if durability <= adapter.traits.durability]
+        for turn in range(6):
+            calls = [
+                adapter.commit({"a": b"%d" % n}, durability=classes[(n + turn) % len(classes)])
+                for n in range(8)
+            ]
+            await asyncio.gather(*calls)
+            assert await adapter.read("a") == b"7"
+
+    @at_place
+    async def test_threads_with_their_own_loops(self, place: Path) -> None:
+        """Several threads, each with its event loop, use one adapter at once and lose nothing."""
+        if self.one_loop_at_a_time:
+            pytest.skip("the suite says that only one event loop may use the adapter")
+        async with self.adapter(place) as adapter:
+
+            async def work(name: str) -> None:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(increment(adapter, "count", EACH))
+                    group.create_task(increment(adapter, "count", EACH))
+                    group.create_task(increment(adapter, name, EACH))
+
+            threads = [asyncio.to_thread(run, work(f"thread {n}")) for n in range(3)]
+            await asyncio.gather(*threads, work("own loop"))
+            names = ("thread 0", "thread 1", "thread 2", "own loop")
+            assert await content(adapter) == {"count": b"%d" % (8 * EACH)} | dict.fromkeys(
+                names, b"%d" % EACH
+            )
+
+    @at_place
+    async def test_one_loop_after_another(self, place: Path) -> None:
+        """An adapter opened in one event loop is used from a second one, and closed in the first."""
+        adapter = self.adapter(place)
+        await adapter.aopen()
+        await adapter.commit({"a": b"1"})
+
+        async def elsewhere() -> None:
+            assert await adapter.read("a") == b"1"
+            await increment(adapter, "a", 2)
+            await asyncio.gather(*(increment(adapter, "b", 2) for _ in range(3)))
+
+        await asyncio.to_thread(run, elsewhere())
+        await increment(adapter, "a", 1)
+        assert await content(adapter) == {"a": b"4", "b": b"6"}
+        await adapter.aclose()
+
+    @on_adapter
+    async def test_cancellation_at_any_moment(self, adapter: StorageAdapter) -> None:
+        """A cancelled commit is done or not done, never half, and the adapter is as usable as before."""
+        await adapter.commit({"a": b"0", "b": b"0"})
+        for moment in range(16):
+            before = await content(adapter)
+            new = b"%d" % (moment + 1) * 1000
+            commit = asyncio.create_task(adapter.commit({"a": new, "b": new}))
+            for _ in range(moment % 8):
+                await asyncio.sleep(0)
+            if moment >= 8:
+                await asyncio.sleep(0.0002 * (moment - 8))
+            commit.cancel()
+            await asyncio.wait({commit})
+            # Whatever is still on its way is done before what is asked later.
+            await adapter.commit({"marker": new})
+            after = await content(adapter)
+            for key in ("a", "b"):
+                assert after[key] in (before[key], new)
+            if adapter.traits.atomic:
+                assert after["a"] == after["b"]
+            if not commit.cancelled():
+                assert commit.exception() is None
+                assert after["a"] == after["b"] == new
+            assert await content(adapter) == after
+        await increment(adapter, "count", 2)
+
+    @on_adapter
+    async def test_cancelling_one_of_many(self, adapter: StorageAdapter) -> None:
+        """Cancelling some commits takes nothing from the others that were waiting beside them."""
+        for turn in range(4):
+            commits = {
+                f"{turn}-{n}": asyncio.create_task(adapter.commit({f"{turn}-{n}": b"1"})) for n in range(12)
+            }
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            for n, commit in enumerate(commits.values()):
+                if n % 3 == 0:
+                    commit.cancel()
+            await asyncio.wait(commits.values())
+            for n, (key, commit) in enumerate(commits.items()):
+                if n % 3:
+                    assert dict(await commit).keys() == {key}
+                    assert await adapter.read(key) == b"1"
+
+    @at_place
+    async def test_closing_while_others_commit(self, place: Path) -> None:
+        """A commit that was acknowledged is there, though the adapter was closed the moment after."""
+        adapter = self.adapter(place)
+        if adapter.traits.durability is Durability.MEMORY:
+            pytest.skip("traits.durability promises nothing beyond the object")
+        await adapter.aopen()
+        commits = {f"{n}": asyncio.create_task(adapter.commit({f"{n}": b"1"})) for n in range(10)}
+        await asyncio.wait(commits.values(), return_when=asyncio.FIRST_COMPLETED)
+        await adapter.aclose()
+        await asyncio.wait(commits.values())
+        done = {key for key, commit in commits.items() if commit.exception() is None}
+        assert done
+        for commit in commits.values():
+            assert isinstance(commit.exception(), NoneType | PersistenceError)
+        async with self.adapter(place) as again:
+            assert done <= set(await content(again))
+
+    @at_place
+    async def test_processes_that_count(self, place: Path) -> None:
+        """Where a store is shared, two more processes compare and set beside this one and lose no step."""
+        async with self.adapter(place) as adapter:
+            if not adapter.traits.shared:
+                pytest.skip("traits.shared is false")
+            await adapter.commit({"count": b"0"})
+            spawn = multiprocessing.get_context("spawn")
+            whose = (
+                type(self).__module__,
+                sys.modules[type(self).__module__].__file__,
+                type(self).__qualname__,
+            )
+            children = [
+                spawn.Process(target=count_in_child, args=(*whose, place, 4 * EACH), daemon=True)
+                for _ in range(2)
+            ]
+            for child in children:
+                child.start()
+            try:
+                await asyncio.gather(
+                    increment(adapter, "count", 2 * EACH),
+                    *(asyncio.to_thread(child.join, TIMEOUT_SECONDS / 2) for child in children),
+                )
+                assert [child.exitcode for child in children] == [0, 0]
+            finally:
+                end(children)
+            # The opening that was there all the time sees what the others did.
+            assert await content(adapter) == {"count": b"%d" % (10 * EACH)}
+
+
+def end(children: Sequence[BaseProcess]) -> None:
+    """Leave no child behind, whatever happened."""
+    for child in children:
+        if child.is_alive():
+            child.kill()
+        child.join()
+        child.close()
+
+
+def count_in_child(module: str, file: str | None, qualname: str, place: Path, times: int) -> None:
+    """Open the store as the suite does, in a process of its own, and count."""
+    try:
+        found: object = importlib.import_module(module)
+    except ModuleNotFoundError:
+        # A test file that was collected under a name which is not on the path.
+        specification = None if file is None else importlib.util.spec_from_file_location(module, file)
+        if specification is None or specification.loader is None:
+            raise
+        loaded = importlib.util.module_from_spec(specification)
+        sys.modules[module] = loaded
+        specification.loader.exec_module(loaded)
+        found = loaded
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    suite = found() if isinstance(found, type) else found
+    if not isinstance(suite, SuiteBase):
+        raise TypeError(f"{module}.{qualname} is no AdapterSuite")
+
+    async def work() -> None:
+        async with suite.adapter(place) as adapter:
+            await increment(adapter, "count", times)
+
+    run(work())
