@@ -1,0 +1,72 @@
+"""State that stays: typed, durable values under string keys, and objects that keep themselves.
+
+::
+
+    async with open_persistence("notes") as persistence:
+        await persistence.save("window", Window(800, 600))
+        window = await persistence.load("window", Window)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+# Names are imported when they are first used: a program pays only for what it touches.
+_HOMES = {
+    "AdapterBasedPersistence": "persistence",
+    "BasicAdapter": "storage",
+    "Capability": "capability",
+    "CapabilityState": "capability",
+    "Corruption": "corruption",
+    "CorruptionReport": "corruption",
+    "Durability": "storage",
+    "FileStorageAdapter": "adapters.file",
+    "Key": "keys",
+    "MISSING": "keys",
+    "MemoryAdapter": "adapters.memory",
+    "PersistenceCapability": "persistence",
+    "PersistenceError": "errors",
+    "SQLiteAdapter": "adapters.sqlite",
+    "StorageAdapter": "storage",
+    "open_persistence": "open",
+    "register": "codec",
+}
+
+if TYPE_CHECKING:
+    from .adapters.file import FileStorageAdapter as FileStorageAdapter
+    from .adapters.memory import MemoryAdapter as MemoryAdapter
+    from .adapters.sqlite import SQLiteAdapter as SQLiteAdapter
+    from .capability import Capability as Capability
+    from .capability import CapabilityState as CapabilityState
+    from .codec import register as register
+    from .corruption import Corruption as Corruption
+    from .corruption import CorruptionReport as CorruptionReport
+    from .errors import PersistenceError as PersistenceError
+    from .keys import MISSING as MISSING
+    from .keys import Key as Key
+    from .open import open_persistence as open_persistence
+    from .persistence import AdapterBasedPersistence as AdapterBasedPersistence
+    from .persistence import PersistenceCapability as PersistenceCapability
+    from .storage import BasicAdapter as BasicAdapter
+    from .storage import Durability as Durability
+    from .storage import StorageAdapter as StorageAdapter
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("axiom-persistence")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

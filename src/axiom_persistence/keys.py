@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, Generic, Optional, TypeVar, overload
 
 from .errors import InvalidKeyError
 
-__all__ = ["INTERNAL", "MAX_KEY_BYTES", "check_key", "check_stored_key", "encode_segment", "prefix_end"]
+__all__ = [
+    "INTERNAL",
+    "MAX_KEY_BYTES",
+    "MISSING",
+    "Key",
+    "Missing",
+    "check_key",
+    "check_stored_key",
+    "encode_segment",
+    "prefix_end",
+]
+
+T = TypeVar("T")
+
+
+class Missing(Enum):
+    """The type of ``MISSING``, which stands for "nothing is stored" where None could be a value."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+MISSING: Final = Missing.MISSING
 
 MAX_KEY_BYTES: Final = 1024
 """The longest key of a user, in bytes of UTF-8."""
@@ -69,3 +97,34 @@ def prefix_end(prefix: str) -> str | None:
             # Surrogates are no characters: the code point after U+D7FF is U+E000.
             return prefix[:i] + chr(0xE000 if code == 0xD7FF else code + 1)
     return None
+
+
+class Key(Generic[T]):
+    """A name, the type of its value and what to answer when nothing is stored, in one object.
+
+    ``Key("volume", int, default=5)`` is a ``Key[int]``; without a default it is a ``Key[int | None]``.
+    The default is handed out as it is: give an immutable one.
+    """
+
+    __slots__ = ("default", "kind", "name")
+    name: str
+    kind: Any
+    default: T
+
+    # Overloads on __new__: on __init__, pyright, ty and pyrefly do not infer the type argument.
+    @overload
+    def __new__(cls, name: str, type: type[T]) -> Key[T | None]: ...
+    @overload
+    def __new__(cls, name: str, type: type[T], *, default: T) -> Key[T]: ...
+    @overload
+    def __new__(cls, name: str, type: Any, *, default: Any = ...) -> Key[Any]: ...
+    def __new__(cls, name: str, type: Any, *, default: Any = MISSING) -> Any:
+        self = object.__new__(cls)
+        self.name = check_key(name) if isinstance(name, str) else check_stored_key(name, MAX_KEY_BYTES)
+        # Without a default the value may be None, so a stored None must read back as one.
+        self.kind = Optional[type] if default is MISSING else type  # noqa: UP045 - type may be any form
+        self.default = None if default is MISSING else default  # type: ignore[assignment]
+        return self
+
+    def __repr__(self) -> str:
+        return f"Key({self.name!r}, {self.kind!r}, default={self.default!r})"

@@ -1,0 +1,75 @@
+"""What happens to bytes that cannot be read: never overwritten, reported, kept in quarantine."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from xxhash import xxh3_64_hexdigest
+
+__all__ = [
+    "QUARANTINE",
+    "Corruption",
+    "CorruptionReport",
+    "OnCorruption",
+    "Quarantined",
+    "quarantine_key",
+    "quarantine_value",
+]
+
+QUARANTINE: Final = "\x01quarantine/"
+
+
+class Corruption(StrEnum):
+    """The application's choice when a record fails its check."""
+
+    RECOVER = "recover"  # the previous generation comes back, else the value counts as missing; reported
+    RAISE = "raise"  # CorruptedDataError; nothing is changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorruptionReport:
+    """One record that failed its check, and what was done about it."""
+
+    key: str
+    reason: str
+    """Why the bytes were refused, in words."""
+    size: int
+    """How many bytes they are."""
+    adapter: str
+    recovered: bool = False
+    """The previous generation was put in its place; else the key now reads as missing."""
+    quarantine: str | None = None
+    """The key under which the damaged bytes are kept."""
+    at: float = 0.0
+    """When, in seconds since 1970 UTC."""
+
+
+OnCorruption = Corruption | Callable[[CorruptionReport], Corruption]
+"""A fixed choice, or a function that is asked each time."""
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """The value of a quarantine record. ``data`` is the damaged bytes, base64 in JSON."""
+
+    key: str
+    reason: str
+    at: float
+    data: bytes
+
+
+def quarantine_key(key: str, version: str) -> str:
+    """Where damaged bytes of ``key`` go: the same place for the same bytes, so that a retry adds nothing."""
+    return f"{QUARANTINE}{xxh3_64_hexdigest(key.encode())}-{xxh3_64_hexdigest(version.encode())}"
+
+
+def quarantine_value(key: str, reason: str, data: bytes) -> bytes:
+    """The quarantine record's value, as JSON that ``jq`` can show and a person can decode."""
+    return msgspec.json.encode(
+        {"key": key, "reason": reason, "at": time.time(), "data": base64.b64encode(data).decode()}
+    )

@@ -1,0 +1,90 @@
+"""Read everything, report what is damaged, and repair it when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..corruption import QUARANTINE
+from ..errors import CorruptedDataError, SchemaTooNewError
+from ..keys import INTERNAL
+from ..store import HEADER, Store
+
+__all__ = ["Finding", "VerifyReport", "verify"]
+
+_PAGE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    key: str
+    reason: str
+    outcome: str
+    """``damaged`` (left as it is), ``recovered``, ``quarantined`` (now missing) or ``too new``."""
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What ``verify`` found. True when all is well."""
+
+    records: int = 0
+    """How many records were read and checked."""
+    findings: list[Finding] = field(default_factory=list)
+    medium: list[str] = field(default_factory=list)
+    """Faults of the medium itself, such as a broken page of a database file."""
+    quarantined: int = 0
+    """How many damaged records of earlier are kept in quarantine."""
+
+    def __bool__(self) -> bool:
+        return not self.medium and all(finding.outcome == "recovered" for finding in self.findings)
+
+
+async def verify(
+    store: Store, *, prefix: str = "", repair: bool = False, progress: Callable[[int], None] | None = None
+) -> VerifyReport:
+    """Check every record under ``prefix``, and the medium.
+
+    With ``repair``, damaged records take the recovery ladder: the previous generation comes back where
+    there is one, and the damaged bytes go to quarantine. Without it nothing is changed.
+    ``progress`` is called with the number of records checked so far.
+    """
+    report = VerifyReport(medium=await store.adapter.check())
+    page: list[str] = []
+    async for key in store.adapter.keys(prefix):
+        if key.startswith(QUARANTINE):
+            report.quarantined += 1
+        elif not key.startswith(INTERNAL) or key == HEADER:
+            page.append(key)
+        if len(page) >= _PAGE:
+            await _check_page(store, page, report, repair)
+            page.clear()
+            if progress is not None:
+                progress(report.records)
+    await _check_page(store, page, report, repair)
+    if progress is not None:
+        progress(report.records)
+    return report
+
+
+async def _check_page(store: Store, page: list[str], report: VerifyReport, repair: bool) -> None:
+    for key in page:
+        info = await store.describe(key)
+        if info is None:
+            continue  # deleted meanwhile
+        report.records += 1
+        if info.damage is None:
+            continue
+        if not repair:
+            report.findings.append(Finding(key, info.damage, "damaged"))
+            continue
+        try:
+            again = await store.repair(key)
+        except SchemaTooNewError as error:
+            report.findings.append(Finding(key, str(error), "too new"))
+        except CorruptedDataError as error:
+            report.findings.append(Finding(key, str(error), "damaged"))
+        else:
+            report.findings.append(Finding(key, info.damage, "recovered" if again else "quarantined"))

@@ -1,0 +1,441 @@
+"""The class users hold: lifecycle and thin delegation, nothing else."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any, NoReturn, Protocol, Self, TypeVar, cast, overload, runtime_checkable
+
+from . import transaction as _transaction
+from .capability import Capability, CapabilityState
+from .corruption import Corruption, CorruptionReport, OnCorruption
+from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStorageError
+from .jobs.verify import VerifyReport
+from .jobs.verify import verify as _verify
+from .keys import MISSING, Key, encode_segment
+from .storage import NOT_NOW, Durability, StorageAdapter
+from .store import RecordInfo, Store
+from .transaction import Transaction, kind_and_default
+
+__all__ = ["AdapterBasedPersistence", "PersistenceCapability"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+@runtime_checkable
+class PersistenceCapability(Protocol):
+    """What a client needs of a persistence: the specification's verbs and the capability's own members."""
+
+    activation_timeout: float
+
+    @property
+    def state(self) -> CapabilityState: ...
+    @property
+    def is_available(self) -> bool: ...
+    async def is_supported(self) -> bool: ...
+    async def request_permission(self) -> None: ...
+    async def activate(self) -> None: ...
+    async def deactivate(self) -> None: ...
+    async def save(self, key: str, value: Any) -> None: ...
+    async def load(self, key: str, type: Any) -> Any: ...
+    async def delete(self, key: str) -> bool: ...
+    async def exists(self, key: str) -> bool: ...
+    async def save_many(self, values: Mapping[str, Any]) -> None: ...
+    async def load_many(self, keys: Collection[str], type: Any) -> dict[str, Any]: ...
+    async def delete_many(self, keys: Iterable[str]) -> int: ...
+    async def migrate(self, from_version: str, to_version: str) -> Any: ...
+
+
+class _NotOpen:
+    """Stands where the store will be, so that an open persistence pays for no check."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        self._why = (reason, hint)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        reason, hint = self._why
+        raise CapabilityUnavailableError(reason, hint=hint)
+
+
+_NEVER_OPENED = _NotOpen("this persistence is not open", "open it with `async with` or `await`")
+_CLOSED = _NotOpen("this persistence is closed", "open it again with `async with` or `await`")
+
+
+class AdapterBasedPersistence(Capability):
+    """Typed values under string keys, in whatever place the adapter is.
+
+    Use it as an async context manager, or ``await`` it and close it with ``aclose``. Any number of tasks,
+    threads and event loops may use one. ``await save(...)`` returns when the value survives what
+    ``durability`` says (None: the strongest the adapter promises). What was acknowledged is never lost;
+    a call that raised ``StorageError`` or was cancelled is done or not done, never half.
+    """
+
+    def __init__(
+        self,
+        adapter: StorageAdapter,
+        *,
+        durability: Durability | str | None = None,
+        on_corruption: OnCorruption | str = Corruption.RECOVER,
+        secure: StorageAdapter | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(adapter, StorageAdapter):
+            raise ConfigurationError(
+                f"AdapterBasedPersistence takes a StorageAdapter, not {adapter!r:.80}",
+                hint="for an address such as 'notes.db' use open_persistence",
+            )
+        choice = Corruption(on_corruption) if isinstance(on_corruption, str) else on_corruption
+        self._prefix = ""
+        self._root: AdapterBasedPersistence = self
+        self._opened = Store(adapter, durability=durability, on_corruption=choice)
+        self._store: Store = cast(Store, _NEVER_OPENED)
+        self._secure = None if secure is None else _secure_persistence(secure, choice)
+
+    # -- lifecycle ---------------------------------------------------------------------------------
+
+    async def _activate(self) -> None:
+        await self._opened.aopen()
+        if self._secure is not None:
+            await self._secure.activate()
+        self._store = self._opened
+
+    async def _deactivate(self) -> None:
+        self._store = cast(Store, _CLOSED)
+        try:
+            if self._secure is not None:
+                await self._secure.deactivate()
+        finally:
+            await self._opened.aclose()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._opened_self().__await__()
+
+    async def _opened_self(self) -> Self:
+        await self.activate()
+        return self
+
+    def __del__(self) -> None:
+        # Only a notice: what was acknowledged is stored already.
+        if getattr(self, "_root", None) is self and self._state is CapabilityState.AVAILABLE:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    @property
+    def adapter(self) -> StorageAdapter:
+        """The outermost adapter this persistence writes to."""
+        return self._root._opened.adapter
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for a person."""
+        return self.adapter.location
+
+    @property
+    def secure(self) -> AdapterBasedPersistence:
+        """The confidential store beside this one, or this one where it is confidential itself.
+
+        Raises ``InsecureStorageError`` where there is neither.
+        """
+        root = self._root
+        if root._secure is not None:
+            return root._secure
+        if root._opened.confidential:
+            return root
+        raise InsecureStorageError(
+            "a secret has no confidential place to go",
+            adapter=self.adapter,
+            hint="open the store with secure=, a confidential adapter",
+        )
+
+    @property
+    def reports(self) -> tuple[CorruptionReport, ...]:
+        """What was found damaged and repaired since this persistence was made (the last 1,000)."""
+        return tuple(self._root._opened.reports)
+
+    def __repr__(self) -> str:
+        place = f" namespace={self._prefix!r}" if self._prefix else ""
+        promise = self.adapter.traits.durability.value
+        return f"<{type(self).__name__} {self.adapter} {self.state.value} durability={promise}{place}>"
+
+    # -- one value ---------------------------------------------------------------------------------
+
+    def _name(self, key: str | Key[Any]) -> str:
+        name = key.name if isinstance(key, Key) else key
+        return self._store.check_key(self._prefix + name if self._prefix else name)
+
+    @overload
+    async def save(
+        self,
+        key: Key[T],
+        value: T,
+        *,
+        ttl: timedelta | None = None,
+        durability: Durability | str | None = None,
+    ) -> None: ...
+    @overload
+    async def save(
+        self,
+        key: str,
+        value: object,
+        *,
+        type: Any = None,
+        ttl: timedelta | None = None,
+        durability: Durability | str | None = None,
+    ) -> None: ...
+    async def save(
+        self,
+        key: str | Key[Any],
+        value: Any,
+        *,
+        type: Any = None,
+        ttl: timedelta | None = None,
+        durability: Durability | str | None = None,
+    ) -> None:
+        """Store ``value`` under ``key``; when this returns, it is as durable as was asked.
+
+        ``ttl``: after this time (wall clock) the value counts as missing. Raises ``InvalidKeyError``,
+        ``EncodingError`` or ``TypeMismatchError`` with nothing changed, and ``StorageError`` when the
+        medium refused (the new value may then still appear).
+        """
+        store = self._store
+        await store.save(
+            self._name(key),
+            value,
+            key.kind if isinstance(key, Key) else type,
+            ttl=ttl,
+            durability=store.durability(durability),
+        )
+
+    @overload
+    async def load(self, key: Key[T]) -> T: ...
+    @overload
+    async def load(self, key: str, type: type[T], *, default: None = None) -> T | None: ...
+    @overload
+    async def load(self, key: str, type: type[T], *, default: D) -> T | D: ...
+    @overload
+    async def load(self, key: str, type: Any, *, default: Any = None) -> Any: ...
+    async def load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
+        """The value under ``key`` as ``type``; ``default`` when nothing is stored.
+
+        A stored None is a value: pass ``default=MISSING`` to tell it from nothing. Raises
+        ``TypeMismatchError`` with the path when the value is of another type, ``SchemaTooNewError`` when a
+        newer program wrote it, ``CorruptedDataError`` when it is damaged and may not be recovered.
+        """
+        kind, default = kind_and_default(key, type, default)
+        name = self._name(key)
+        value = self._store.load_now(name, kind, default)
+        if value is not NOT_NOW:
+            return value
+        return await self._store.load(name, kind, default)
+
+    async def delete(self, key: str | Key[Any], *, durability: Durability | str | None = None) -> bool:
+        """Forget ``key`` and its kept generations; whether it was there."""
+        store = self._store
+        return await store.delete([self._name(key)], durability=store.durability(durability)) > 0
+
+    async def exists(self, key: str | Key[Any]) -> bool:
+        """Whether something is stored under ``key``. Decodes nothing: true for a damaged record."""
+        return await self._store.exists(self._name(key))
+
+    @overload
+    async def update(
+        self, key: Key[T], type: Callable[[T], T], *, durability: Durability | str | None = None
+    ) -> T: ...
+    @overload
+    async def update(
+        self,
+        key: str,
+        type: type[T],
+        function: Callable[[T], T],
+        *,
+        default: T,
+        durability: Durability | str | None = None,
+    ) -> T: ...
+    @overload
+    async def update(
+        self,
+        key: str,
+        type: Any,
+        function: Callable[[Any], Any],
+        *,
+        default: Any = None,
+        durability: Durability | str | None = None,
+    ) -> Any: ...
+    async def update(
+        self,
+        key: str | Key[Any],
+        type: Any,
+        function: Callable[[Any], Any] | None = None,
+        *,
+        default: Any = None,
+        durability: Durability | str | None = None,
+    ) -> Any:
+        """Replace the value by ``function(value)``, atomically, and return the new one.
+
+        ``function`` is plain and pure: after a conflict with another writer it runs again.
+        ``update("count", int, lambda n: n + 1, default=0)``, or with a ``Key``, ``update(COUNT, function)``.
+        """
+        if isinstance(key, Key) and function is None:
+            type, function = MISSING, type
+        kind, default = kind_and_default(key, type, default)
+        if not callable(function):
+            raise ConfigurationError(f"update needs a function of the old value, not {function!r}")
+        store = self._store
+        return await _transaction.update(
+            store, self._name(key), kind, function, default, durability=store.durability(durability)
+        )
+
+    # -- several values ----------------------------------------------------------------------------
+
+    async def save_many(
+        self,
+        values: Mapping[str, Any],
+        *,
+        type: Any = None,
+        ttl: timedelta | None = None,
+        durability: Durability | str | None = None,
+    ) -> None:
+        """Store all of ``values`` in one commit: all or nothing."""
+        store = self._store
+        self._must_be_atomic("save_many", len(values))
+        asked = store.durability(durability)
+        expires = store.expiry(ttl)
+        changes = {}
+        for key, value in values.items():
+            name = self._name(key)
+            changes[name] = store.seal(name, value, type, expires)
+        if changes:
+            await store.commit(changes, durability=asked)
+
+    async def load_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]:
+        """The values of ``keys``, one snapshot; absent ones are left out."""
+        names = {self._name(key): key for key in keys}
+        found = await self._store.load_many(list(names), type)
+        return {names[name]: value for name, value in found.items()}
+
+    async def delete_many(self, keys: Iterable[str], *, durability: Durability | str | None = None) -> int:
+        """Forget all of ``keys`` in one commit; how many were there."""
+        store = self._store
+        names = [self._name(key) for key in keys]
+        self._must_be_atomic("delete_many", len(names))
+        return await store.delete(names, durability=store.durability(durability))
+
+    def _must_be_atomic(self, verb: str, count: int) -> None:
+        if count > 1 and not self.adapter.traits.atomic:
+            raise ConfigurationError(
+                f"{verb} is all or nothing, which this adapter cannot promise",
+                adapter=self.adapter,
+                hint="put Journaled around it, or save one by one",
+            )
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        """Every key that begins with ``prefix``, in code point order. Expired ones may be among them."""
+        cut = len(self._prefix)
+        async for key in self._store.keys(self._prefix + prefix):
+            yield key[cut:]
+
+    # -- transactions ------------------------------------------------------------------------------
+
+    def transaction(
+        self, *, durability: Durability | str | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """All or nothing, isolated: ``async with persistence.transaction() as tx``.
+
+        Raises ``ConflictError`` at the end if somebody else committed a key that was read; rolls back if
+        the body raises.
+        """
+        store = self._store
+        return _transaction.transaction(store, prefix=self._prefix, durability=store.durability(durability))
+
+    async def run_transaction(
+        self,
+        function: Callable[[Transaction], Awaitable[T]],
+        *,
+        attempts: int = _transaction.ATTEMPTS,
+        durability: Durability | str | None = None,
+    ) -> T:
+        """Run ``await function(tx)`` in a transaction, again after each conflict, fairly."""
+        store = self._store
+        return await _transaction.run_transaction(
+            store,
+            function,
+            prefix=self._prefix,
+            attempts=attempts,
+            durability=store.durability(durability),
+        )
+
+    # -- views and jobs ----------------------------------------------------------------------------
+
+    def namespace(self, name: str) -> AdapterBasedPersistence:
+        """A view in which every key begins with ``name/``. It opens and closes with this one."""
+        return _Namespace(self, f"{self._prefix}{encode_segment(name)}/")
+
+    async def describe(self, key: str | Key[Any]) -> RecordInfo | None:
+        """Size, schema, times and damage of a record, its value untouched. None: nothing is stored."""
+        return await self._store.describe(self._name(key))
+
+    async def verify(
+        self, *, repair: bool = False, progress: Callable[[int], None] | None = None
+    ) -> VerifyReport:
+        """Read everything and report damage; with ``repair``, bring back or quarantine what is damaged."""
+        return await _verify(self._store, prefix=self._prefix, repair=repair, progress=progress)
+
+    async def migrate(self, from_version: str, to_version: str) -> None:
+        """Bring every record from one schema version to another. Without migrations there is one version."""
+        self._store.check_key("x")
+        if from_version != to_version:
+            raise ConfigurationError(
+                f"no migration from {from_version!r} to {to_version!r} is known",
+                adapter=self.adapter,
+                hint=f"the schema of this store is {self._store.schema!r}",
+            )
+
+    async def flush(self) -> None:
+        """Return when everything acknowledged so far is as durable as the adapter can make it."""
+        await self._store.adapter.commit({}, durability=self.adapter.traits.durability)
+
+    def stats(self) -> dict[str, int]:
+        """Counters of the adapter and its layers, by name."""
+        return self.adapter.stats()
+
+
+def _secure_persistence(adapter: StorageAdapter, choice: OnCorruption) -> AdapterBasedPersistence:
+    if not adapter.traits.confidential:
+        raise InsecureStorageError(
+            "the place given for secrets is not confidential",
+            adapter=adapter,
+            hint="give secure= an adapter whose traits say confidential",
+        )
+    return AdapterBasedPersistence(adapter, on_corruption=choice)
+
+
+class _Namespace(AdapterBasedPersistence):
+    """A view of another persistence. It has no life of its own."""
+
+    def __init__(self, outer: AdapterBasedPersistence, prefix: str) -> None:
+        self._root = outer._root
+        self._prefix = prefix
+        self.activation_timeout = outer.activation_timeout
+
+    @property
+    def _store(self) -> Store:  # type: ignore[override]
+        return self._root._store
+
+    @property
+    def state(self) -> CapabilityState:
+        return self._root.state
+
+    @property
+    def is_available(self) -> bool:
+        return self._root.is_available
+
+    async def activate(self) -> None:
+        await self._root.activate()
+
+    async def deactivate(self) -> None:
+        """Nothing to do: the persistence this is a view of is closed by whoever opened it."""
+
+    def state_stream(self) -> AsyncIterator[CapabilityState]:
+        return self._root.state_stream()

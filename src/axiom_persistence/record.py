@@ -1,0 +1,134 @@
+"""The stored form of a value: one JSON object that proves it is whole and in its place.
+
+::
+
+    {"axiom":1,"sum":"9f86d081884c7d65","schema":"1.0","expires":1767225600000,"value":...}
+
+``sum`` is XXH3-64 (seeded with the XXH3-64 of the key) over every byte after ``","`` behind it, in 16
+lower-case hex digits. So a flipped byte, a cut end and a record under another key are all detected. No
+empty and no all-zero bytes ever parse as a record.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import msgspec
+from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
+
+__all__ = ["FORMAT", "Damage", "NewerFormat", "Record", "open_record", "seal_record"]
+
+FORMAT: Final = 1
+
+_START: Final = b'{"axiom":1,"sum":"'
+_SUM: Final = len(_START)
+_BODY: Final = _SUM + 16 + 2  # behind the sum and `",`
+_ANY_FORMAT: Final = b'{"axiom":'
+
+
+class Damage(Exception):
+    """Why bytes are not a whole record of this key. Caught by the store, never seen by users."""
+
+
+class Record(NamedTuple):
+    """A checked record: its schema, its value still as JSON, and when it stops being there."""
+
+    schema: str
+    value: bytes
+    expires: int | None = None  # milliseconds since 1970 UTC
+    compat: bytes | None = None  # the same value as older versions of the application read it
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    schema: str
+    value: msgspec.Raw
+    expires: int | None = None
+    compat: msgspec.Raw = msgspec.Raw(b"")
+    clock: str | None = None
+
+
+_decode_body: Final = msgspec.json.Decoder(_Body).decode
+
+
+@lru_cache(maxsize=16384)
+def _seed(key: str) -> int:
+    return xxh3_64_intdigest(key.encode())
+
+
+@lru_cache(maxsize=256)
+def _opening(schema: str) -> bytes:
+    return b'"schema":' + msgspec.json.encode(schema) + b',"value":'
+
+
+def seal_record(
+    key: str, value: bytes, schema: str, *, expires: int | None = None, compat: bytes | None = None
+) -> bytes:
+    """The record bytes for ``value`` (JSON already) under ``key``."""
+    if expires is None and compat is None:
+        body = b"%b%b}" % (_opening(schema), value)
+    else:
+        body = b'"schema":%b' % msgspec.json.encode(schema)
+        if compat is not None:
+            body += b',"compat":%b' % compat
+        if expires is not None:
+            body += b',"expires":%d' % expires
+        body += b',"value":%b}' % value
+    return b'%b%b",%b' % (_START, xxh3_64_hexdigest(body, _seed(key)).encode(), body)
+
+
+def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
+    """The record in ``data``, checked against ``key``. ``schema`` is the likely one: a fast path.
+
+    Raises ``Damage`` with the reason in words. A newer format of this library is no damage: it raises
+    ``NewerFormat``.
+    """
+    body = data[_BODY:]
+    if (
+        not data.startswith(_START)
+        or not data.startswith(b'",', _BODY - 2)
+        or data[_SUM : _BODY - 2] != xxh3_64_hexdigest(body, _seed(key)).encode()
+    ):
+        raise _diagnose(key, data)
+    opening = _opening(schema)
+    if body.startswith(opening):
+        return Record(schema, body[len(opening) : -1])
+    try:
+        parsed = _decode_body(b"{" + body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        # The sum is right, so a program wrote exactly this: a writer that is not ours, or newer.
+        raise Damage(f"the record is whole but not understood: {error}") from error
+    return Record(parsed.schema, bytes(parsed.value), parsed.expires, bytes(parsed.compat) or None)
+
+
+def _diagnose(key: str, data: bytes) -> Exception:
+    """The most helpful words for bytes that failed the check."""
+    if not data:
+        return Damage("it is empty")
+    if not any(data[:4096]) and not any(data):
+        return Damage(f"it is {len(data):,} zero bytes")
+    if data[:_SUM] != _START:
+        number = _format_of(data)
+        # A newer format has another sum; with ours still right, only the digit was flipped.
+        ours = data[_SUM : _BODY - 2] == xxh3_64_hexdigest(data[_BODY:], _seed(key)).encode()
+        if number is not None and number > FORMAT and not ours:
+            return NewerFormat(number)
+        return Damage(f"it does not begin like a record: {data[:24]!r}")
+    if not data.endswith(b"}"):
+        return Damage(f"its end is missing: {len(data):,} bytes are there")
+    return Damage(f"its checksum is not that of its bytes under the key {key!r}: changed, or moved here")
+
+
+def _format_of(data: bytes) -> int | None:
+    if not data.startswith(_ANY_FORMAT):
+        return None
+    digits = data[len(_ANY_FORMAT) : len(_ANY_FORMAT) + 6].split(b",", 1)[0]
+    return int(digits) if digits.isdigit() else None
+
+
+class NewerFormat(Exception):
+    """The record says it has a format this version of the library does not know."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"record format {number}; this version knows {FORMAT}")
+        self.number = number
