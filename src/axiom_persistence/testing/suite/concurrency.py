@@ -20,6 +20,7 @@ from ._base import TIMEOUT_SECONDS, SuiteBase, at_place, content, on_adapter, ru
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
+    from threading import Barrier
 
 __all__ = ["ConcurrencyTests"]
 
@@ -189,28 +190,27 @@ class ConcurrencyTests(SuiteBase):
             if not adapter.traits.shared:
                 pytest.skip("traits.shared is false")
             await adapter.commit({"count": b"0"})
+            module = sys.modules[type(self).__module__]
+            whose = (module.__name__, module.__file__, type(self).__qualname__)
             spawn = multiprocessing.get_context("spawn")
-            whose = (
-                type(self).__module__,
-                sys.modules[type(self).__module__].__file__,
-                type(self).__qualname__,
-            )
+            ready = spawn.Barrier(3)
             children = [
-                spawn.Process(target=count_in_child, args=(*whose, place, 4 * EACH), daemon=True)
+                spawn.Process(target=count_in_child, args=(*whose, place, ready), daemon=True)
                 for _ in range(2)
             ]
             for child in children:
                 child.start()
             try:
-                await asyncio.gather(
-                    increment(adapter, "count", 2 * EACH),
-                    *(asyncio.to_thread(child.join, TIMEOUT_SECONDS / 2) for child in children),
-                )
+                # All three begin together, else the first would be done before the last has started.
+                await asyncio.to_thread(ready.wait, TIMEOUT_SECONDS / 2)
+                await increment(adapter, "count", 4 * EACH)
+                for child in children:
+                    await asyncio.to_thread(child.join, TIMEOUT_SECONDS / 2)
                 assert [child.exitcode for child in children] == [0, 0]
             finally:
                 end(children)
             # The opening that was there all the time sees what the others did.
-            assert await content(adapter) == {"count": b"%d" % (10 * EACH)}
+            assert await content(adapter) == {"count": b"%d" % (3 * 4 * EACH)}
 
 
 def end(children: Sequence[BaseProcess]) -> None:
@@ -222,7 +222,7 @@ def end(children: Sequence[BaseProcess]) -> None:
         child.close()
 
 
-def count_in_child(module: str, file: str | None, qualname: str, place: Path, times: int) -> None:
+def count_in_child(module: str, file: str | None, qualname: str, place: Path, ready: Barrier) -> None:
     """Open the store as the suite does, in a process of its own, and count."""
     try:
         found: object = importlib.import_module(module)
@@ -243,6 +243,7 @@ def count_in_child(module: str, file: str | None, qualname: str, place: Path, ti
 
     async def work() -> None:
         async with suite.adapter(place) as adapter:
-            await increment(adapter, "count", times)
+            await asyncio.to_thread(ready.wait, TIMEOUT_SECONDS / 2)
+            await increment(adapter, "count", 4 * EACH)
 
     run(work())

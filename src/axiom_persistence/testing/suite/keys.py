@@ -220,16 +220,23 @@ class KeyTests(SuiteBase):
     @on_adapter
     async def test_listing_while_keys_change(self, adapter: StorageAdapter) -> None:
         """A key that is there all the time is listed exactly once, whatever is written meanwhile."""
-        stable = [f"stable {n:02}" for n in range(40)]
-        await store(adapter, dict.fromkeys([*stable, *(f"gone {n:02}" for n in range(40))], b"1"))
-        seen: list[str] = []
-        async for key in adapter.keys():
-            n = len(seen) % 40
-            await store(adapter, {f"new {n:02}": b"1", f"stable {n:02}": b"2"})
-            await store(adapter, {f"gone {39 - n:02}": None})
-            seen.append(key)
-        assert [key for key in seen if key.startswith("stable")] == stable
-        assert seen == sorted(set(seen))
+        stable = [f"{n:03} stable" for n in range(40)]
+        for deletes, adds in ((True, False), (False, True), (True, True)):
+            doomed = [f"{n:03} doomed" for n in range(40)]
+            await store(adapter, dict.fromkeys([*stable, *doomed], b"1"))
+            seen: list[str] = []
+            async for key in adapter.keys():
+                seen.append(key)
+                n = int(key[:3])
+                # Behind what was listed last, and ahead of it.
+                if deletes:
+                    await store(adapter, {f"{n:03} doomed": None, f"{39 - n:03} doomed": None})
+                if adds and key in stable:
+                    await store(adapter, {f"{n:03} another": b"1", f"{39 - n:03} yet another": b"1"})
+                await store(adapter, {key: b"2"} if key in stable else {})
+            assert [key for key in seen if key in stable] == stable
+            assert seen == sorted(set(seen))
+            await store(adapter, dict.fromkeys(await listed(adapter)))
 
     @on_adapter
     async def test_a_listing_left_early(self, adapter: StorageAdapter) -> None:
