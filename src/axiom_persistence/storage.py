@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from xxhash import xxh3_128_hexdigest
 
@@ -24,6 +24,7 @@ __all__ = [
     "Changes",
     "Durability",
     "Expect",
+    "Kept",
     "NotNow",
     "StorageAdapter",
     "Stored",
@@ -72,6 +73,16 @@ class Stored(NamedTuple):
     data: bytes
     version: str
     damage: str | None = None
+
+
+class Kept(Stored):
+    """A ``Stored`` that a cache hands out again and again.
+
+    ``opened`` is for whoever reads it: what was made of the bytes once (checked, sliced, decoded) lives
+    exactly as long as the cache's entry.
+    """
+
+    opened: Any = None
 
 
 Changes = Mapping[str, bytes | None]
@@ -179,7 +190,10 @@ class StorageAdapter(ABC):
         return []
 
     def change_mark(self) -> Hashable | None:
-        """A value that differs after any commit by anybody. None: there is no cheap one."""
+        """A value that differs once somebody committed other than through this object. None: unknown.
+
+        Cheap enough to be compared at every cached load. May differ without need, never fail to.
+        """
         return None
 
     def stats(self) -> dict[str, int]:

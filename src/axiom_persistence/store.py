@@ -195,13 +195,18 @@ class Store:
         )
 
     async def _commit_carefully(
-        self, changes: Changes, expect: Expect | None, durability: Durability | None
+        self,
+        changes: Changes,
+        expect: Expect | None,
+        durability: Durability | None,
+        *,
+        preparing: bool = False,
     ) -> Mapping[str, str]:
         while True:
             full: dict[str, bytes | None] = dict(changes)
             wanted: dict[str, str | None] = {}
             header = self._header
-            if header is None and changes:
+            if header is None and (changes or preparing):
                 header = Header(id=uuid.uuid4().hex, created=self.clock())
                 full[HEADER] = seal_record(HEADER, msgspec.json.encode(header), DEFAULT_SCHEMA)
                 wanted[HEADER] = None
@@ -232,6 +237,18 @@ class Store:
             for key in rescued:
                 self._unreadable.pop(key, None)
             return {key: version for key, version in versions.items() if key in changes}
+
+    async def prepare(self) -> None:
+        """Write the header if there is none yet, so that ``commit_now`` has nothing to wait for."""
+        if self._header is None:
+            weakest = min(Durability.PROCESS_EXIT, self.adapter.traits.durability)
+            await self._commit_carefully({}, None, weakest, preparing=True)
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        """Commit so that it outlives this process, with no await. None: not possible now, nothing done."""
+        if self._header is None or self._unreadable or self._too_new:
+            return None
+        return self.adapter.commit_now(changes)
 
     async def _read_header(self) -> Header | None:
         record = (await self.read(HEADER)).record
