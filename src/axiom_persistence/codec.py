@@ -11,16 +11,20 @@ minute and without their zone's name, as ISO 8601 has them.
 
 from __future__ import annotations
 
+import datetime
 import math
 import sys
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+from enum import Enum
 from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
 
 import msgspec
 
 from .errors import ConfigurationError, EncodingError, TypeMismatchError
 
-__all__ = ["Codec", "register"]
+__all__ = ["Codec", "is_immutable", "register"]
 
 T = TypeVar("T")
 
@@ -227,6 +231,32 @@ class Codec:
 
     def decode(self, data: bytes, kind: Any) -> Any:
         return decode_value(data, kind)
+
+    def decoder(self, kind: Any) -> Callable[[bytes], Any]:
+        """The bare decoder of ``kind``, whose errors are not of our tree."""
+        return _decoder(kind)
+
+
+_ATOMS: Final = frozenset(
+    (
+        *(int, str, float, bool, type(None), bytes, Decimal, UUID),
+        *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta),
+    )
+)
+
+
+def is_immutable(value: Any) -> bool:
+    """Whether one object may be handed to everybody: nothing in it can be changed."""
+    kind = type(value)
+    if kind in _ATOMS or isinstance(value, Enum):
+        return True
+    if kind in (tuple, frozenset):
+        return all(is_immutable(item) for item in value)
+    if isinstance(value, msgspec.Struct):
+        return bool(value.__struct_config__.frozen) and all(
+            is_immutable(getattr(value, name)) for name in value.__struct_fields__
+        )
+    return False
 
 
 def _accepts(kind: type, value: Any) -> bool:

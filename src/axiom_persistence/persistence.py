@@ -15,8 +15,9 @@ from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStor
 from .jobs.verify import VerifyReport
 from .jobs.verify import verify as _verify
 from .keys import MISSING, Key, encode_segment
+from .record import RecordInfo
 from .storage import NOT_NOW, Durability, StorageAdapter
-from .store import RecordInfo, Store
+from .store import Store
 from .transaction import Transaction, kind_and_default
 
 __all__ = ["AdapterBasedPersistence", "PersistenceCapability"]
@@ -152,7 +153,7 @@ class AdapterBasedPersistence(Capability):
     @property
     def reports(self) -> tuple[CorruptionReport, ...]:
         """What was found damaged and repaired since this persistence was made (the last 1,000)."""
-        return tuple(self._root._opened.reports)
+        return tuple(self._root._opened.ladder.reports)
 
     def __repr__(self) -> str:
         place = f" namespace={self._prefix!r}" if self._prefix else ""

@@ -11,15 +11,29 @@ empty and no all-zero bytes ever parse as a record.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
-__all__ = ["FORMAT", "Damage", "NewerFormat", "Record", "open_record", "seal_record"]
+__all__ = [
+    "FORMAT",
+    "INTERNAL_SCHEMA",
+    "Damage",
+    "NewerFormat",
+    "Record",
+    "RecordInfo",
+    "Seen",
+    "open_record",
+    "seal_record",
+]
 
 FORMAT: Final = 1
+
+INTERNAL_SCHEMA: Final = "1.0"
+"""The schema of the library's own records, whatever the application's is."""
 
 _START: Final = b'{"axiom":1,"sum":"'
 _SUM: Final = len(_START)
@@ -38,6 +52,31 @@ class Record(NamedTuple):
     value: bytes
     expires: int | None = None  # milliseconds since 1970 UTC
     compat: bytes | None = None  # the same value as older versions of the application read it
+
+
+class Seen(NamedTuple):
+    """A key as one read found it: its version for a later ``expect``, and its record if it has one."""
+
+    version: str | None
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordInfo:
+    """What is known of a record without decoding its value."""
+
+    key: str
+    size: int
+    """Bytes as stored."""
+    version: str
+    schema: str | None
+    """None when the record cannot be read."""
+    saved_at: float | None
+    """Seconds since 1970 UTC; None where the adapter cannot tell."""
+    expires_at: float | None
+    damage: str | None
+    has_previous: bool
+    confidential: bool
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):

@@ -7,27 +7,18 @@ writes through these few methods, and everything below sees bytes only.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from .codec import Codec
-from .corruption import (
-    Corruption,
-    CorruptionReport,
-    OnCorruption,
-    quarantine_key,
-    quarantine_value,
-)
+from .codec import Codec, is_immutable
+from .corruption import Corruption, OnCorruption
 from .errors import (
     ConfigurationError,
     ConflictError,
@@ -39,23 +30,25 @@ from .errors import (
     TypeMismatchError,
 )
 from .keys import INTERNAL, MAX_KEY_BYTES, MISSING, check_key
-from .record import FORMAT, Damage, NewerFormat, Record, open_record, seal_record
-from .storage import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
+from .record import (
+    FORMAT,
+    INTERNAL_SCHEMA,
+    Damage,
+    NewerFormat,
+    Record,
+    RecordInfo,
+    Seen,
+    open_record,
+    seal_record,
+)
+from .recovery import Ladder
+from .storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
 
-__all__ = ["HEADER", "RecordInfo", "Seen", "Store"]
-
-_log = logging.getLogger("axiom_persistence")
+__all__ = ["HEADER", "Store", "backoff"]
 
 HEADER: Final = INTERNAL + "store"
-DEFAULT_SCHEMA: Final = "1.0"
-_REPORTS_KEPT: Final = 1000
-
-
-class Seen(NamedTuple):
-    """A key as one read found it: its version for a later ``expect``, and its record if it has one."""
-
-    version: str | None
-    record: Record | None
+FIRST_SCHEMA: Final = "1.0"
+"""The schema of values in a program that has never named one."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -66,22 +59,15 @@ class Header(msgspec.Struct, frozen=True):
     created: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordInfo:
-    """What is known of a record without decoding its value."""
+class _Opened:
+    """What was made of a cached record once: its checked value, and what that decodes to."""
 
-    key: str
-    size: int
-    """Bytes as stored."""
-    version: str
-    schema: str | None
-    """None when the record cannot be read."""
-    saved_at: float | None
-    """Seconds since 1970 UTC; None where the adapter cannot tell."""
-    expires_at: float | None
-    damage: str | None
-    has_previous: bool
-    confidential: bool
+    __slots__ = ("body", "known")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        # (type, its decoder, the value if it may be shared): one tuple, since threads read it unlocked.
+        self.known: tuple[Any, Callable[[bytes], Any], Any] = (MISSING, msgspec.json.decode, MISSING)
 
 
 class Store:
@@ -93,7 +79,7 @@ class Store:
         *,
         durability: Durability | str | None = None,
         on_corruption: OnCorruption = Corruption.RECOVER,
-        schema: str = DEFAULT_SCHEMA,
+        schema: str = FIRST_SCHEMA,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.adapter = adapter
@@ -101,13 +87,11 @@ class Store:
         self.schema = schema
         self.clock = clock
         self.confidential = adapter.traits.confidential
-        self.reports: deque[CorruptionReport] = deque(maxlen=_REPORTS_KEPT)
+        self.ladder = Ladder(adapter, clock)
         self._durability = self.durability(durability)
         self._on_corruption = on_corruption
         self._key_limit = min(MAX_KEY_BYTES, adapter.traits.max_key_bytes)
         self._header: Header | None = None
-        # Keys found damaged and left in place, with the version that was: a save must not overwrite them.
-        self._unreadable: dict[str, Stored] = {}
         self._too_new: dict[str, str] = {}
         self._turns: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -188,7 +172,7 @@ class Store:
         durability: Durability | None = None,
     ) -> Mapping[str, str]:
         """Commit sealed records; the header joins the first, and damaged bytes move to quarantine."""
-        if self._header is None or self._unreadable or self._too_new:
+        if self._header is None or self.ladder.unreadable or self._too_new:
             return await self._commit_carefully(changes, expect, durability)
         return await self.adapter.commit(
             changes, expect=expect, durability=durability if durability is not None else self._durability
@@ -208,14 +192,14 @@ class Store:
             header = self._header
             if header is None and (changes or preparing):
                 header = Header(id=uuid.uuid4().hex, created=self.clock())
-                full[HEADER] = seal_record(HEADER, msgspec.json.encode(header), DEFAULT_SCHEMA)
+                full[HEADER] = seal_record(HEADER, msgspec.json.encode(header), INTERNAL_SCHEMA)
                 wanted[HEADER] = None
             for key in changes.keys() & self._too_new.keys():
                 wanted[key] = self._refuse_too_new(key)
-            rescued = [key for key in changes if key in self._unreadable]
+            rescued = [key for key in changes if key in self.ladder.unreadable]
             for key in rescued:
-                bad = self._unreadable[key]
-                full.update(self._quarantined(key, bad))
+                bad = self.ladder.unreadable[key]
+                full.update(self.ladder.quarantined(key, bad))
                 wanted[key] = bad.version
             wanted.update(expect or {})
             try:
@@ -230,12 +214,12 @@ class Store:
                     self._header = await self._read_header()
                     continue
                 if conflict.key in rescued and conflict.key not in (expect or {}):
-                    self._unreadable.pop(str(conflict.key), None)  # healed or replaced by somebody else
+                    self.ladder.unreadable.pop(str(conflict.key), None)  # healed or replaced by somebody else
                     continue
                 raise
             self._header = header if header is not None else self._header
             for key in rescued:
-                self._unreadable.pop(key, None)
+                self.ladder.unreadable.pop(key, None)
             return {key: version for key, version in versions.items() if key in changes}
 
     async def prepare(self) -> None:
@@ -246,19 +230,13 @@ class Store:
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         """Commit so that it outlives this process, with no await. None: not possible now, nothing done."""
-        if self._header is None or self._unreadable or self._too_new:
+        if self._header is None or self.ladder.unreadable or self._too_new:
             return None
         return self.adapter.commit_now(changes)
 
     async def _read_header(self) -> Header | None:
         record = (await self.read(HEADER)).record
         return None if record is None else msgspec.json.decode(record.value, type=Header)
-
-    def _quarantined(self, key: str, bad: Stored) -> dict[str, bytes]:
-        """The quarantine record for damaged bytes, ready to join a commit."""
-        place = quarantine_key(key, bad.version)
-        value = quarantine_value(key, bad.damage or "", bad.data)
-        return {place: seal_record(place, value, DEFAULT_SCHEMA)}
 
     def _refuse_too_new(self, key: str) -> str:
         raise SchemaTooNewError(
@@ -294,7 +272,7 @@ class Store:
                 return 0
             expect = {k: found[k].version for k in found}
             for key in found:
-                self._unreadable.pop(key, None)
+                self.ladder.unreadable.pop(key, None)
                 self._too_new.pop(key, None)
             try:
                 await self.commit(dict.fromkeys(found), expect=expect, durability=durability)
@@ -311,10 +289,22 @@ class Store:
         stored = self.adapter.fetch_now(key)
         if stored is None:
             return default
-        if isinstance(stored, NotNow):
+        if isinstance(stored, NotNow) or stored.damage is not None:
             return NOT_NOW
-        if stored.damage is not None:
-            return NOT_NOW
+        if type(stored) is Kept:
+            opened: _Opened | None = stored.opened
+            if opened is None:
+                opened = self._open_kept(key, stored)
+                if opened is None:
+                    return NOT_NOW
+            known, decode, value = opened.known
+            if known is kind:
+                # It was decoded as this very type before, so there is no error that should be named.
+                return value if value is not MISSING else decode(opened.body)
+            value = self.decode(key, Record(self.schema, opened.body), kind)
+            shared = value if is_immutable(value) else MISSING
+            opened.known = (kind, self.codec.decoder(kind), shared)
+            return value
         try:
             record = open_record(key, stored.data, self.schema)
         except (Damage, NewerFormat):
@@ -322,6 +312,17 @@ class Store:
         if record.expires is not None or record.schema != self.schema:
             return NOT_NOW
         return self.decode(key, record, kind)
+
+    def _open_kept(self, key: str, stored: Kept) -> _Opened | None:
+        """What a cached record is once it is checked; None where only ``load`` can deal with it."""
+        try:
+            record = open_record(key, stored.data, self.schema)
+        except (Damage, NewerFormat):
+            return None
+        if record.expires is not None or record.schema != self.schema:
+            return None
+        opened = stored.opened = _Opened(record.value)
+        return opened
 
     async def load(self, key: str, kind: Any, default: Any) -> Any:
         record = (await self.read(key)).record
@@ -365,7 +366,7 @@ class Store:
                 record = self._checked(key, stored)
             except Damage as damage:
                 bad = stored._replace(damage=str(damage))
-                again = await self._recover(key, bad, choice or self._on_corruption)
+                again = await self.ladder.recover(key, bad, choice or self._on_corruption, self._whole)
                 if again is None:
                     return Seen(None, None)
                 stored = again
@@ -444,81 +445,23 @@ class Store:
             confidential=self.confidential,
         )
 
-    # -- recovery ----------------------------------------------------------------------------------
-
-    async def _recover(self, key: str, bad: Stored, choice: OnCorruption) -> Stored | None:
-        """Take the ladder for damaged bytes: previous generation, else missing; quarantine either way.
-
-        Returns what is stored under the key now, or None. Raises ``CorruptedDataError`` if that is the
-        application's choice, or the repair could not be written.
-        """
-        previous = await self._good_previous(key)
-        report = CorruptionReport(
-            key=key,
-            reason=bad.damage or "",
-            size=len(bad.data),
-            adapter=str(self.adapter),
-            recovered=previous is not None,
-            quarantine=quarantine_key(key, bad.version),
-            at=self.clock(),
-        )
-        if not isinstance(choice, Corruption):
-            choice = Corruption(choice(report))
-        if choice is Corruption.RAISE:
-            self._unreadable[key] = bad
-            raise CorruptedDataError(
-                f"the stored record is damaged: {bad.damage}",
-                key=key,
-                adapter=self.adapter,
-                hint="nothing was changed; verify(repair=True) or on_corruption=RECOVER brings the "
-                "previous generation back, where there is one",
-            )
-        changes: dict[str, bytes | None] = {**self._quarantined(key, bad)}
-        changes[key] = None if previous is None else previous.data
-        try:
-            versions = await self.adapter.commit(changes, expect={key: bad.version})
-        except ConflictError:  # somebody healed or replaced it meanwhile: look again
-            return (await self.adapter.fetch((key,))).get(key)
-        except PersistenceError as error:
-            self._unreadable[key] = bad
-            raise CorruptedDataError(
-                f"the stored record is damaged ({bad.damage}) and could not be repaired: {error}",
-                key=key,
-                adapter=self.adapter,
-                hint="the damaged bytes are still in place",
-            ) from error
-        self._unreadable.pop(key, None)
-        self.reports.append(report)
-        _log.warning(
-            "damaged record of %r in %s: %s; %s, the bytes are kept under %r",
-            key,
-            self.adapter,
-            bad.damage,
-            "the previous generation is back" if previous else "it now reads as missing",
-            report.quarantine,
-        )
-        return None if previous is None else Stored(previous.data, versions[key])
-
     async def repair(self, key: str) -> bool:
         """Take the recovery ladder for ``key`` whatever ``on_corruption`` says; whether a value is there."""
         stored = (await self.adapter.fetch((key,))).get(key)
         return stored is not None and (await self._open(key, stored, Corruption.RECOVER)).version is not None
 
-    async def _good_previous(self, key: str) -> Stored | None:
-        previous = await self.adapter.previous(key)
-        if previous is None:
-            return None
+    def _whole(self, key: str, stored: Stored) -> bool:
         try:
-            self._checked(key, previous)
+            self._checked(key, stored)
         except (Damage, SchemaTooNewError):
-            return None
-        return previous
+            return False
+        return True
 
 
 def _text(key: object) -> str:
     """``key`` for the error about keys that are no str."""
     if isinstance(key, str):
-        return str(key)  # an enum member or another subclass: its text is the key
+        return str.__str__(key)  # an enum member or another subclass: its text is the key
     raise InvalidKeyError(f"a key is a str or a Key, not {type(key).__name__}: {key!r:.80}")
 
 
@@ -531,6 +474,3 @@ def _major(schema: str) -> tuple[int, str]:
 async def backoff(attempt: int) -> None:
     """Wait a little, longer and more randomly each time, so that contenders get out of step."""
     await asyncio.sleep(random.uniform(0, min(0.05, 0.0005 * 2**attempt)))  # noqa: S311
-
-
-__all__ += ["MISSING", "backoff"]

@@ -11,8 +11,9 @@ from typing import Any, Final, TypeVar, overload
 
 from .errors import CapabilityUnavailableError, ConfigurationError, ConflictError
 from .keys import MISSING, Key
+from .record import Seen
 from .storage import Durability
-from .store import Seen, Store, backoff
+from .store import Store, backoff
 
 __all__ = ["Transaction", "run_transaction", "transaction", "update"]
 
