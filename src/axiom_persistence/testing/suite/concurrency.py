@@ -126,7 +126,7 @@ class ConcurrencyTests(SuiteBase):
         await adapter.commit({"a": b"0", "b": b"0"})
         for moment in range(16):
             before = await content(adapter)
-            new = b"%d" % (moment + 1) * 1000
+            new = b"%d" % (moment + 1) * 100
             commit = asyncio.create_task(adapter.commit({"a": new, "b": new}))
             for _ in range(moment % 8):
                 await asyncio.sleep(0)
