@@ -1,0 +1,285 @@
+"""The directory of a file store: whose it is, who may write now, and when it last changed."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ..errors import (
+    CapabilityUnavailableError,
+    ForeignStoreError,
+    PersistenceError,
+    SchemaTooNewError,
+    StorageLockedError,
+    StoreNotFoundError,
+    from_os_error,
+)
+from ..platform.filesystem import FileSystem
+
+__all__ = ["JOURNAL", "TEMPORARY", "ChangeMark", "FilePlace", "StoreLock"]
+
+MARKER: Final = ".axiom"
+MARK: Final = ".axiom.mark"
+JOURNAL: Final = ".axiom.journal"
+TEMPORARY: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
+
+FORMAT: Final = 1
+MARKER_TEXT: Final = (
+    b"axiom-persistence file store, format 1\n"
+    b"\n"
+    b'Each .json file here is one value; a name that ends in "~" is the value before it.\n'
+    b"This file marks the directory and is what programs lock: do not remove it while one runs.\n"
+)
+_FIRST_LINE: Final = re.compile(rb"axiom-persistence file store, format ([0-9]{1,9})\n")
+
+# What desktops put into any directory somebody looked at; no reason to refuse an empty one.
+_DROPPINGS: Final = frozenset({".DS_Store", ".directory", "Thumbs.db", "desktop.ini"})
+
+_NO_FILE: Final = {errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.ENXIO}
+_WORD: Final = 8
+_LARGEST: Final = 2**64 - 1
+
+
+class ChangeMark:
+    """Two numbers in memory that every process with the store open shares.
+
+    The generation is odd while files are being replaced and even in between: a reader that finds the
+    same even number before and after has read one state, with no lock. It says nothing after a loss
+    of power, and need not: nobody who remembers an earlier number is left then.
+    """
+
+    SIZE: Final = 2 * _WORD
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._words = memoryview(memory).cast("Q")
+
+    @property
+    def generation(self) -> int:
+        return self._words[0]
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._words[0] & 1)
+
+    def begin(self) -> None:
+        """Say that files are being replaced. Only under the exclusive lock."""
+        self._words[0] |= 1
+
+    def end(self) -> None:
+        self._words[0] = ((self._words[0] | 1) + 1) & _LARGEST
+
+    @property
+    def loose(self) -> bool:
+        """Whether some process removed a journal without making the removal durable."""
+        return bool(self._words[1])
+
+    @loose.setter
+    def loose(self, loose: bool) -> None:
+        self._words[1] = int(loose)
+
+
+class StoreLock:
+    """The store's lock, taken through handles of its own.
+
+    Whoever waits holds the gate, so that a process which commits without a pause cannot take the lock
+    again and again before somebody who polls for it.
+    """
+
+    def __init__(self, files: FileSystem, main: int, gate: int | None) -> None:
+        self._files = files
+        self._main = main
+        self.gate = gate
+
+    def acquire(self, *, exclusive: bool, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        if self.gate is None:
+            self._files.lock(self._main, exclusive=exclusive, deadline=deadline)
+            return
+        self._files.lock(self.gate, exclusive=exclusive, deadline=deadline)
+        try:
+            self._files.lock(self._main, exclusive=exclusive, deadline=deadline)
+        finally:
+            self._files.unlock(self.gate)
+
+    def release(self) -> None:
+        self._files.unlock(self._main)
+
+    def close(self) -> None:
+        for handle in (self._main, self.gate):
+            if handle is not None:
+                self._files.close(handle)
+
+
+class FilePlace:
+    """One opened directory. Raises errors of our tree; ``label`` is the adapter they name."""
+
+    def __init__(self, files: FileSystem, *, lock_timeout: float, label: str) -> None:
+        self.files = files
+        self.label = label
+        self.lock_timeout = lock_timeout
+        self.inspecting = False
+        self.mark: ChangeMark | None = None
+        self._writer: StoreLock | None = None
+
+    def open(self, *, inspect: bool) -> None:
+        """Find the store, or make it in an empty or missing directory unless inspecting."""
+        self.inspecting = inspect
+        try:
+            self.files.attach(create=not inspect)
+        except FileNotFoundError as error:
+            raise StoreNotFoundError(
+                "there is no such directory", adapter=self.label, hint="save something there first"
+            ) from error
+        except (NotADirectoryError, FileExistsError) as error:
+            raise ForeignStoreError(
+                "this is not a directory", adapter=self.label, hint="give the path of a directory"
+            ) from error
+        except OSError as error:
+            raise from_os_error(error, "the directory could not be opened", adapter=self.label) from error
+        try:
+            self._claim()
+        except PersistenceError:
+            self.close()
+            raise
+        except OSError as error:
+            self.close()
+            if error.errno in _NO_FILE:
+                raise ForeignStoreError(
+                    f"{MARKER} or {MARK} is not a regular file; a symbolic link is not followed",
+                    adapter=self.label,
+                    hint="remove what was put in its place",
+                ) from error
+            raise from_os_error(error, "the store could not be opened", adapter=self.label) from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def open_mark(self) -> ChangeMark:
+        if self.mark is None:
+            raise CapabilityUnavailableError("the store is not open for writing", adapter=self.label)
+        return self.mark
+
+    def close(self) -> None:
+        self._writer = None
+        self.mark = None
+        self.files.detach()
+
+    def _claim(self) -> None:
+        files = self.files
+        try:
+            main = files.open(MARKER, write=not self.inspecting)
+        except FileNotFoundError:
+            self._refuse_foreign()
+            main = files.open(MARKER, write=True, create=True)
+        gate = self._open_gate()
+        lock = StoreLock(files, main, gate)
+        lock.acquire(exclusive=not self.inspecting, timeout=self.lock_timeout)
+        try:
+            self._check_marker(main)
+            if not self.inspecting:
+                gate = self._map_mark(gate)
+        finally:
+            lock.release()
+        if not self.inspecting:
+            self._writer = StoreLock(files, main, gate)
+
+    def _open_gate(self) -> int | None:
+        try:
+            return self.files.open(MARK, write=not self.inspecting)
+        except FileNotFoundError:
+            return None  # nobody has opened the store for writing since it was made or restored
+
+    def _refuse_foreign(self) -> None:
+        """Raise unless the directory is empty but for what a broken-off creation leaves."""
+        own = {MARKER, MARK, JOURNAL} | _DROPPINGS
+        foreign = [entry.name for entry in self.files.scan("") if entry.name not in own]
+        if foreign:
+            shown = ", ".join(sorted(foreign)[:3]) + (", ..." if len(foreign) > 3 else "")
+            raise ForeignStoreError(
+                f"the directory holds files of somebody else ({shown}) and is not a store",
+                adapter=self.label,
+                hint="choose an empty or new directory",
+            )
+        if self.inspecting:
+            raise StoreNotFoundError(
+                "the directory is empty; there is no store in it",
+                adapter=self.label,
+                hint="save something there first",
+            )
+
+    def _check_marker(self, main: int) -> None:
+        text = self.files.read(MARKER)
+        line = _FIRST_LINE.match(text)
+        if line is not None:
+            if int(line[1]) > FORMAT:
+                raise SchemaTooNewError(
+                    f"the store has format {int(line[1])}; this version knows {FORMAT}",
+                    adapter=self.label,
+                    hint="update the application",
+                )
+            return
+        # Cut short or zeroed: the very first opening was interrupted, for nothing else is written
+        # before the marker is durable.
+        if not MARKER_TEXT.startswith(text.rstrip(b"\0")):
+            raise ForeignStoreError(
+                f"the file {MARKER} is not ours", adapter=self.label, hint="choose another directory"
+            )
+        if self.inspecting:
+            raise StoreNotFoundError(
+                "there is no complete store here", adapter=self.label, hint="open it for writing once"
+            )
+        self.files.write(main, MARKER_TEXT)
+        self.files.sync(main)
+        self.files.sync_directory("")
+
+    def _map_mark(self, handle: int | None) -> int:
+        if handle is None:
+            handle = self.files.open(MARK, write=True, create=True)
+        if self.files.status(MARK).size < ChangeMark.SIZE:
+            self.files.write(handle, bytes(ChangeMark.SIZE))
+        self.mark = ChangeMark(self.files.map(handle, ChangeMark.SIZE, write=True))
+        return handle
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The exclusive lock, for the one thread that writes."""
+        if self._writer is None:
+            raise CapabilityUnavailableError("the store is not open for writing", adapter=self.label)
+        with self._held(self._writer, exclusive=True):
+            yield
+
+    @contextmanager
+    def reading(self, *, exclusive: bool = False) -> Iterator[None]:
+        """The lock, for any other thread: through handles opened for the occasion.
+
+        A handle that is already locked would only have its lock converted, not wait.
+        """
+        lock = StoreLock(self.files, self.files.open(MARKER, write=False), None)
+        try:
+            lock.gate = self._open_gate()
+            with self._held(lock, exclusive=exclusive):
+                yield
+        finally:
+            lock.close()
+
+    @contextmanager
+    def _held(self, lock: StoreLock, *, exclusive: bool) -> Iterator[None]:
+        try:
+            lock.acquire(exclusive=exclusive, timeout=self.lock_timeout)
+        except BlockingIOError as error:
+            raise StorageLockedError(
+                f"another process held the store's lock for {self.lock_timeout:g} seconds",
+                adapter=self.label,
+                hint="try again, or end that process",
+                code=error.errno,
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()

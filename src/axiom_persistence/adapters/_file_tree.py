@@ -1,0 +1,441 @@
+"""Values as files: how they are replaced without ever being half there.
+
+The order of the operations in ``stage`` and ``apply`` is what survives a loss of power; the crash-state
+explorer of ``axiom_persistence.testing`` is run over it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NamedTuple
+
+from ..journal import encode_journal
+from ..platform.filesystem import FileKind, FileSystem
+from ._file_place import JOURNAL, TEMPORARY
+from ._file_values import FileValues
+from ._names import PREVIOUS, file_name
+
+__all__ = ["ON_DISK", "Edit", "FileTree", "Staged"]
+
+STAGED_AT_ONCE: Final = 64
+"""Files written before the first of them is synced: the later syncs then find little left to do."""
+
+_NO_LINKS: Final = {
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EMLINK,
+    errno.ENOSYS,
+    errno.EACCES,
+    errno.EXDEV,
+    errno.EINVAL,
+}
+_NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
+
+
+class OnDisk(Enum):
+    ON_DISK = "on disk"
+
+
+ON_DISK: Final = OnDisk.ON_DISK
+
+
+class Edit(NamedTuple):
+    """What becomes of a key. ``before``: the generation to keep, where it never was a file."""
+
+    data: bytes | None
+    before: bytes | None | OnDisk = ON_DISK
+
+
+@dataclass(slots=True)
+class Loose:
+    """What was written and not yet synced."""
+
+    files: set[str] = field(default_factory=set)
+    directories: set[str] = field(default_factory=set)
+    settled: set[str] = field(default_factory=set)
+    """Directories whose own entries, up to the root, are known to be durable or are in ``directories``."""
+
+    def touch(self, folder: str, *, durable: bool) -> None:
+        """A file in ``folder`` was replaced or removed."""
+        self.directories.add(folder)
+        while durable and folder not in self.settled:
+            # Whoever made this directory may have been killed before its entry was durable.
+            self.settled.add(folder)
+            folder = folder_of(folder)
+            self.directories.add(folder)
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.directories)
+
+
+@dataclass(slots=True)
+class Staged:
+    """Edits whose new bytes are in temporary files: nothing that counts has changed yet."""
+
+    edits: Mapping[str, Edit]
+    durable: bool
+    loose: Loose
+    fresh: dict[str, str] = field(default_factory=dict)
+    """The temporary file of each key's new value."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """The temporary file of a previous generation that never was a file."""
+
+
+class FileTree(FileValues):
+    """Adds writing. ``stage``, ``apply`` and ``flush`` belong to one thread, inside ``writing()``."""
+
+    def __init__(self, files: FileSystem, *, lock_timeout: float, label: str) -> None:
+        super().__init__(files, lock_timeout=lock_timeout, label=label)
+        self.failure: str | None = None
+        self._loose = Loose()
+
+    def open(self, *, inspect: bool) -> None:
+        """Open the place, finish what a crash left half done, and remove its leftovers."""
+        self.failure = None
+        self._loose = Loose()
+        self.place.open(inspect=inspect)
+        if inspect:
+            return
+        try:
+            with self.writing(), self.failing("cleaning up after an interrupted save"):
+                for name, entry in self.walk(""):
+                    if entry.kind is not FileKind.DIRECTORY and TEMPORARY.fullmatch(entry.name):
+                        self.files.unlink(name)
+        except BaseException:
+            self.place.close()
+            raise
+
+    def close(self) -> None:
+        self.place.close()
+
+    # Writing
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the exclusive lock; a commit that was interrupted is finished first."""
+        with self.failing("taking the store's lock"), self.place.writing():
+            self.recover()
+            yield
+
+    @property
+    def loose(self) -> bool:
+        """Whether anything waits for a sync."""
+        return bool(self._loose)
+
+    def stage(self, edits: Mapping[str, Edit], *, durable: bool) -> Staged:
+        """Write the new bytes beside the old. When this raises, nothing has changed."""
+        return self._stage(edits, durable, self._loose)
+
+    def apply(self, staged: Staged, *, atomic: bool) -> None:
+        """Make what is staged the current values; all of them or none, where ``atomic``.
+
+        When this raises, the changes may have happened or not; those of an atomic commit happen when
+        the lock is taken next, if they had been decided.
+        """
+        with self.files.steady():
+            first = next(iter(staged.edits))
+            if atomic:
+                try:
+                    with self.failing("writing the journal", first):
+                        self._write_journal(staged)
+                except BaseException as error:
+                    self._drop([*staged.fresh.values(), *staged.kept.values()], error)
+                    raise
+            self._install(staged, atomic=atomic)
+            if staged.durable:
+                with self.failing("making the change durable", first):
+                    self._sync_older(staged.loose)
+                    self._sync_directories(staged.loose)
+            if atomic:
+                with self.failing("clearing the journal", first):
+                    self._clear_journal(durable=staged.durable)
+
+    def flush(self) -> None:
+        """Make everything written so far durable."""
+        with self.failing("syncing earlier changes"), self.files.steady():
+            self._sync_older(self._loose)
+            self._sync_directories(self._loose)
+
+    def _stage(self, edits: Mapping[str, Edit], durable: bool, loose: Loose) -> Staged:
+        staged = Staged(edits, durable, loose)
+        writes = [
+            (key, data, put)
+            for key, edit in edits.items()
+            if edit.data is not None
+            for data, put in ((edit.data, staged.fresh), (edit.before, staged.kept))
+            if isinstance(data, bytes)
+        ]
+        try:
+            with self.files.steady():
+                for at in range(0, len(writes), STAGED_AT_ONCE):
+                    self._write_temporaries(writes[at : at + STAGED_AT_ONCE], durable, loose)
+        except BaseException as error:
+            self._drop([*staged.fresh.values(), *staged.kept.values()], error)
+            raise
+        return staged
+
+    def _write_temporaries(
+        self, writes: list[tuple[str, bytes, dict[str, str]]], durable: bool, loose: Loose
+    ) -> None:
+        handles: list[tuple[str, int]] = []
+        try:
+            for key, data, put in writes:
+                with self.failing("writing the value", key):
+                    temporary, handle = self._create_temporary(folder_of(file_name(key)), loose)
+                    put[key] = temporary
+                    handles.append((key, handle))
+                    self.files.write(handle, data)
+            if durable:
+                for key, handle in handles:
+                    with self.failing("syncing the value", key):
+                        self.sync(handle)
+        except BaseException as error:
+            for _, handle in handles:
+                try:
+                    self.files.close(handle)
+                except OSError as second:
+                    error.add_note(f"and closing the temporary file failed too: {second}")
+            raise
+        for at, (key, handle) in enumerate(handles):
+            with self.failing("closing the value's file", key):
+                try:
+                    self.files.close(handle)
+                except OSError:
+                    for _, other in handles[at + 1 :]:
+                        self.files.close(other)
+                    raise
+
+    def _create_temporary(self, folder: str, loose: Loose) -> tuple[str, int]:
+        name = _beside(folder)
+        try:
+            return name, self.files.create(name)
+        except FileNotFoundError:
+            self._make_directories(folder, loose)
+            return name, self.files.create(name)
+
+    def _make_directories(self, folder: str, loose: Loose) -> None:
+        at = 0
+        while at >= 0:
+            at = folder.find("/", at + 1)
+            made = folder if at < 0 else folder[:at]
+            try:
+                self.files.mkdir(made)
+            except FileExistsError:
+                continue
+            loose.directories.add(folder_of(made))
+
+    def _drop(self, temporaries: Collection[str], error: BaseException) -> None:
+        """Remove temporary files after ``error``; one that stays is removed at the next opening."""
+        for name in temporaries:
+            try:
+                self.files.unlink(name)
+            except FileNotFoundError:
+                continue
+            except OSError as second:
+                error.add_note(f"and {name} could not be removed: {second}")
+
+    def _install(self, staged: Staged, *, atomic: bool) -> None:
+        mark = self.place.open_mark
+        left = dict(staged.fresh)
+        mark.begin()
+        try:
+            for key, edit in staged.edits.items():
+                with self.failing("replacing the value", key):
+                    self._install_one(key, edit, staged)
+                left.pop(key, None)
+        except BaseException as error:
+            self._drop([*left.values(), *staged.kept.values()], error)
+            # A journalled commit stays "busy" until somebody has finished it.
+            if not atomic:
+                mark.end()
+            raise
+        mark.end()
+
+    def _install_one(self, key: str, edit: Edit, staged: Staged) -> None:
+        name = file_name(key)
+        loose = staged.loose
+        folder = folder_of(name)
+        if edit.data is None:
+            # The previous generation goes first: a deletion cut short leaves the key, or nothing.
+            if self._remove(name + PREVIOUS) | self._remove(name):
+                loose.touch(folder, durable=staged.durable)
+            loose.files.discard(name)
+            return
+        if edit.before is None:
+            self._forget_previous(name)
+        elif isinstance(edit.before, bytes):
+            self.files.replace(staged.kept[key], name + PREVIOUS)
+        elif name not in loose.files:
+            # The bytes that an unsynced save left here are not worth the synced ones before them.
+            self._keep_previous(name, staged)
+        self.files.replace(staged.fresh[key], name)
+        loose.touch(folder, durable=staged.durable)
+        if staged.durable:
+            loose.files.discard(name)
+        else:
+            loose.files.add(name)
+
+    def _keep_previous(self, name: str, staged: Staged) -> None:
+        try:
+            links = self.files.status(name).links
+        except FileNotFoundError:
+            self._forget_previous(name)
+            return
+        spare = _beside(folder_of(name))
+        try:
+            try:
+                self.files.link(name, spare)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                self._copy(name, spare, durable=staged.durable)
+            self.files.replace(spare, name + PREVIOUS)
+        except BaseException as error:
+            self._drop([spare], error)
+            raise
+        if links > 1:
+            # Renaming one name of a file over another name of the same file does nothing.
+            self._remove(spare)
+
+    def _copy(self, name: str, target: str, *, durable: bool) -> None:
+        data = self.files.read(name)
+        handle = self.files.create(target)
+        try:
+            self.files.write(handle, data)
+            if durable:
+                self.sync(handle)
+        finally:
+            self.files.close(handle)
+
+    def _forget_previous(self, name: str) -> None:
+        """Of a key that is absent: a value deleted earlier must not become the new one's previous."""
+        if self._remove(name + PREVIOUS):
+            self.sync_directory(folder_of(name))
+
+    def _remove(self, name: str) -> bool:
+        try:
+            self.files.unlink(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    # Durability
+
+    def sync(self, handle: int) -> None:
+        """Sync a file. A failure is for good: the kernel forgets which pages it could not write."""
+        self.counts["syncs"] += 1
+        try:
+            self.files.sync(handle)
+        except OSError as error:
+            self.failure = str(error)
+            raise
+
+    def sync_directory(self, folder: str) -> None:
+        """Sync a directory; the same holds for a failure."""
+        self.counts["syncs"] += 1
+        try:
+            self.files.sync_directory(folder)
+        except FileNotFoundError:
+            return  # somebody removed it, and with it whatever was to be durable
+        except OSError as error:
+            self.failure = str(error)
+            raise
+
+    def _sync_older(self, loose: Loose) -> None:
+        for name in sorted(loose.files):
+            try:
+                handle = self.files.open(name, write=True)
+            except _NOT_THERE:
+                loose.files.discard(name)
+                continue
+            try:
+                self.sync(handle)
+            finally:
+                self.files.close(handle)
+            loose.files.discard(name)
+
+    def _sync_directories(self, loose: Loose) -> None:
+        mark = self.place.mark
+        removal = mark is not None and mark.loose
+        if removal:
+            loose.directories.add("")
+        for folder in sorted(loose.directories):
+            self.sync_directory(folder)
+            loose.directories.discard(folder)
+        if removal and mark is not None:
+            mark.loose = False
+
+    # The journal
+
+    def _write_journal(self, staged: Staged) -> None:
+        """From the moment this returns, the commit is decided."""
+        data = encode_journal({key: edit.data for key, edit in staged.edits.items()})
+        handle = self.files.create(JOURNAL)
+        try:
+            try:
+                self.files.write(handle, data)
+                if staged.durable:
+                    self.sync(handle)
+            finally:
+                self.files.close(handle)
+            if staged.durable:
+                self.sync_directory("")
+        except BaseException as error:
+            self._drop([JOURNAL], error)
+            raise
+
+    def _clear_journal(self, *, durable: bool) -> None:
+        self.files.unlink(JOURNAL)
+        if durable:
+            # Were it to come back, it would undo the commits that follow.
+            self.sync_directory("")
+        elif self.place.mark is not None:
+            self.place.mark.loose = True
+
+    def recover(self) -> None:
+        """Finish a commit that was decided, forget one that was not. Only under the exclusive lock."""
+        mark = self.place.mark
+        if mark is None:
+            return
+        with self.failing("finishing an interrupted commit"):
+            data = self._journal()
+            if data is not None:
+                changes = self.decode_journal(data)
+                if changes is not None:
+                    self._replay(changes)
+                    self.counts["recovered"] += 1
+                self._clear_journal(durable=True)
+            if mark.busy:
+                mark.end()
+
+    def _replay(self, changes: Mapping[str, bytes | None]) -> None:
+        loose = Loose()
+        edits = {}
+        for key, data in changes.items():
+            name = file_name(key)
+            if data is not None and self._load(key, name) == data:
+                # Already in place; it must not be made its own previous generation.
+                loose.files.add(name)
+                loose.touch(folder_of(name), durable=True)
+            else:
+                edits[key] = Edit(data)
+        with self.files.steady():
+            self._install(self._stage(edits, True, loose), atomic=True)
+            self._sync_older(loose)
+            self._sync_directories(loose)
+
+
+def folder_of(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _beside(folder: str) -> str:
+    """A new name for a temporary file in ``folder``; nobody can have put anything there beforehand."""
+    token = os.urandom(8).hex()
+    return f"{folder}/.{token}.tmp" if folder else f".{token}.tmp"

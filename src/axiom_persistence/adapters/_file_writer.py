@@ -1,0 +1,226 @@
+"""The one thread that writes a file store: commits in the order of the calls, many with one sync."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..errors import PersistenceError, StorageError
+from ..storage import Changes, Expect, Stored, content_version, verify_expected
+from ._file_tree import Edit, FileTree
+
+__all__ = ["CommitJob", "FileWriter"]
+
+GROUP_MAX: Final = 128
+"""Commits written together: bounds how long the first of them waits and how much a crash can leave."""
+
+SYNC_DELAY: Final = 0.5
+"""Seconds an unsynced commit may wait for its sync; the promise is one second."""
+
+
+@dataclass(slots=True, eq=False)
+class CommitJob:
+    """One commit on its way, and where to tell how it went."""
+
+    changes: Changes
+    expect: Expect | None
+    durable: bool
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Mapping[str, str]]
+    versions: dict[str, str] = field(default_factory=dict)
+    error: BaseException | None = None
+
+    def blame(self, error: BaseException, label: str) -> None:
+        """Fail with an error of its own, so that each caller sees a key of his."""
+        if not isinstance(error, PersistenceError):
+            self.error = error
+            return
+        named = (
+            error.key if error.key in self.changes else next(iter(self.changes or self.expect or ()), None)
+        )
+        own = type(error)(error.message, key=named, adapter=error.adapter or label, hint=error.hint)
+        if isinstance(error, StorageError):
+            own.errno = error.errno  # type: ignore[attr-defined]
+        own.__cause__ = error.__cause__ or error
+        self.error = own
+
+
+class FileWriter:
+    """A daemon thread over a ``FileTree`` and the queue in front of it."""
+
+    def __init__(self, tree: FileTree) -> None:
+        self.tree = tree
+        self.counts = {"commits": 0, "groups": 0, "conflicts": 0}
+        self._queue: queue.SimpleQueue[CommitJob | None] = queue.SimpleQueue()
+        self._unreported: BaseException | None = None
+        self._stopping = False
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._run, name="axiom-file-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, job: CommitJob) -> None:
+        """Queue a commit. Commits take effect in the order of these calls."""
+        self._queue.put(job)
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Write and sync everything queued, and end the thread. False: it did not end in time.
+
+        Raises the error of an earlier background sync, or of the last one, that nobody was told of.
+        """
+        self._queue.put(None)
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return False
+        error, self._unreported = self._unreported, None
+        if error is not None:
+            raise error
+        return True
+
+    def abandon(self) -> None:
+        """End the thread, and close the tree when all is written: the adapter was dropped unclosed."""
+        self._abandoned = True
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            jobs = self._next_group(wait=True)
+            if jobs:
+                self._process(jobs)
+            if self._stopping or not jobs:
+                self._flush()
+        if self._abandoned:
+            self.tree.close()
+
+    def _flush(self) -> None:
+        if self.tree.failure is None and self.tree.loose:
+            try:
+                self.tree.flush()
+            except PersistenceError as error:
+                self._unreported = error
+
+    def _next_group(self, *, wait: bool) -> list[CommitJob]:
+        """What is queued now; when waiting, at least one commit, or none where a sync is due."""
+        jobs: list[CommitJob] = []
+        timeout = SYNC_DELAY if self.tree.loose and self.tree.failure is None else None
+        while len(jobs) < GROUP_MAX and not self._stopping:
+            try:
+                job = self._queue.get(block=wait and not jobs, timeout=timeout)
+            except queue.Empty:
+                break
+            if job is None:
+                self._stopping = True
+            else:
+                jobs.append(job)
+        return jobs
+
+    def _process(self, jobs: list[CommitJob]) -> None:
+        try:
+            with self.tree.writing():
+                # Whoever queued up while the lock was awaited comes along.
+                if len(jobs) < GROUP_MAX:
+                    jobs += self._next_group(wait=False)
+                self._commit(jobs)
+        except BaseException as error:
+            for job in jobs:
+                if job.error is None:
+                    job.blame(error, self.tree.label)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._report(jobs)
+
+    def _commit(self, jobs: list[CommitJob]) -> None:
+        if self.tree.failure is not None:
+            raise StorageError(
+                f"an earlier sync failed ({self.tree.failure}); the store must be reopened first",
+                adapter=self.tree.label,
+                hint="close it, open it again and look at what is there",
+            )
+        accepted, edits = self._judge(jobs)
+        if not accepted:
+            return
+        durable = any(job.durable for job in accepted)
+        if not edits:
+            if durable:
+                self.tree.flush()
+            return
+        # A commit of several keys is whole or not at all; single ones may stand for themselves.
+        atomic = len(edits) > 1 and any(len(job.changes) > 1 for job in accepted)
+        try:
+            staged = self.tree.stage(edits, durable=durable)
+        except StorageError as error:
+            if len(accepted) == 1 or self.tree.failure is not None:
+                for job in accepted:
+                    job.blame(error, self.tree.label)
+                return
+            # Nothing has changed yet: let each succeed, or fail by its own key.
+            for job in accepted:
+                self._commit_alone(job)
+            return
+        self.tree.apply(staged, atomic=atomic)
+        self.counts["groups"] += 1
+        self.counts["commits"] += len(accepted)
+
+    def _commit_alone(self, job: CommitJob) -> None:
+        try:
+            self._commit([job])
+        except StorageError as error:
+            job.blame(error, self.tree.label)
+
+    def _judge(self, jobs: list[CommitJob]) -> tuple[list[CommitJob], dict[str, Edit]]:
+        """The commits whose expectations hold, one after the other, and what they come to together."""
+        accepted = []
+        edits: dict[str, Edit] = {}
+        for job in jobs:
+            try:
+                if job.expect:
+                    verify_expected(self._found(job.expect, edits), job.expect, self.tree.label)
+            except PersistenceError as error:
+                job.error = error
+                self.counts["conflicts"] += 1
+                continue
+            for key, data in job.changes.items():
+                earlier = edits.get(key)
+                edits[key] = Edit(data) if earlier is None else Edit(data, before=earlier.data)
+                if data is not None:
+                    job.versions[key] = content_version(data)
+            accepted.append(job)
+        return accepted, edits
+
+    def _found(self, expect: Expect, edits: Mapping[str, Edit]) -> dict[str, Stored]:
+        found = {}
+        for key in expect:
+            if key not in edits:
+                stored = self.tree.current(key)
+            else:
+                data = edits[key].data
+                stored = None if data is None else Stored(data, content_version(data))
+            if stored is not None:
+                found[key] = stored
+        return found
+
+    def _report(self, jobs: list[CommitJob]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[CommitJob]] = {}
+        for job in jobs:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, told in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, told)
+            except RuntimeError:
+                continue  # the loop was closed; nobody waits there any more
+
+
+def _resolve(jobs: list[CommitJob]) -> None:
+    for job in jobs:
+        if job.done.done():
+            continue  # cancelled
+        if job.error is None:
+            job.done.set_result(job.versions)
+        else:
+            job.done.set_exception(job.error)

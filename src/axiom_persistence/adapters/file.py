@@ -1,0 +1,313 @@
+"""``FileStorageAdapter``: one readable file a key."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Final, Self, TypeVar
+from weakref import WeakSet, finalize
+
+from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError
+from ..platform.filesystem import FileSystem, local_filesystem
+from ..storage import (
+    MAX_STORED_KEY_BYTES,
+    NOT_NOW,
+    Changes,
+    Durability,
+    Expect,
+    NotNow,
+    StorageAdapter,
+    Stored,
+    Traits,
+)
+from ._file_tree import FileTree
+from ._file_writer import CommitJob, FileWriter
+from ._names import file_name
+
+__all__ = ["FileStorageAdapter"]
+
+T = TypeVar("T")
+
+INLINE_KEYS_MAX: Final = 64
+"""Files read on the caller's thread: some 10 microseconds each from the page cache."""
+
+PEEKS_MAX: Final = 3
+"""Reads tried without the lock while somebody commits, before one waits for it."""
+
+EXIT_SECONDS_MAX: Final = 10.0
+"""How long the end of the interpreter waits for commits still queued."""
+
+
+class _Uses:
+    """How many threads are inside, so that closing pulls no descriptor from under one."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._count = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._count -= 1
+            if not self._count:
+                self._changed.notify_all()
+
+    def wait_for_none(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._count)
+
+
+class FileStorageAdapter(StorageAdapter):
+    """A directory with one ``.json`` file a key and a sub-directory per namespace.
+
+    A commit is all or nothing and isolated, between processes too. ``POWER_LOSS`` syncs files and
+    directories before it returns. ``PROCESS_EXIT`` only renames and syncs within a second: what is lost
+    to a loss of power in between may leave an empty or older file (which the check of the record
+    finds, and ``previous`` has the last synced value) and part of a commit of several keys. A stronger
+    commit first syncs everything this adapter wrote. Where directories cannot be synced (Windows) the
+    adapter promises no more than ``PROCESS_EXIT``.
+
+    The files are for reading by people and programs; to change them, close the store first. Directories
+    stay when their last key is deleted. Only the owner has access to what is made here; a directory
+    that was there keeps its mode. Not for network file systems whose ``flock`` does not reach other
+    hosts. Every opening walks the whole directory for leftovers.
+
+    ``inspect`` opens without creating, finishing or removing anything, and refuses commits.
+    ``lock_timeout``: seconds to wait for other processes before ``StorageLockedError``. Raises
+    ``ForeignStoreError`` for a directory with other files in it, ``StoreNotFoundError`` when inspecting
+    what is no store, ``SchemaTooNewError`` for a later format. After a failed sync every commit raises
+    ``StorageError`` until the adapter is closed and opened again. A forked child must open its own.
+    """
+
+    tree_class: ClassVar[type[FileTree]] = FileTree
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        inspect: bool = False,
+        filesystem: FileSystem | None = None,
+        lock_timeout: float = 10.0,
+    ) -> None:
+        self.directory = Path(directory).expanduser()
+        self.inspect = inspect
+        self._files = local_filesystem(self.directory) if filesystem is None else filesystem
+        self._tree = self.tree_class(self._files, lock_timeout=lock_timeout, label=str(self))
+        self._writer: FileWriter | None = None
+        self._is_open = False
+        self._forked = False
+        self._uses = _Uses()
+        self._lifecycle = threading.Lock()
+        self._queueing = threading.Lock()
+        self._traits = Traits(
+            atomic=True,
+            durability=Durability.POWER_LOSS if self._files.syncs_directories else Durability.PROCESS_EXIT,
+            shared=True,
+            max_key_bytes=MAX_STORED_KEY_BYTES,
+        )
+
+    @classmethod
+    def in_documents(cls, name: str, *, inspect: bool = False) -> Self:
+        """The store ``name`` in the user's documents directory, where people find and back up files."""
+        import platformdirs
+
+        if not name or name in (".", "..") or any(c in '/\\:*?"<>|\0' or c < " " for c in name):
+            raise ConfigurationError(
+                f"{name!r} is no name for a directory of documents", hint='give a plain name, like "notes"'
+            )
+        return cls(platformdirs.user_documents_path() / name, inspect=inspect)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.directory)!r})"
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
+
+    @property
+    def location(self) -> str:
+        return str(self.directory)
+
+    # Opening and closing
+
+    async def aopen(self) -> None:
+        self._refuse_forked()
+        await asyncio.to_thread(self._open)
+
+    async def aclose(self) -> None:
+        if not self._forked:
+            await asyncio.to_thread(self._close)
+
+    def _open(self) -> None:
+        with self._lifecycle:
+            if self._is_open:
+                return
+            self._tree.open(inspect=self.inspect)
+            if not self.inspect:
+                self._writer = FileWriter(self._tree)
+                self._writer.start()
+                self._dropped = finalize(self, self._writer.abandon)
+                self._dropped.atexit = False  # type: ignore[misc]  # a property that typeshed gives no slot
+            self._is_open = True
+            _OPEN.add(self)
+
+    def _close(self, timeout: float | None = None) -> None:
+        with self._lifecycle:
+            if not self._is_open:
+                return
+            with self._queueing:
+                self._is_open = False  # nothing is queued after the last of these lines
+                writer, self._writer = self._writer, None
+            ended = True
+            try:
+                if writer is not None:
+                    self._dropped.detach()
+                    ended = writer.stop(timeout)
+            finally:
+                if ended:
+                    self._uses.wait_for_none()
+                    self._tree.close()
+                    _OPEN.discard(self)
+
+    def _refuse_forked(self) -> None:
+        if self._forked:
+            raise CapabilityUnavailableError(
+                "this process was forked from the one that opened the store",
+                adapter=self,
+                hint="build and open an adapter of its own in the child",
+            )
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        self._refuse_forked()
+        with self._uses:
+            if not self._is_open:
+                raise CapabilityUnavailableError(
+                    "the store is not open", adapter=self, hint="await aopen() first, or use async with"
+                )
+            yield
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def opened() -> T:
+            with self._opened():
+                return work()
+
+        self._refuse_forked()
+        return await asyncio.to_thread(opened)
+
+    # Reading
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        for key in keys:
+            file_name(key)
+        if len(keys) <= INLINE_KEYS_MAX and not self.inspect:
+            for attempt in range(PEEKS_MAX):
+                with self._opened():
+                    found = self._tree.peek(keys)
+                if found is not None:
+                    return found
+                if attempt + 1 < PEEKS_MAX:
+                    await asyncio.sleep(0)
+        return await self._in_thread(lambda: self._read(keys))
+
+    def _read(self, keys: Collection[str]) -> dict[str, Stored]:
+        found = self._tree.peek(keys)
+        return self._tree.read(keys) if found is None else found
+
+    def fetch_now(self, key: str) -> Stored | None | NotNow:
+        file_name(key)
+        if self.inspect:
+            return NOT_NOW
+        with self._opened():
+            found = self._tree.peek((key,))
+        return NOT_NOW if found is None else found.get(key)
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        for key in await self._in_thread(lambda: self._tree.keys(prefix)):
+            yield key
+
+    async def previous(self, key: str) -> Stored | None:
+        def look() -> Stored | None:
+            with self._tree.settled() as interrupted:
+                if interrupted.get(key, b"") is None:
+                    return None
+                return self._tree.previous(key)
+
+        file_name(key)
+        return await self._in_thread(look)
+
+    async def saved_at(self, key: str) -> float | None:
+        file_name(key)
+        return await self._in_thread(lambda: self._tree.saved_at(key))
+
+    async def check(self) -> list[str]:
+        return await self._in_thread(self._tree.faults)
+
+    def change_mark(self) -> Hashable | None:
+        self._refuse_forked()
+        mark = self._tree.place.mark
+        return None if mark is None else mark.generation
+
+    def stats(self) -> dict[str, int]:
+        writer = self._writer
+        return dict(self._tree.counts) | ({} if writer is None else writer.counts)
+
+    # Writing
+
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        if self.inspect:
+            key = next(iter(changes), None)
+            raise AccessDeniedError("the store was opened for inspection only", key=key, adapter=self)
+        for key in (*changes, *(expect or ())):
+            file_name(key)
+        taken = {key: _bytes(key, data) for key, data in changes.items()}
+        wanted = self._traits.durability if durability is None else Durability(durability)
+        loop = asyncio.get_running_loop()
+        job = CommitJob(
+            taken, dict(expect or {}), wanted >= Durability.POWER_LOSS, loop, loop.create_future()
+        )
+        with self._opened(), self._queueing:
+            if self._writer is None:
+                raise CapabilityUnavailableError("the store takes no commits", adapter=self)
+            self._writer.put(job)
+        return await job.done
+
+
+def _bytes(key: str, data: bytes | None) -> bytes | None:
+    if data is None or type(data) is bytes:
+        return data
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise TypeError(f"the value of {key!r} is {type(data).__name__}, not bytes")
+
+
+_OPEN: WeakSet[FileStorageAdapter] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for adapter in list(_OPEN):
+        # An inherited descriptor would keep the parent's lock held after the parent's end.
+        adapter._forked = True
+        adapter._files.detach()
+    _OPEN.clear()
+
+
+def _at_exit() -> None:
+    # Daemon threads still run now; what is queued is written by the one that always writes.
+    for adapter in list(_OPEN):
+        adapter._close(EXIT_SECONDS_MAX)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

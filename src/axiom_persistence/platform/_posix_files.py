@@ -1,0 +1,291 @@
+"""Files by POSIX calls, every name looked up below one directory descriptor."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from .filesystem import Entry, FileKind, FileStatus, FileSystem
+
+__all__ = ["PosixFileSystem"]
+
+DIRECTORY_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+STEADY_DIRECTORIES_MAX: Final = 64
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A planted FIFO would block an open for ever without O_NONBLOCK; regular files do not mind it.
+_FILE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FULLFSYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
+
+
+class _Steady(threading.local):
+    directories: dict[str, int] | None = None
+
+
+class PosixFileSystem(FileSystem):
+    """Files of Linux, macOS and the BSDs.
+
+    The root itself may be reached through a symbolic link; below it O_NOFOLLOW on each component
+    refuses them, directories included (O_NOFOLLOW on a whole path would only guard its end).
+    Locks are ``flock``: a POSIX record lock vanishes when any descriptor of the file closes.
+    """
+
+    syncs_directories = True
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self._root = -1
+        self._handles: set[int] = set()
+        self._steady = _Steady()
+
+    def attach(self, *, create: bool) -> None:
+        if create:
+            self._make_root()
+        self._root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _make_root(self) -> None:
+        missing = []
+        place = self.root.absolute()
+        while not place.exists():
+            missing.append(place)
+            place = place.parent
+        for made in reversed(missing):
+            try:
+                made.mkdir(DIRECTORY_MODE)
+                made.chmod(DIRECTORY_MODE)
+            except FileExistsError:
+                continue  # another process was faster
+            parent = os.open(made.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(parent)
+            finally:
+                os.close(parent)
+
+    def detach(self) -> None:
+        for handle in list(self._handles):
+            self.close(handle)
+        if self._root >= 0:
+            root, self._root = self._root, -1
+            os.close(root)
+
+    # Directories
+
+    def _enter(self, name: str) -> int:
+        """A descriptor of the directory; ``_leave`` gives it back."""
+        if not name:
+            if self._root < 0:
+                raise OSError(errno.EBADF, "the directory is not open")
+            return self._root
+        steady = self._steady.directories
+        if steady is None:
+            return self._descend("", name)
+        known = steady.get(name)
+        if known is None:
+            start = name.rpartition("/")[0]
+            while start and start not in steady:
+                start = start.rpartition("/")[0]
+            known = self._descend(start, name[len(start) :].lstrip("/"))
+            if len(steady) >= STEADY_DIRECTORIES_MAX:
+                os.close(steady.pop(next(iter(steady))))
+            steady[name] = known
+        return known
+
+    def _descend(self, start: str, rest: str) -> int:
+        steady = self._steady.directories
+        here = steady[start] if start and steady is not None else self._enter("")
+        borrowed = True
+        for component in rest.split("/"):
+            try:
+                there = os.open(component, _DIRECTORY, dir_fd=here)
+            finally:
+                if not borrowed:
+                    os.close(here)
+            here, borrowed = there, False
+        return here
+
+    def _leave(self, name: str, directory: int) -> None:
+        if name and self._steady.directories is None:
+            os.close(directory)
+
+    @contextmanager
+    def _parent(self, name: str) -> Iterator[tuple[int, str]]:
+        folder, _, last = name.rpartition("/")
+        directory = self._enter(folder)
+        try:
+            yield directory, last
+        finally:
+            self._leave(folder, directory)
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        if self._steady.directories is not None:
+            yield
+            return
+        self._steady.directories = directories = {}
+        try:
+            yield
+        finally:
+            self._steady.directories = None
+            for directory in directories.values():
+                os.close(directory)
+
+    def mkdir(self, name: str) -> None:
+        with self._parent(name) as (parent, last):
+            os.mkdir(last, DIRECTORY_MODE, dir_fd=parent)
+            try:
+                made = os.open(last, _DIRECTORY, dir_fd=parent)
+            except PermissionError:  # the umask took the owner's own bits
+                os.chmod(last, DIRECTORY_MODE, dir_fd=parent)
+                made = os.open(last, _DIRECTORY, dir_fd=parent)
+            try:
+                os.fchmod(made, DIRECTORY_MODE)
+            finally:
+                os.close(made)
+
+    def rmdir(self, name: str) -> None:
+        with self._parent(name) as (parent, last):
+            os.rmdir(last, dir_fd=parent)
+
+    def sync_directory(self, name: str) -> None:
+        directory = self._enter(name)
+        try:
+            _sync(directory)
+        finally:
+            self._leave(name, directory)
+
+    def scan(self, name: str) -> list[Entry]:
+        directory = self._enter(name)
+        try:
+            with os.scandir(directory) as entries:
+                return [Entry(entry.name, _kind(entry)) for entry in entries]
+        finally:
+            self._leave(name, directory)
+
+    # Files
+
+    def create(self, name: str) -> int:
+        with self._parent(name) as (parent, last):
+            handle = os.open(last, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, FILE_MODE, dir_fd=parent)
+        return self._own(handle)
+
+    def open(self, name: str, *, write: bool, create: bool = False) -> int:
+        flags = (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0) | _FILE
+        with self._parent(name) as (parent, last):
+            handle = os.open(last, flags, FILE_MODE, dir_fd=parent)
+        try:
+            _regular(handle)
+        except OSError:
+            os.close(handle)
+            raise
+        return self._own(handle) if create else self._keep(handle)
+
+    def _own(self, handle: int) -> int:
+        self._keep(handle)
+        try:
+            os.fchmod(handle, FILE_MODE)
+        except OSError:
+            self.close(handle)
+            raise
+        return handle
+
+    def _keep(self, handle: int) -> int:
+        self._handles.add(handle)
+        return handle
+
+    def write_some(self, handle: int, data: memoryview) -> int:
+        return os.write(handle, data)
+
+    def sync(self, handle: int) -> None:
+        _sync(handle)
+
+    def close(self, handle: int) -> None:
+        self._handles.discard(handle)
+        os.close(handle)
+
+    def read(self, name: str) -> bytes:
+        folder, _, last = name.rpartition("/")
+        directory = self._enter(folder)
+        try:
+            handle = os.open(last, os.O_RDONLY | _FILE, dir_fd=directory)
+        finally:
+            self._leave(folder, directory)
+        try:
+            size = _regular(handle).st_size
+            data = os.read(handle, size + 1)
+            while len(data) < size:
+                more = os.read(handle, size - len(data))
+                if not more:
+                    break
+                data += more
+            return data
+        finally:
+            os.close(handle)
+
+    def status(self, name: str) -> FileStatus:
+        with self._parent(name) as (parent, last):
+            found = os.stat(last, dir_fd=parent, follow_symlinks=False)
+        return FileStatus(found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(found.st_mode))
+
+    def link(self, source: str, target: str) -> None:
+        with self._parent(source) as (old, source_last), self._parent(target) as (new, target_last):
+            os.link(source_last, target_last, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+
+    def replace(self, source: str, target: str) -> None:
+        with self._parent(source) as (old, source_last), self._parent(target) as (new, target_last):
+            os.replace(source_last, target_last, src_dir_fd=old, dst_dir_fd=new)
+
+    def unlink(self, name: str) -> None:
+        with self._parent(name) as (parent, last):
+            os.unlink(last, dir_fd=parent)
+
+    # Between processes
+
+    def try_lock(self, handle: int, *, exclusive: bool) -> bool:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(self, handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+    def map(self, handle: int, size: int, *, write: bool) -> mmap.mmap:
+        return mmap.mmap(handle, size, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
+
+
+def _kind(entry: os.DirEntry[str]) -> FileKind:
+    if entry.is_file(follow_symlinks=False):
+        return FileKind.FILE
+    return FileKind.DIRECTORY if entry.is_dir(follow_symlinks=False) else FileKind.OTHER
+
+
+def _regular(handle: int) -> os.stat_result:
+    status = os.fstat(handle)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return status
+
+
+def _sync(handle: int) -> None:
+    if sys.platform == "darwin" and _FULLFSYNC is not None:
+        try:
+            # fsync(2) of macOS leaves the data in the drive's own cache.
+            fcntl.fcntl(handle, _FULLFSYNC)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                raise
+    os.fsync(handle)
