@@ -1,0 +1,207 @@
+"""The changes of several commits folded into one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from ..errors import StorageFullError
+from ..storage import Expect, Stored, verify_expected
+
+__all__ = [
+    "MAX_VALUE_BYTES",
+    "PUT_BLOB",
+    "PUT_TEXT",
+    "Batch",
+    "Clock",
+    "ClockBehindError",
+    "Keeper",
+    "check_size",
+]
+
+MAX_VALUE_BYTES: Final = 999_000_000
+"""SQLite's own limit of a row is 1,000,000,000 bytes; key and header need some of it."""
+
+# Nothing is written unless the new version is greater than the one it replaces and than the clock row,
+# which has passed every version that was ever deleted. So a version never comes twice for a key, whatever
+# the clock does and however many processes write; it costs nothing, the row is on the page anyway.
+_PUT: Final = (
+    "INSERT INTO record(key, data, version) SELECT ?1, {}, ?3 WHERE ?3>(SELECT last FROM clock)"
+    " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version"
+    " WHERE excluded.version>record.version"
+)
+PUT_TEXT: Final = _PUT.format("CAST(?2 AS TEXT)")  # the same bytes, shown as text by every SQLite tool
+PUT_BLOB: Final = _PUT.format("?2")
+
+_KEEP: Final = (
+    "INSERT INTO previous(key, data, version, kept) SELECT r.key, r.data, r.version, ?2"
+    " FROM json_each(?1) AS wanted CROSS JOIN record AS r ON r.key=wanted.value"
+    " WHERE NOT EXISTS (SELECT 1 FROM previous AS p WHERE p.key=r.key AND p.kept BETWEEN ?2-60000000 AND ?2)"
+    " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version, kept=excluded.kept"
+    " RETURNING key"
+)
+_MINUTE_US: Final = 60_000_000
+_REMEMBERED: Final = 20_000
+
+
+class ClockBehindError(Exception):
+    """A version was not greater than one already given: the clock stepped back. Nothing was written."""
+
+
+class Clock:
+    """Versions: microseconds since 1970 UTC, each greater than the one before."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+
+    def next(self) -> int:
+        now = time.time_ns() // 1000
+        self.last = now if now > self.last else self.last + 1
+        return self.last
+
+    def catch_up(self, cursor: sqlite3.Cursor, keys: Iterable[str]) -> None:
+        """Pass every version that any process gave to ``keys`` or deleted. Under the write lock."""
+        found = [cursor.execute("SELECT last FROM clock").fetchone()[0]]
+        for key in keys:
+            row = cursor.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
+            if row is not None:
+                found.append(row[0])
+        self.last = max(self.last, *found)
+
+
+class Keeper:
+    """Which keys had their previous generation kept within the last minute, by this process.
+
+    Whatever is overwritten within that minute is younger than a minute, so nothing needs to be kept and
+    nothing looked up.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, int] = {}
+
+    def due(self, keys: Iterable[str], now: int) -> list[str]:
+        kept, since = self._kept, now - _MINUTE_US
+        return [key for key in keys if kept.get(key, 0) < since]
+
+    def remember(self, keys: Iterable[str], now: int) -> None:
+        if len(self._kept) > _REMEMBERED:
+            self._kept.clear()
+        for key in keys:
+            self._kept[key] = now
+
+    def forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._kept.pop(key, None)
+
+
+class Batch:
+    """Commits applied one after the other in memory, then written together.
+
+    ``add`` sees what earlier commits of the batch did; only the last value of a key reaches the disk.
+    """
+
+    def __init__(self, cursor: sqlite3.Cursor, clock: Clock, keeper: Keeper, adapter: object) -> None:
+        self._cursor = cursor
+        self._clock = clock
+        self._keeper = keeper
+        self._adapter = adapter
+        self._final: dict[str, tuple[bytes | None, int]] = {}
+        self._deleted: dict[str, None] = {}
+        self._durable: dict[str, None] = {}
+        self._kept: list[str] = []
+        self.pages = 0
+
+    def add(
+        self, changes: Mapping[str, bytes | None], expect: Expect | None, durable: bool
+    ) -> dict[str, str]:
+        """The new versions. Raises ``ConflictError`` or ``StorageFullError``; then nothing is added."""
+        if expect is not None:
+            verify_expected(self._versions(expect), expect, self._adapter)
+        for key, data in changes.items():
+            check_size(key, data, self._adapter)
+        version = self._clock.next()
+        text = str(version)
+        given = {}
+        for key, data in changes.items():
+            self._final[key] = (data, version)
+            if data is None:
+                self._deleted[key] = None
+            else:
+                given[key] = text
+        if durable:
+            self._durable.update(dict.fromkeys(given))
+        return given
+
+    def write(self) -> int:
+        """Execute it all; the number of rows asked for. Raises ``ClockBehindError``, sqlite3.Error."""
+        deleted = list(self._deleted)
+        if deleted:
+            self._delete(deleted)
+        due = self._keeper.due(self._durable, self._clock.last)
+        if due:
+            self._keep(due)
+        texts: list[tuple[str, bytes, int]] = []
+        blobs: list[tuple[str, bytes, int]] = []
+        for key, (data, version) in self._final.items():
+            if data is not None:
+                (texts if data[:1] == b"{" else blobs).append((key, data, version))
+        for statement, rows in ((PUT_TEXT, texts), (PUT_BLOB, blobs)):
+            if len(rows) == 1:
+                self._cursor.execute(statement, rows[0])
+            elif rows:
+                self._cursor.executemany(statement, rows)
+            if rows and self._cursor.rowcount != len(rows):
+                raise ClockBehindError
+            self.pages += sum(2 + len(row[1]) // 4096 for row in rows)
+        self.pages += 2 + 3 * len(deleted) + 2 * len(self._kept)
+        return len(deleted) + len(texts) + len(blobs)
+
+    def committed(self) -> None:
+        """To be called once the transaction is committed."""
+        self._keeper.remember(self._kept, self._clock.last)
+
+    def catch_up(self) -> None:
+        self._clock.catch_up(self._cursor, self._final)
+
+    def _versions(self, expect: Expect) -> dict[str, Stored]:
+        found = {}
+        for key in expect:
+            pending = self._final.get(key)
+            if pending is not None:
+                if pending[0] is not None:
+                    found[key] = Stored(b"", str(pending[1]))
+                continue
+            row = self._cursor.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
+            if row is not None:
+                found[key] = Stored(b"", str(row[0]))
+        return found
+
+    def _delete(self, keys: list[str]) -> None:
+        """Forget keys and their previous generation; the clock row passes their versions."""
+        first = min(version for _, version in self._final.values())
+        for key in keys:
+            row = self._cursor.execute("DELETE FROM record WHERE key=? RETURNING version", (key,)).fetchone()
+            if row is not None and row[0] >= first:
+                raise ClockBehindError
+            self._cursor.execute("DELETE FROM previous WHERE key=?", (key,))
+        self._keeper.forget(keys)
+        # Past all that was deleted, and not past the puts of this batch, which come after it.
+        self._cursor.execute("UPDATE clock SET last=max(last, ?)", (first - 1,))
+
+    def _keep(self, keys: list[str]) -> None:
+        wanted = msgspec.json.encode(keys).decode()
+        self._kept = [key for (key,) in self._cursor.execute(_KEEP, (wanted, self._clock.last)).fetchall()]
+
+
+def check_size(key: str, data: bytes | None, adapter: object) -> None:
+    if data is not None and len(data) > MAX_VALUE_BYTES:
+        raise StorageFullError(
+            f"a value has at most {MAX_VALUE_BYTES:,} bytes here; this one has {len(data):,}",
+            key=key,
+            adapter=adapter,
+            hint="split it, or keep it in a file of its own",
+        )

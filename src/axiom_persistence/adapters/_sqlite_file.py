@@ -1,0 +1,172 @@
+"""The database file itself: how it comes to be, and how one that is not ours is told apart."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from typing import Final
+
+from ..errors import AccessDeniedError, ForeignStoreError, StoreNotFoundError, from_os_error
+from . import _sqlite_errors as errors
+
+__all__ = [
+    "APPLICATION_ID",
+    "connect",
+    "create_file",
+    "foreign",
+    "pragma",
+    "probe",
+    "read_only_uri",
+    "stranger",
+]
+
+APPLICATION_ID: Final = 0x41785073
+"""The four bytes "AxPs" at offset 68 of the file, by which ``file`` and this library know a store.
+
+The SQLite file format keeps that field for the application; its register of ids (magic.txt in SQLite's
+sources) has no such entry.
+"""
+
+_BUSY_WAIT_S: Final = 0.005
+"""How long SQLite itself waits for a lock: the longest an inline commit may take to give up."""
+
+# Closing any descriptor of a file drops all POSIX locks that this process has on it, SQLite's included.
+# So a new file is created, and its descriptor closed, before anything in this process may connect to it;
+# and nothing here ever opens a database file by itself.
+_creating = threading.Lock()
+
+
+def connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_BUSY_WAIT_S, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def read_only_uri(path: str, option: str) -> str:
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{quoted}?mode=ro&{option}"
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> object:
+    row = connection.execute(f"PRAGMA {name}").fetchone()
+    return None if row is None else row[0]
+
+
+def create_file(path: str) -> bool:
+    """Make an empty file 0600, in directories 0700 where they are missing. False: it was there."""
+    _make_directories(os.path.dirname(path))
+    with _creating:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return False
+        try:
+            if os.name == "posix":
+                os.fchmod(descriptor, 0o600)  # under any umask
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _make_directories(directory: str) -> None:
+    missing = []
+    while directory and not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for name in reversed(missing):
+        try:
+            os.mkdir(name, 0o700)
+        except FileExistsError:
+            pass  # another process was faster; it must be on the disk all the same
+        else:
+            if os.name == "posix":
+                os.chmod(name, 0o700)
+        sync_directory(os.path.dirname(name))
+
+
+def sync_directory(directory: str) -> None:
+    """Bring the names in ``directory`` to the disk."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory or ".", os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def probe(path: str, adapter: object, *, create: bool) -> None:
+    """Raise unless the file at ``path`` is a store of ours or, with ``create``, may become one.
+
+    Reads it as an immutable file: no lock, no recovery and no checkpoint at close, so that whatever is
+    there stays byte for byte.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        if create:
+            return
+        raise _nothing_there(adapter) from None
+    except OSError as error:
+        raise from_os_error(error, "cannot look at the store", adapter=adapter) from error
+    if os.path.isdir(path):
+        raise foreign("it is a directory, not a database file", adapter)
+    if not os.access(path, os.R_OK | (os.W_OK if create else 0)):
+        needed = "read and write" if create else "read"
+        raise AccessDeniedError(
+            f"this user may not {needed} the database file", adapter=adapter, hint="check its owner and mode"
+        )
+    if status.st_size == 0:
+        if create:
+            return
+        raise _nothing_there(adapter)
+    with _creating:
+        connection = connect(read_only_uri(path, "immutable=1"), uri=True)
+    try:
+        why = stranger(connection)
+        blank = why is None and pragma(connection, "application_id") != APPLICATION_ID
+    except sqlite3.Error as error:
+        if errors.is_foreign(error):
+            raise foreign("it is not an SQLite database", adapter) from error
+        raise errors.translate(error, "cannot read the database file", adapter=adapter) from error
+    finally:
+        connection.close()
+    if blank and not create:
+        raise _nothing_there(adapter)
+    if blank and _has_log(path):
+        why = "it has no mark of ours and a write-ahead log of another program"
+    if why is not None:
+        raise foreign(why, adapter)
+
+
+def stranger(connection: sqlite3.Connection) -> str | None:
+    """Why the database is not ours. None: it is, or it is blank."""
+    application = pragma(connection, "application_id")
+    if application == APPLICATION_ID:
+        return None
+    if application != 0:
+        return f"it is an SQLite database of another application (id {application})"
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables or pragma(connection, "user_version") != 0 or pragma(connection, "encoding") != "UTF-8":
+        return "it is an SQLite database of another program (it has no mark of ours)"
+    return None
+
+
+def foreign(why: str, adapter: object) -> ForeignStoreError:
+    return ForeignStoreError(
+        f"what is at this place is left alone: {why}",
+        adapter=adapter,
+        hint="choose another path, or move that file away",
+    )
+
+
+def _nothing_there(adapter: object) -> StoreNotFoundError:
+    return StoreNotFoundError(
+        "there is no store at this place", adapter=adapter, hint="check the path, or save something first"
+    )
+
+
+def _has_log(path: str) -> bool:
+    try:
+        return os.stat(path + "-wal").st_size > 0
+    except OSError:
+        return False

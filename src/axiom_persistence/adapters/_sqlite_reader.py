@@ -1,0 +1,127 @@
+"""Reading: statements over one connection, each of which sees one committed state."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, TypeVar
+
+from ..keys import prefix_end
+from ..storage import Stored
+from . import _sqlite_errors as errors
+
+__all__ = ["BUSY", "Reader", "data_version", "faults", "fetch", "page", "previous", "version_of"]
+
+_ONE: Final = "SELECT CAST(data AS BLOB), version FROM record WHERE key=?"
+_PREVIOUS: Final = (
+    "SELECT CAST(p.data AS BLOB), p.version FROM previous AS p JOIN record AS r ON r.key=p.key WHERE p.key=?"
+)
+_CHUNK: Final = 512
+_PAGE: Final = 1000
+BUSY: Final = object()
+
+T = TypeVar("T")
+
+
+class Reader:
+    """A connection and the lock under which it is used, by any thread."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: threading.Lock) -> None:
+        self._connection = connection
+        self.lock = lock
+
+    def run(self, reading: Callable[[sqlite3.Connection], T]) -> T:
+        with self.lock:
+            return reading(self._connection)
+
+    def one(self, key: str) -> Stored | None:
+        """What is stored under ``key``: the shortest way, for the most frequent question."""
+        with self.lock:
+            row = self._connection.execute(_ONE, (key,)).fetchone()
+        return None if row is None else Stored(row[0], str(row[1]))
+
+    def one_now(self, key: str) -> Stored | None | object:
+        """The same, or ``BUSY`` if another thread is reading."""
+        if not self.lock.acquire(False):
+            return BUSY
+        try:
+            row = self._connection.execute(_ONE, (key,)).fetchone()
+        finally:
+            self.lock.release()
+        return None if row is None else Stored(row[0], str(row[1]))
+
+    def close(self) -> None:
+        with self.lock:
+            self._connection.close()
+
+
+def fetch(connection: sqlite3.Connection, keys: Collection[str]) -> dict[str, Stored]:
+    wanted = list(keys)
+    if len(wanted) <= _CHUNK:
+        return _fetch_chunk(connection, wanted)
+    found: dict[str, Stored] = {}
+    connection.execute("BEGIN")  # one snapshot for all chunks
+    try:
+        for start in range(0, len(wanted), _CHUNK):
+            found.update(_fetch_chunk(connection, wanted[start : start + _CHUNK]))
+    finally:
+        connection.execute("ROLLBACK")
+    return found
+
+
+def _fetch_chunk(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Stored]:
+    if not keys:
+        return {}
+    # As many parameters as the next power of two, so that there are ten statements to prepare, not 512.
+    size = 1 << (len(keys) - 1).bit_length()
+    marks = "?" + ",?" * (size - 1)
+    rows = connection.execute(
+        f"SELECT key, CAST(data AS BLOB), version FROM record WHERE key IN ({marks})",  # noqa: S608
+        (*keys, *([keys[0]] * (size - len(keys)))),
+    )
+    return {key: Stored(data, str(version)) for key, data, version in rows}
+
+
+def page(connection: sqlite3.Connection, prefix: str, after: str | None) -> list[str]:
+    """The next keys with ``prefix`` in code point order, which is the order of their UTF-8 bytes."""
+    end = prefix_end(prefix)
+    rows = connection.execute(
+        f"SELECT key FROM record WHERE key {'>=' if after is None else '>'} ?"  # noqa: S608
+        f"{'' if end is None else ' AND key < ?'} ORDER BY key LIMIT {_PAGE}",
+        (prefix if after is None else after, *(() if end is None else (end,))),
+    )
+    return [key for (key,) in rows.fetchall()]
+
+
+def previous(connection: sqlite3.Connection, key: str) -> Stored | None:
+    row = connection.execute(_PREVIOUS, (key,)).fetchone()
+    return None if row is None else Stored(row[0], str(row[1]))
+
+
+def version_of(connection: sqlite3.Connection, key: str) -> int | None:
+    row = connection.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def data_version(connection: sqlite3.Connection) -> int:
+    """A number that differs after a commit through any other connection."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def faults(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite's own check finds, and rows that this library cannot have written."""
+    try:
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check(100)") if row[0] != "ok"]
+        for table in ("record", "previous"):
+            odd = connection.execute(
+                f"SELECT count(*) FROM {table} WHERE typeof(key)<>'text' OR key='' OR instr(key, char(0))"  # noqa: S608
+                " OR typeof(version)<>'integer' OR version<=0 OR typeof(data) NOT IN ('text', 'blob')"
+            ).fetchone()[0]
+            if odd:
+                found.append(f"{odd} rows of the table {table} have a key, version or data of a wrong kind")
+    except sqlite3.DatabaseError as error:
+        if errors.is_busy(error):
+            raise
+        return [f"the database file cannot be read to its end: {error}"]
+    return found

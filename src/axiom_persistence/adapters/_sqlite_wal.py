@@ -1,0 +1,106 @@
+"""The two files beside the database: the write-ahead log, to sync, and its index, to watch."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import threading
+from typing import Final
+
+__all__ = ["Index", "Log"]
+
+if sys.platform == "darwin":
+    import fcntl
+
+    def _sync(descriptor: int) -> None:
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync there does not reach the medium
+elif hasattr(os, "fdatasync"):
+    _sync = os.fdatasync
+else:
+    _sync = os.fsync
+
+
+class Log:
+    """The ``-wal`` file, through a descriptor of our own. SQLite takes no lock on it, so that is safe.
+
+    Syncing it after a commit, outside SQLite's lock, is as good as ``synchronous=FULL``. Between the
+    commit and the sync another process may checkpoint, and may start the log again from its beginning.
+    But a checkpoint syncs the log before it copies pages (so the frames of our commit are on the disk
+    then), syncs the database file before it calls the log copied, and only a log copied whole is started
+    again, with a synced header. Whichever comes first, the commit is on the disk in the log or in the
+    database file when this sync returns. Nobody can unlink the log while a connection is open.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path + "-wal", os.O_RDWR)
+
+    def sync(self) -> None:
+        """Bring all that was committed before the call to the disk. Raises OSError."""
+        _sync(self._descriptor)
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class _Mapping:
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.memory = mmap.mmap(descriptor, _MAPPED, access=mmap.ACCESS_READ)
+        self.users = 0
+
+
+class Index:
+    """The header of the ``-shm`` file, mapped read-only: it differs after every commit by anybody.
+
+    Layout: https://www.sqlite.org/walformat.html#the_wal_index_header
+    """
+
+    def __init__(self, path: str) -> None:
+        self._identity, self._mapping = _map(path + "-shm")
+
+    def mark(self) -> bytes:
+        """The 48 bytes that every commit rewrites (a counter, sizes, checksums)."""
+        return self._mapping.memory[:_HEADER]
+
+    def frames(self) -> int:
+        """How many pages the log holds."""
+        return int.from_bytes(self._mapping.memory[16:20], sys.byteorder)
+
+    def close(self) -> None:
+        """To be called after the connections are closed."""
+        _unmap(self._identity, self._mapping)
+
+
+_HEADER: Final = 48
+_MAPPED: Final = 4096
+
+# SQLite holds POSIX locks on the -shm file, and they vanish when this process closes *any* descriptor of
+# it. So all adapters of a process share one mapping of a file, and its descriptors are closed only once
+# SQLite has deleted the file, when nobody can be connected through it any more; until then the mapping
+# waits for the next adapter on the same file.
+_mappings: dict[tuple[int, int], _Mapping] = {}
+_lock = threading.Lock()
+
+
+def _map(path: str) -> tuple[tuple[int, int], _Mapping]:
+    status = os.stat(path)
+    identity = (status.st_dev, status.st_ino)
+    with _lock:
+        mapping = _mappings.get(identity)
+        if mapping is None:
+            mapping = _mappings[identity] = _Mapping(os.open(path, os.O_RDONLY))
+        mapping.users += 1
+        return identity, mapping
+
+
+def _unmap(identity: tuple[int, int], mapping: _Mapping) -> None:
+    with _lock:
+        mapping.users -= 1
+        if mapping.users == 0 and os.fstat(mapping.descriptor).st_nlink == 0:
+            del _mappings[identity]
+            mapping.memory.close()
+            os.close(mapping.descriptor)

@@ -1,0 +1,339 @@
+"""The thread behind an open store: it writes what is queued, syncs, copies the log back, opens and closes."""
+
+from __future__ import annotations
+
+import atexit
+import sqlite3
+import threading
+import time
+import weakref
+from concurrent.futures import Future
+from typing import Final
+
+from ..errors import PersistenceError, StorageUnavailableError, from_os_error
+from ..platform.mounts import is_network
+from . import _sqlite_errors as errors
+from ._sqlite_checkpoint import COPY_FRAMES, Checkpointer
+from ._sqlite_commits import Commits
+from ._sqlite_file import create_file, probe
+from ._sqlite_queue import Job
+from ._sqlite_reader import Reader
+from ._sqlite_schema import open_reader, open_writer
+from ._sqlite_wal import Index, Log
+
+__all__ = ["Writer"]
+
+_GROUP: Final = 1000
+"""Commits in one transaction: bounds how long a caller's commit waits behind it."""
+_SYNC_DELAY_S: Final = 0.5
+"""How long after a PROCESS_EXIT commit its sync begins: half of what is promised."""
+_IDLE_S: Final = 1.0
+"""A pause after which the log is copied back although it is small."""
+_IDLE_FRAMES: Final = 64
+_JOIN_S: Final = 10.0
+
+
+class Writer:
+    """One daemon thread and what it keeps open. Everything that takes time happens on it."""
+
+    def __init__(self, path: str, adapter: str, *, exclusive: bool, lock_timeout: float) -> None:
+        self.path = path
+        self.commits: Commits
+        self.reader: Reader
+        self.index: Index | None = None
+        self.opened: Future[None] = Future()
+        self.closed: Future[None] = Future()
+        # A waiter that is cancelled must not cancel these for the others.
+        self.opened.set_running_or_notify_cancel()
+        self.closed.set_running_or_notify_cancel()
+        self.lifecycle = threading.Lock()
+        self.checkpointer: Checkpointer | None = None
+        self.abandoned = False
+        self.forked = False
+        self.owner: weakref.ref[object] | None = None
+        self._adapter = adapter
+        self._exclusive = exclusive
+        self._lock_timeout = lock_timeout
+        # Reentrant: a finalizer may run at any allocation, also inside one of our own blocks.
+        self._mutex = threading.RLock()
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._asleep = self._closing = self._stopped = self._finished = False
+        self._busy_since: float | None = None
+        self._restarts = 0
+        self._pages_copied = 0
+        self._copy_error: PersistenceError | None = None
+        self._thread = threading.Thread(target=self._run, name=f"axiom-sqlite {path}", daemon=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it cannot be used any more: not opened, closed, or left behind in another process."""
+        failed = self.opened.done() and self.opened.exception() is not None
+        return failed or self._finished or self.forked
+
+    def start(self) -> None:
+        _live.add(self)
+        self._thread.start()
+
+    def submit(self, job: Job) -> bool:
+        """Queue a commit. True: the thread sleeps, and ``ring`` must follow."""
+        self.commits.submit(job)
+        return self._asleep
+
+    def ring(self) -> None:
+        """Wake the thread."""
+        with self._mutex:
+            if self._asleep:
+                self._asleep = False
+                self._bell.release()
+
+    def request_close(self) -> None:
+        """Have the thread write, sync and close everything; ``closed`` says when."""
+        self._closing = True
+        self.ring()
+
+    def abandon(self) -> None:
+        """Nobody holds the adapter any more: close, and let the thread report what fails."""
+        self.abandoned = True
+        self.request_close()
+
+    def finish_at_exit(self) -> None:
+        """Write what is queued on this, the exiting thread; the daemon threads will not run again."""
+        self._stopped = True
+        self.ring()
+        self._thread.join(_JOIN_S)
+        if self._thread.is_alive():
+            raise StorageUnavailableError(
+                "the disk did not answer; what was not yet acknowledged may not be stored",
+                adapter=self._adapter,
+            )
+        if self.opened.done() and self.opened.exception() is None:
+            self._finish()
+            self.closed.result()
+
+    def stats(self) -> dict[str, int]:
+        commits = self.commits
+        checkpointer = self.checkpointer
+        return {
+            **commits.counters,
+            "checkpoints": (0 if checkpointer is None else checkpointer.count) + self._restarts,
+            "waiting": len(commits.queue),
+            "wal_bytes": 0 if self._finished else self._log.size(),
+        }
+
+    def _run(self) -> None:
+        try:
+            with self.lifecycle:
+                self._open()
+        except BaseException as error:
+            _live.discard(self)
+            self.opened.set_exception(error)
+            return
+        self.opened.set_result(None)
+        try:
+            while not self._stopped:
+                self._work(idle=self._sleep())
+                if self._closing and not self._stopped:
+                    self._finish()
+                    if self.abandoned:
+                        self.closed.result()  # raises what nobody else will be told
+                    return
+        except BaseException as error:
+            self._die(error)
+            raise
+
+    def _open(self) -> None:
+        deadline = time.monotonic() + self._lock_timeout
+        try:
+            probe(self.path, self._adapter, create=True)
+            if not self._exclusive and is_network(self.path):
+                raise StorageUnavailableError(
+                    "a write-ahead log does not work on a network file system: its index is shared memory",
+                    adapter=self._adapter,
+                    hint="choose a local disk, or exclusive=True if only one process uses the store",
+                )
+            create_file(self.path)
+            connection = open_writer(self.path, self._adapter, exclusive=self._exclusive, deadline=deadline)
+        except OSError as error:
+            raise from_os_error(error, "cannot open the store", adapter=self._adapter) from error
+        except sqlite3.Error as error:
+            raise errors.translate(error, "cannot open the store", adapter=self._adapter) from error
+        try:
+            self._attach(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _attach(self, connection: sqlite3.Connection) -> None:
+        self._log = Log(self.path)
+        self.commits = Commits(connection, self._log, self._adapter, self.ring, self._mutex)
+        if self._exclusive:
+            # No other connection may exist then: one for all, under one lock.
+            self.reader = Reader(connection, self.commits.lock.inner)
+            return
+        self.reader = Reader(open_reader(self.path), threading.Lock())
+        self.checkpointer = Checkpointer(self.path)
+        try:
+            self.index = Index(self.path)
+        except (OSError, ValueError):
+            self.index = None  # no such file where SQLite shares memory in another way
+
+    def _sleep(self) -> bool:
+        """Wait for work. True: there was none for a while."""
+        commits, pages = self.commits, self.commits.pages
+        since = commits.unsynced_since
+        timeout = -1.0
+        if since is not None:
+            timeout = max(0.0, since + _SYNC_DELAY_S - time.monotonic())
+        elif self._left() > _IDLE_FRAMES:
+            timeout = _IDLE_S
+        if self._busy_since is not None:
+            return False  # SQLite itself has slept
+        with self._mutex:
+            if commits.queue or commits.has_unsynced or self._closing or self._stopped:
+                return False
+            self._asleep = True
+        if self._bell.acquire(timeout=timeout):
+            return False
+        with self._mutex:
+            if self._asleep:
+                self._asleep = False
+            else:
+                self._bell.acquire()  # rung in this very moment
+        return since is None and pages == commits.pages
+
+    def _work(self, *, idle: bool) -> None:
+        commits = self.commits
+        if commits.queue:
+            self._advance()
+        since = commits.unsynced_since
+        if commits.has_unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):
+            commits.sync()
+        left = self._left()
+        if left >= COPY_FRAMES or (idle and left > _IDLE_FRAMES):
+            self._checkpoint(idle)
+
+    def _advance(self) -> None:
+        """One group of queued commits, if another process lets us; after ``lock_timeout`` give up."""
+        commits = self.commits
+        try:
+            with commits.lock.first():
+                commits.write_front(_GROUP)
+            self._busy_since = None
+        except sqlite3.OperationalError:
+            now = time.monotonic()
+            if self._busy_since is None:
+                self._busy_since = now
+            elif now - self._busy_since > self._lock_timeout:
+                self._busy_since = None
+                commits.fail_waiting(commits.locked_out)
+
+    def _left(self) -> int:
+        """Frames of the log that no checkpoint has seen."""
+        if self.checkpointer is None or self.index is None:
+            return self.commits.pages - self._pages_copied
+        return self.checkpointer.left(self.index.frames())
+
+    def _checkpoint(self, idle: bool) -> None:
+        self._pages_copied = self.commits.pages
+        try:
+            if self.checkpointer is None:
+                self._restart(self.commits.connection)
+            else:
+                self.checkpointer.run(self._restart, *((1,) if idle else ()))
+            self._copy_error = None
+        except sqlite3.Error as error:
+            explained = errors.translate(
+                error, "cannot copy the log into the database", adapter=self._adapter
+            )
+            if errors.is_failed_sync(error):
+                self.commits.report_failed_sync(explained)
+            # Nothing is lost, the log stays; it is tried again with the next pages, and raised at close.
+            self._copy_error = explained
+
+    def _restart(self, connection: sqlite3.Connection) -> bool:
+        """Copy what is left, start the log again and write its first commit. False: another is reading."""
+        with self.commits.lock.first():
+            try:
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                if busy:
+                    return False
+                self.commits.stamp()
+            except sqlite3.OperationalError as error:
+                if errors.is_busy(error):
+                    return False
+                raise
+        self._restarts += 1
+        return True
+
+    def _finish(self) -> None:
+        """Write and sync all that was accepted, and let go of everything. Once."""
+        with self.lifecycle:
+            if self._finished:
+                return
+            commits = self.commits
+            with self._mutex:
+                commits.refusal = "the store is closed"
+            self._drain()
+            commits.sync()
+            error = commits.unreported or self._copy_error
+            self.reader.close()
+            if self.checkpointer is not None:
+                self.checkpointer.close()
+            with commits.lock.first():
+                commits.connection.close()  # the last one copies the log and deletes it
+            self._log.close()
+            if self.index is not None:
+                self.index.close()
+            self._finished = True
+            _live.discard(self)
+        if error is None:
+            self.closed.set_result(None)
+        else:
+            self.closed.set_exception(error)
+
+    def _drain(self) -> None:
+        commits = self.commits
+        deadline = time.monotonic() + self._lock_timeout
+        while True:
+            try:
+                with commits.lock.first():
+                    commits.write_front(_GROUP)
+                    if not commits.queue:
+                        if commits.counters["commits"]:
+                            commits.stamp()  # the next process begins behind the last version given
+                        return
+            except sqlite3.Error as error:
+                if not commits.queue:
+                    return  # only the stamp failed, which nothing relies on
+                if not errors.is_busy(error) or time.monotonic() > deadline:
+                    commits.fail_waiting(commits.locked_out)
+                    return
+
+    def _die(self, error: BaseException) -> None:
+        """An error that nothing here foresees: leave nobody waiting."""
+        self.commits.refusal = f"the writer thread ended ({error!r})"
+        self.commits.fail_waiting(
+            lambda job: PersistenceError(
+                f"the writer thread ended ({error!r})", key=job.key, adapter=self._adapter
+            )
+        )
+        if not self.closed.done():
+            self.closed.set_exception(error)
+
+
+_live: set[Writer] = set()
+
+
+def _finish_all() -> None:
+    failed: BaseException | None = None
+    for writer in list(_live):
+        try:
+            writer.finish_at_exit()
+        except BaseException as error:
+            failed = error
+    if failed is not None:
+        raise failed
+
+
+atexit.register(_finish_all)

@@ -1,0 +1,248 @@
+"""The embedded default: one SQLite file, fast, durable, shared by threads and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError, PersistenceError
+from ..storage import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from . import _sqlite_errors as errors
+from . import _sqlite_reader as reading
+from ._sqlite_batch import MAX_VALUE_BYTES
+from ._sqlite_inspect import Inspector
+from ._sqlite_queue import Job
+from ._sqlite_reader import BUSY
+from ._sqlite_schema import patiently
+from ._sqlite_writer import Writer
+
+__all__ = ["SQLiteAdapter"]
+
+_SYNCED: Final = (None, Durability.POWER_LOSS)
+
+T = TypeVar("T")
+
+
+class SQLiteAdapter(StorageAdapter):
+    """Keeps every record as one row of the SQLite file at ``path``, made 0600 if it is not there.
+
+    A POWER_LOSS commit is written by one thread together with all others that wait, and acknowledged
+    once the write-ahead log is synced. A PROCESS_EXIT commit (MEMORY counts as one) is written before the
+    call returns, on the caller's thread, and synced within a second; it waits at most 5 ms for another
+    process, then takes the queue, too. Commits take effect in the order of the calls. Reads run on the
+    caller's thread, some microseconds from the page cache; ``offload_reads`` is for slow media.
+
+    ``exclusive``: no other process; works where memory cannot be shared (network file systems).
+    ``inspect``: reads only, creates nothing, and works beside a writer and on a read-only medium.
+    ``lock_timeout``: seconds that a queued commit or an open waits for another process.
+
+    Raises ``ForeignStoreError`` for a file that is not ours, which is left as it is; ``SchemaTooNewError``;
+    ``StorageLockedError``; ``CorruptedDataError`` for pages SQLite cannot read. After a failed sync every
+    commit raises until the store is opened again. In a forked child it must be opened again.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        exclusive: bool = False,
+        inspect: bool = False,
+        offload_reads: bool = False,
+        lock_timeout: float = 5.0,
+    ) -> None:
+        name = os.fspath(path)
+        if not name or "\0" in name or name == ":memory:":
+            raise ConfigurationError(
+                f"not the path of a file: {name!r}",
+                adapter="SQLiteAdapter",
+                hint="use MemoryAdapter for memory",
+            )
+        self._path = os.path.abspath(os.path.expanduser(name))
+        self._exclusive = exclusive
+        self._inspect = inspect
+        self._offload_reads = offload_reads
+        self._lock_timeout = lock_timeout
+        self._traits = Traits(
+            atomic=True,
+            durability=Durability.POWER_LOSS,
+            shared=not exclusive,
+            max_value_bytes=MAX_VALUE_BYTES,
+        )
+        self._opening = threading.Lock()
+        self._writer: Writer | None = None  # set once it can be used
+        self._started: Writer | None = None
+        self._inspector: Inspector | None = None
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
+
+    @property
+    def location(self) -> str:
+        return self._path
+
+    async def aopen(self) -> None:
+        if self._inspect:
+            inspector = Inspector(os.path.realpath(self._path), str(self), self._lock_timeout)
+            await asyncio.to_thread(self._translated, lambda: inspector.run(lambda _: None), "cannot open")
+            self._inspector = inspector
+            return
+        with self._opening:
+            writer = self._started
+            if writer is None or writer.is_over:
+                writer = self._started = Writer(
+                    os.path.realpath(self._path),
+                    str(self),
+                    exclusive=self._exclusive,
+                    lock_timeout=self._lock_timeout,
+                )
+                # If this adapter is just dropped, what it accepted is written all the same.
+                abandon = writer.abandon
+                writer.owner = weakref.ref(self, lambda _: abandon())
+                writer.start()
+        await asyncio.wrap_future(writer.opened)
+        with self._opening:
+            if self._writer is not writer and self._started is writer:
+                self._writer = writer
+
+    async def aclose(self) -> None:
+        """Write and sync all that was accepted. Raises what failed in the background and nobody was told."""
+        self._inspector = None
+        with self._opening:
+            writer, self._writer, self._started = self._started, None, None
+        if writer is None or writer.is_over:
+            return
+        writer.owner = None
+        writer.request_close()
+        await asyncio.wrap_future(writer.closed)
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        if len(keys) == 1 and not self._offload_reads and not self._inspect:
+            (key,) = keys
+            try:
+                stored = self._open_writer().reader.one(key)
+            except sqlite3.Error as error:
+                if not errors.is_busy(error):
+                    raise self._explained(error, "cannot read", key) from error
+            else:
+                return {} if stored is None else {key: stored}
+        wanted = list(keys)
+        return await self._read(
+            lambda connection: reading.fetch(connection, wanted), next(iter(wanted), None)
+        )
+
+    def fetch_now(self, key: str) -> Stored | None | NotNow:
+        if self._offload_reads or self._inspect:
+            return NOT_NOW
+        try:
+            stored = self._open_writer().reader.one_now(key)
+        except sqlite3.Error as error:
+            if errors.is_busy(error):
+                return NOT_NOW
+            raise self._explained(error, "cannot read", key) from error
+        return NOT_NOW if stored is BUSY else stored  # type: ignore[return-value]
+
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        writer = self._open_writer(writing=True)
+        durable = durability in _SYNCED
+        if not durable:
+            versions = writer.commits.commit(changes, expect)
+            if versions is not None:
+                return versions
+        loop = asyncio.get_running_loop()
+        job = Job(changes, expect, durable, loop)
+        if writer.submit(job):
+            # After all tasks that are ready now: one wake-up, and one group, for all of them.
+            loop.call_soon(writer.ring)
+        return await job.future
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        return self._open_writer(writing=True).commits.commit(changes, None)
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        last: str | None = None
+        while True:
+            after = last
+            page = await self._read(lambda connection: reading.page(connection, prefix, after), None)  # noqa: B023
+            for key in page:
+                yield key
+            if not page:
+                return
+            last = page[-1]
+
+    async def previous(self, key: str) -> Stored | None:
+        return await self._read(lambda connection: reading.previous(connection, key), key)
+
+    async def saved_at(self, key: str) -> float | None:
+        version = await self._read(lambda connection: reading.version_of(connection, key), key)
+        return None if version is None else version / 1_000_000
+
+    async def check(self) -> list[str]:
+        """What SQLite's integrity check and a look at every row find. Reads everything, in a thread."""
+        if self._inspect or self._exclusive:
+            return await self._read(reading.faults, None, offload=True)
+        self._open_writer()
+        inspector = Inspector(os.path.realpath(self._path), str(self), self._lock_timeout)
+        return await asyncio.to_thread(
+            self._translated, lambda: inspector.run(reading.faults), "cannot check"
+        )
+
+    def change_mark(self) -> Hashable | None:
+        if self._inspect:
+            return None
+        writer = self._open_writer()
+        if writer.index is not None:
+            return writer.index.mark()
+        if self._exclusive:
+            return writer.commits.pages  # nobody else can commit
+        return self._translated(lambda: writer.reader.run(reading.data_version), "cannot read")
+
+    def stats(self) -> dict[str, int]:
+        return {} if self._inspect else self._open_writer().stats()
+
+    def _open_writer(self, *, writing: bool = False) -> Writer:
+        writer = self._writer
+        if writer is not None and (writer.commits.refusal is None):
+            return writer
+        if self._inspect and writing:
+            raise AccessDeniedError(
+                "the store is open for inspection only", adapter=self, hint="open it without inspect=True"
+            )
+        raise CapabilityUnavailableError(
+            "the store is not open" if writer is None else writer.commits.refusal or "",
+            adapter=self,
+            hint="open it first (async with, or await aopen())" if writer is None else "open it again",
+        )
+
+    async def _read(
+        self, run: Callable[[sqlite3.Connection], T], key: str | None, *, offload: bool = False
+    ) -> T:
+        source = self._inspector or self._open_writer().reader
+        if not (offload or self._offload_reads or self._inspect):
+            try:
+                return source.run(run)
+            except sqlite3.Error as error:
+                if not errors.is_busy(error):
+                    raise self._explained(error, "cannot read", key) from error
+        # Another process recovers or is the last to close: wait for it, but not on the loop's thread.
+        deadline = asyncio.get_running_loop().time() + self._lock_timeout
+        return await asyncio.to_thread(
+            self._translated, lambda: patiently(lambda: source.run(run), deadline), "cannot read", key
+        )
+
+    def _translated(self, run: Callable[[], T], doing: str, key: str | None = None) -> T:
+        try:
+            return run()
+        except sqlite3.Error as error:
+            raise self._explained(error, doing, key) from error
+
+    def _explained(self, error: sqlite3.Error, doing: str, key: str | None) -> PersistenceError:
+        return errors.translate(error, doing, key=key, adapter=self)
