@@ -7,12 +7,23 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
 from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError, PersistenceError
-from ..storage import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from ..keys import check_stored_key
+from ..storage import (
+    MAX_STORED_KEY_BYTES,
+    NOT_NOW,
+    Changes,
+    Durability,
+    Expect,
+    NotNow,
+    StorageAdapter,
+    Stored,
+    Traits,
+)
 from . import _sqlite_errors as errors
 from . import _sqlite_reader as reading
 from ._sqlite_batch import MAX_VALUE_BYTES
@@ -87,6 +98,9 @@ class SQLiteAdapter(StorageAdapter):
     def location(self) -> str:
         return self._path
 
+    def __repr__(self) -> str:
+        return f"SQLiteAdapter({self._path!r})"
+
     async def aopen(self) -> None:
         if self._inspect:
             inspector = Inspector(os.path.realpath(self._path), str(self), self._lock_timeout)
@@ -125,6 +139,7 @@ class SQLiteAdapter(StorageAdapter):
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         if len(keys) == 1 and not self._offload_reads and not self._inspect:
             (key,) = keys
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
             try:
                 stored = self._open_writer().reader.one(key)
             except sqlite3.Error as error:
@@ -132,12 +147,13 @@ class SQLiteAdapter(StorageAdapter):
                     raise self._explained(error, "cannot read", key) from error
             else:
                 return {} if stored is None else {key: stored}
-        wanted = list(keys)
+        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
         return await self._read(
             lambda connection: reading.fetch(connection, wanted), next(iter(wanted), None)
         )
 
     def fetch_now(self, key: str) -> Stored | None | NotNow:
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
         if self._offload_reads or self._inspect:
             return NOT_NOW
         try:
@@ -152,6 +168,9 @@ class SQLiteAdapter(StorageAdapter):
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
         writer = self._open_writer(writing=True)
+        _check_keys(changes)
+        if expect is not None:
+            _check_keys(expect)
         durable = durability in _SYNCED
         if not durable:
             versions = writer.commits.commit(changes, expect)
@@ -165,7 +184,9 @@ class SQLiteAdapter(StorageAdapter):
         return await job.future
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
-        return self._open_writer(writing=True).commits.commit(changes, None)
+        writer = self._open_writer(writing=True)
+        _check_keys(changes)
+        return writer.commits.commit(changes, None)
 
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
         last: str | None = None
@@ -179,9 +200,11 @@ class SQLiteAdapter(StorageAdapter):
             last = page[-1]
 
     async def previous(self, key: str) -> Stored | None:
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
         return await self._read(lambda connection: reading.previous(connection, key), key)
 
     async def saved_at(self, key: str) -> float | None:
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
         version = await self._read(lambda connection: reading.version_of(connection, key), key)
         return None if version is None else version / 1_000_000
 
@@ -246,3 +269,8 @@ class SQLiteAdapter(StorageAdapter):
 
     def _explained(self, error: sqlite3.Error, doing: str, key: str | None) -> PersistenceError:
         return errors.translate(error, doing, key=key, adapter=self)
+
+
+def _check_keys(keys: Iterable[str]) -> None:
+    for key in keys:
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
