@@ -1,0 +1,265 @@
+"""``Journaled``: commits of several keys that are all or nothing, over an adapter that has none."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from ..errors import ConfigurationError, StorageFullError
+from ..journal import decode_journal, encode_journal
+from ..keys import INTERNAL, check_stored_key
+from ..storage import (
+    NOT_NOW,
+    Changes,
+    Durability,
+    Expect,
+    NotNow,
+    StorageAdapter,
+    Stored,
+    Traits,
+    verify_expected,
+)
+from .base import Layer
+
+__all__ = ["Journaled"]
+
+JOURNAL: Final = INTERNAL + "journal"
+
+READS_MAX: Final = 3
+"""Reads tried beside somebody's commits, before one waits for its turn."""
+
+
+class _Turn:
+    """A lock for tasks of any number of event loops and threads, first come, first served."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held = False
+        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if not self._held:
+                self._held = True
+                return
+            turn: asyncio.Future[None] = loop.create_future()
+            self._waiting.append((loop, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            with self._lock:
+                waiting = [entry for entry in self._waiting if entry[1] is not turn]
+                handed_over = len(waiting) == len(self._waiting)
+                self._waiting = deque(waiting)
+            if handed_over:
+                self._pass_on()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pass_on()
+
+    def take_now(self) -> bool:
+        with self._lock:
+            taken, self._held = not self._held, True
+            return taken
+
+    def _pass_on(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._held = False
+                    return
+                loop, turn = self._waiting.popleft()
+            try:
+                loop.call_soon_threadsafe(_wake, turn)
+            except RuntimeError:
+                continue  # that loop was closed; nobody waits there
+            return
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """For the synchronous owner after ``take_now``."""
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
+
+
+class Journaled(Layer):
+    """Gives ``inner`` all-or-nothing commits and snapshots, within one process.
+
+    A commit of several keys is first written whole under one key of the library's own, then applied,
+    then that key is cleared; after a crash the next opening finishes what was written whole. ``inner``
+    must keep the order of its commits through a crash. Readers of this object see all of a commit or
+    nothing. There is no isolation from other processes (``traits.shared`` is False), and the values of
+    a commit of several keys together must fit ``traits.max_value_bytes``.
+
+    When ``inner`` fails while a commit is applied, the commit raises, and is finished before the next
+    read or commit: it may appear later. Raises ``ConfigurationError`` where the journal's key does not fit.
+    """
+
+    def __init__(self, inner: StorageAdapter) -> None:
+        super().__init__(inner)
+        if inner.traits.max_key_bytes < len(JOURNAL):
+            raise ConfigurationError(
+                f"keys of {inner.traits.max_key_bytes} bytes are too short for a journal", adapter=inner
+            )
+        self._traits = replace(inner.traits, atomic=True, shared=False)
+        self._turn = _Turn()
+        # Odd while changes are being applied, even in between: what was read between two equal even
+        # numbers is one state. Changed only by whoever has the turn.
+        self._generation = 0
+        self._unfinished: tuple[Changes, Durability | None] | None = None
+        self._doubtful = False
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
+
+    async def aopen(self) -> None:
+        await self.inner.aopen()
+        async with self._turn:
+            if self._unfinished is None:
+                await self._recover()
+            await self._finish()
+
+    async def aclose(self) -> None:
+        try:
+            async with self._turn:
+                await self._finish()
+        finally:
+            await self.inner.aclose()
+
+    async def _recover(self) -> None:
+        journal = (await self.inner.fetch((JOURNAL,))).get(JOURNAL)
+        if journal is None:
+            return
+        self._doubtful = True
+        changes = decode_journal(journal.data)
+        if changes is not None:  # else it was never whole, and nothing of it was applied
+            self._begin(changes, None)
+
+    def _begin(self, changes: Changes, durability: Durability | None) -> None:
+        self._unfinished = (changes, durability)
+        self._generation |= 1
+
+    async def _finish(self) -> Mapping[str, str]:
+        """Apply what was decided, and clear the journal. Broken off anywhere, it can be done again."""
+        versions: Mapping[str, str] = {}
+        durability = None
+        if self._unfinished is not None:
+            changes, durability = self._unfinished
+            versions = await self.inner.commit(changes, durability=durability)
+        if self._doubtful:
+            # Were it to stay, the next opening would undo the commits that follow.
+            await self.inner.commit({JOURNAL: None}, durability=durability)
+            self._doubtful = False
+        if self._unfinished is not None:
+            self._unfinished = None
+            self._generation += 1
+        return versions
+
+    # Writing
+
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        changes = dict(changes)
+        async with self._turn:
+            await self._finish()
+            if len(changes) > 1:
+                return await self._commit_many(changes, expect, durability)
+            self._generation += 1
+            try:
+                return await self.inner.commit(changes, expect=expect, durability=durability)
+            finally:
+                self._generation += 1
+
+    async def _commit_many(
+        self, changes: Changes, expect: Expect | None, durability: Durability | None
+    ) -> Mapping[str, str]:
+        journal = self._checked_journal(changes)
+        if expect:
+            verify_expected(await self.inner.fetch(list(expect)), expect, self)
+        self._doubtful = True  # even when the journal's commit raises, it may be there
+        await self.inner.commit({JOURNAL: journal}, durability=durability)
+        self._begin(changes, durability)
+        return await self._finish()
+
+    def _checked_journal(self, changes: Changes) -> bytes:
+        """Refuses what ``inner`` would refuse: once decided, a commit must go through."""
+        for key, data in changes.items():
+            check_stored_key(key, self._traits.max_key_bytes)
+            if data is not None and not isinstance(data, bytes):
+                raise TypeError(f"the value of {key!r} is {type(data).__name__}, not bytes")
+        journal = encode_journal(changes)
+        most = self._traits.max_value_bytes
+        if most is not None and len(journal) > most:
+            raise StorageFullError(
+                f"the values of one commit take {len(journal):,} bytes together; {most:,} fit",
+                key=next(iter(changes)),
+                adapter=self,
+                hint="save fewer or smaller values at once",
+            )
+        return journal
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        if len(changes) > 1 or not self._turn.take_now():
+            return None
+        with self._turn.taken():
+            if self._unfinished is not None or self._doubtful:
+                return None
+            self._generation += 1
+            try:
+                return self.inner.commit_now(changes)
+            finally:
+                self._generation += 1
+
+    # Reading
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        if len(keys) == 1 and self._unfinished is None:
+            return await self.inner.fetch(keys)
+        for _ in range(READS_MAX):
+            generation = self._generation
+            if generation & 1:
+                break
+            found = await self.inner.fetch(keys)
+            if self._generation == generation:
+                return found
+        async with self._turn:
+            await self._finish()
+            return await self.inner.fetch(keys)
+
+    def fetch_now(self, key: str) -> Stored | None | NotNow:
+        return NOT_NOW if self._unfinished is not None else self.inner.fetch_now(key)
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        await self._settle()
+        async for key in self.inner.keys(prefix):
+            if key != JOURNAL:
+                yield key
+
+    async def previous(self, key: str) -> Stored | None:
+        await self._settle()
+        return await self.inner.previous(key)
+
+    async def saved_at(self, key: str) -> float | None:
+        await self._settle()
+        return await self.inner.saved_at(key)
+
+    async def _settle(self) -> None:
+        if self._unfinished is not None:
+            async with self._turn:
+                await self._finish()

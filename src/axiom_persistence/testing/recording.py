@@ -1,0 +1,83 @@
+"""A file system that remembers every operation which could matter after a crash."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from ..platform.filesystem import FileSystem
+from ._interception import InterceptedFileSystem
+from ._operations import Action, Operation
+
+__all__ = ["Action", "Operation", "RecordingFileSystem"]
+
+T = TypeVar("T")
+
+_NAMED: Final = {
+    "link": Action.LINK,
+    "replace": Action.REPLACE,
+    "unlink": Action.UNLINK,
+    "mkdir": Action.MKDIR,
+    "rmdir": Action.RMDIR,
+}
+
+
+class RecordingFileSystem(InterceptedFileSystem):
+    """Carries everything out on ``inner`` and keeps ``operations``, the order in which it happened.
+
+    The test calls ``acknowledge`` when it was told that something is done. Failed operations are left
+    out, as if they had not happened, but for failed syncs, whose effects never become durable. What is
+    written through mapped memory is not seen: nothing that must survive may go there.
+    """
+
+    def __init__(self, inner: FileSystem) -> None:
+        super().__init__(inner)
+        self.operations: list[Operation] = []
+        self._lock = threading.RLock()
+        self._files: dict[int, tuple[int, int]] = {}
+        self._count = 0
+
+    def acknowledge(self, label: object) -> None:
+        """From here on, ``label`` must survive."""
+        with self._lock:
+            self.operations.append(Operation(Action.ACKNOWLEDGE, str(label)))
+
+    def around(self, operation: str, arguments: tuple[Any, ...], perform: Callable[[], T]) -> T:
+        if operation in ("read", "scan", "status", "try_lock", "unlock", "map", "attach"):
+            return perform()
+        with self._lock:  # the record has the order in which things happened
+            try:
+                result = perform()
+            except OSError:
+                self._remember_failure(operation, arguments)
+                raise
+            self._remember(operation, arguments, result)
+            return result
+
+    def _remember(self, operation: str, arguments: tuple[Any, ...], result: Any) -> None:
+        note = self.operations.append
+        if operation in _NAMED:
+            note(Operation(_NAMED[operation], *arguments))
+        elif operation in ("create", "open"):
+            self._files[result] = (self._count, 0)
+            action = Action.CREATE if operation == "create" else Action.OPEN
+            note(Operation(action, arguments[0], file=self._count))
+            self._count += 1
+        elif operation == "write_some":
+            handle, data = arguments
+            file, offset = self._files[handle]
+            note(Operation(Action.WRITE, file=file, offset=offset, data=bytes(data[:result])))
+            self._files[handle] = (file, offset + result)
+        elif operation == "sync":
+            note(Operation(Action.SYNC, file=self._files[arguments[0]][0]))
+        elif operation == "sync_directory":
+            note(Operation(Action.SYNC_DIRECTORY, arguments[0]))
+        elif operation == "close":
+            self._files.pop(arguments[0], None)
+
+    def _remember_failure(self, operation: str, arguments: tuple[Any, ...]) -> None:
+        if operation == "sync":
+            self.operations.append(Operation(Action.SYNC, file=self._files[arguments[0]][0], failed=True))
+        elif operation == "sync_directory":
+            self.operations.append(Operation(Action.SYNC_DIRECTORY, arguments[0], failed=True))
