@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from axiom_persistence.adapters.memory import MemoryAdapter
-from axiom_persistence.errors import ConflictError
+from axiom_persistence.errors import ConflictError, PersistenceError
 from axiom_persistence.storage import BasicAdapter, Durability, Stored
 
 
@@ -325,16 +325,16 @@ class StaleReadNow(MemoryAdapter):
 
 
 class OnlyOneLoop(MemoryAdapter):
-    """Has a lock that belongs to the first event loop that waits for it."""
+    """Has a client that belongs to the event loop in which it was opened."""
 
-    def __init__(self):
-        super().__init__()
-        self.writing = asyncio.Lock()
+    async def aopen(self):
+        await super().aopen()
+        self.loop = asyncio.get_running_loop()
 
     async def commit(self, changes, **options):
-        async with asyncio.timeout(1), self.writing:
-            await asyncio.sleep(0.001)
-            return await super().commit(changes, **options)
+        if asyncio.get_running_loop() is not self.loop:
+            raise PersistenceError("attached to a different loop")
+        return await super().commit(changes, **options)
 
 
 class Nameless(MemoryAdapter):

@@ -1,24 +1,19 @@
 """Every adapter and every layer keeps the promises of StorageAdapter."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
+from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.adapters.memory import MemoryAdapter
+from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import StorageFullError
 from axiom_persistence.keys import check_stored_key
+from axiom_persistence.layers.base import Layer
 from axiom_persistence.layers.prefixed import Prefixed
 from axiom_persistence.storage import BasicAdapter, Durability
-from axiom_persistence.testing.conformance import AdapterSuite
-
-
-class TestMemoryAdapter(AdapterSuite):
-    def adapter(self, place):
-        return MemoryAdapter()
-
-
-class TestPrefixed(AdapterSuite):
-    def adapter(self, place):
-        return Prefixed(MemoryAdapter(), "part/")
+from axiom_persistence.testing import AdapterSuite
 
 
 class BasicMemory(BasicAdapter):
@@ -69,9 +64,61 @@ class NarrowMemory(MemoryAdapter):
         return await super().commit(changes, **options)
 
 
+class SQLiteSuite(AdapterSuite):
+    """Back doors into a database, by SQLite itself."""
+
+    prefix = ""
+
+    def read_raw(self, place, key):
+        with closing(sqlite3.connect(place / "store.db")) as database:
+            row = database.execute(
+                "SELECT CAST(data AS BLOB) FROM record WHERE key = ?", (self.prefix + key,)
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def write_raw(self, place, key, data):
+        with closing(sqlite3.connect(place / "store.db")) as database, database:
+            database.execute(
+                "INSERT OR REPLACE INTO record(key, data, version) VALUES(?, ?, 1)", (self.prefix + key, data)
+            )
+
+
+class FileSuite(AdapterSuite):
+    """Back doors into a directory, by the file system."""
+
+    prefix = ""
+
+    def read_raw(self, place, key):
+        file = place / "store" / f"{self.prefix}{key}.json"
+        return file.read_bytes() if file.exists() else None
+
+    def write_raw(self, place, key, data):
+        (place / "store" / f"{self.prefix}{key}.json").write_bytes(data)
+
+
+class TestMemoryAdapter(AdapterSuite):
+    def adapter(self, place):
+        return MemoryAdapter()
+
+
 class TestNarrowMemory(AdapterSuite):
     def adapter(self, place):
         return NarrowMemory()
+
+
+class TestSQLiteAdapter(SQLiteSuite):
+    def adapter(self, place):
+        return SQLiteAdapter(place / "store.db")
+
+
+class TestSQLiteAdapterOffloaded(SQLiteSuite):
+    def adapter(self, place):
+        return SQLiteAdapter(place / "store.db", offload_reads=True)
+
+
+class TestFileStorageAdapter(FileSuite):
+    def adapter(self, place):
+        return FileStorageAdapter(place / "store")
 
 
 class TestBasicAdapter(AdapterSuite):
@@ -80,3 +127,27 @@ class TestBasicAdapter(AdapterSuite):
 
     def adapter(self, place):
         return BasicMemory()
+
+
+class TestLayerOnMemory(AdapterSuite):
+    def adapter(self, place):
+        return Layer(MemoryAdapter())
+
+
+class TestPrefixedOnMemory(AdapterSuite):
+    def adapter(self, place):
+        return Prefixed(MemoryAdapter(), "part/")
+
+
+class TestPrefixedOnSQLite(SQLiteSuite):
+    prefix = "é%/"
+
+    def adapter(self, place):
+        return Prefixed(SQLiteAdapter(place / "store.db"), self.prefix)
+
+
+class TestPrefixedOnFiles(FileSuite):
+    prefix = "part/"
+
+    def adapter(self, place):
+        return Prefixed(FileStorageAdapter(place / "store"), self.prefix)

@@ -93,6 +93,7 @@ PLANTED = [
     (StandingMark, "test_the_change_mark_moves"),
     (StaleReadNow, "test_fetch_now_agrees_with_fetch"),
     (OnlyOneLoop, "test_threads_with_their_own_loops"),
+    (OnlyOneLoop, "test_one_loop_after_another"),
     (Nameless, "test_an_adapter_has_a_name"),
 ]
 

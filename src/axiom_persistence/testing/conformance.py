@@ -37,4 +37,4 @@ class AdapterSuite(ValueTests, CommitTests, KeyTests, LifecycleTests, Concurrenc
 
     def test_it_agrees_with_a_dict(self) -> None:
         """Random commits, reads, listings and re-openings leave what they would leave in a dict."""
-        check_against_dict(self)
+        check_against_dict(self.adapter)

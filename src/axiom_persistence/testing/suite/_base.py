@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
@@ -65,7 +66,10 @@ def at_place(body: Callable[[S, Path], Awaitable[None]]) -> Callable[[S, Path], 
         async def at_fresh_place() -> None:
             await body(self, place)
 
-        run(at_fresh_place())
+        try:
+            run(at_fresh_place())
+        finally:
+            remove_tree(place)
 
     test.__name__ = body.__name__
     test.__qualname__ = body.__qualname__
@@ -84,6 +88,24 @@ def on_adapter(body: Callable[[S, StorageAdapter], Awaitable[None]]) -> Callable
     with_open_adapter.__qualname__ = body.__qualname__
     with_open_adapter.__doc__ = body.__doc__
     return at_place(with_open_adapter)
+
+
+def remove_tree(top: Path) -> None:
+    """Remove a directory and all below it, however deep.
+
+    A key may have a thousand slashes, and ``shutil.rmtree``, by which pytest removes what old runs left,
+    gives up at such a depth before Python 3.13.
+    """
+    directories = [os.fspath(top)]
+    for directory in directories:  # which grows meanwhile
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    directories.append(entry.path)
+                else:
+                    os.unlink(entry.path)
+    for directory in reversed(directories):
+        os.rmdir(directory)
 
 
 async def store(adapter: StorageAdapter, changes: Changes) -> None:

@@ -97,7 +97,11 @@ class ConcurrencyTests(SuiteBase):
                     group.create_task(increment(adapter, name, EACH))
 
             threads = [asyncio.to_thread(run, work(f"thread {n}")) for n in range(3)]
-            await asyncio.gather(*threads, work("own loop"))
+            # All of them end before the adapter is closed, whichever fails.
+            outcomes = await asyncio.gather(*threads, work("own loop"), return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
             names = ("thread 0", "thread 1", "thread 2", "own loop")
             assert await content(adapter) == {"count": b"%d" % (8 * EACH)} | dict.fromkeys(
                 names, b"%d" % EACH

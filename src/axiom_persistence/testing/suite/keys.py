@@ -182,19 +182,9 @@ class KeyTests(SuiteBase):
         """A prefix is compared character by character: no pattern, no path, no folding."""
         keys = odd_keys(adapter.traits.max_key_bytes)
         await store(adapter, dict.fromkeys(keys, b""))
-        prefixes = {key[:1] for key in keys} | {key[:2] for key in keys}
-        prefixes |= {
-            "a",
-            "a/",
-            "a%",
-            "a_",
-            "%",
-            "x" * 200,
-            "no such",
-            "con.",
-            "\U0010ffff\U0010ffff",
-            "\ud7ff",
-        }
+        prefixes = ["a", "A", "a/", "a//", ".", "..", "/", "%", "%4", "_", "+", "[a", "*", "'", " ", "\n"]
+        prefixes += ["é", "e", "\u1100", "\ud7ff", "\uffff", "\U0001f600", "\U0010ffff", "\x01", "x" * 15]
+        prefixes += ["no such", "con.", "con.txt", "con.txt/", "\U0010ffff\U0010ffff"]
         for prefix in prefixes:
             assert await listed(adapter, prefix) == sorted(key for key in keys if key.startswith(prefix))
 

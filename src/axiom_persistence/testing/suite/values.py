@@ -109,6 +109,8 @@ class ValueTests(SuiteBase):
         limit = adapter.traits.max_value_bytes
         if limit is None:
             pytest.skip("traits.max_value_bytes names no limit")
+        if limit > 1 << 25:
+            pytest.skip("traits.max_value_bytes is more than is tried in a test")
         largest = b"x" * limit
         await adapter.commit({"a": largest})
         assert await adapter.read("a") == largest
