@@ -1,0 +1,141 @@
+"""The process that is killed: it saves without a pause and says what was acknowledged.
+
+``torture`` starts it as a nursery: one process that has imported everything and forks a child for each
+life, because a fork takes a millisecond and a new interpreter two hundred. All of them write to one pipe,
+a line at a time. A line is shorter than ``PIPE_BUF``, so POSIX makes it whole or absent, and everything a
+child said stands before the nursery's word that it is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final
+
+from ..errors import ConflictError
+from ..persistence import AdapterBasedPersistence
+from ..storage import Durability, StorageAdapter
+from ._torture_work import ACCOUNTS, BATCH, COUNTED, TOTAL, Account, balances, counted
+
+__all__ = ["main", "resolve"]
+
+_LINE_BYTES_MAX: Final = 512
+"""What POSIX promises at least to write to a pipe in one piece (``_POSIX_PIPE_BUF``)."""
+
+
+def say(*words: object) -> None:
+    """Write one line, in one piece."""
+    line = " ".join(str(word) for word in words)
+    os.write(1, line.encode("ascii", "backslashreplace")[: _LINE_BYTES_MAX - 1] + b"\n")
+
+
+def resolve(name: str) -> Callable[[str], StorageAdapter]:
+    """The object that ``module:qualified.name`` names."""
+    module, _, path = name.partition(":")
+    found: Any = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    made: Callable[[str], StorageAdapter] = found
+    return made
+
+
+async def _keep_saving(
+    persistence: AdapterBasedPersistence, key: str, number: int, promises: list[Durability]
+) -> None:
+    while True:
+        number += 1
+        value = counted(key, number)
+        durability = random.choice(promises)  # noqa: S311
+        started = time.perf_counter()
+        if value is None:
+            await persistence.delete(key, durability=durability)
+        else:
+            await persistence.save(key, value, durability=durability)
+        say("kept", key, number, int((time.perf_counter() - started) * 1e6))
+
+
+async def _keep_transferring(
+    persistence: AdapterBasedPersistence, number: int, promises: list[Durability]
+) -> None:
+    while True:
+        number += 1
+        after = balances(number)
+        started = time.perf_counter()
+        async with persistence.transaction(durability=random.choice(promises)) as tx:  # noqa: S311
+            held = [await tx.load(key, Account) for key in ACCOUNTS]
+            if number > 1 and sum(account.balance for account in held if account) != TOTAL:
+                raise AssertionError(f"a transaction saw a torn state: {held}")
+            for key in ACCOUNTS:
+                await tx.save(key, after[key])
+        say("kept", BATCH, number, int((time.perf_counter() - started) * 1e6))
+
+
+async def _work(make: Callable[[str], StorageAdapter], place: str, numbers: dict[str, int]) -> None:
+    """Open the store and save into it until the end comes."""
+    adapter = make(place)
+    say("phase", "opening")
+    async with AdapterBasedPersistence(adapter, on_corruption="raise") as persistence:
+        say("phase", "working")
+        strongest = adapter.traits.durability
+        promises = [d for d in Durability if Durability.PROCESS_EXIT <= d <= strongest]
+        async with asyncio.TaskGroup() as saving:
+            for key in COUNTED:
+                saving.create_task(_keep_saving(persistence, key, numbers[key], promises))
+            if adapter.traits.atomic:
+                saving.create_task(_keep_transferring(persistence, numbers[BATCH], promises))
+
+
+async def _reopen(make: Callable[[str], StorageAdapter], place: str) -> None:
+    """Open, look and close, again and again: the end comes while a crash is being recovered from."""
+    while True:
+        say("phase", "opening")
+        async with AdapterBasedPersistence(make(place), on_corruption="raise") as persistence:
+            say("phase", "looking")
+            await persistence.load_many(ACCOUNTS, Account)
+            say("phase", "closing")
+
+
+def _live(make: Callable[[str], StorageAdapter], life: dict[str, Any]) -> None:
+    random.seed()  # a forked child would repeat its elder siblings' choices
+    try:
+        if life["kind"] == "work":
+            asyncio.run(_work(make, life["place"], life["numbers"]))
+        else:
+            asyncio.run(_reopen(make, life["place"]))
+    except BaseException as error:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        torn = isinstance(error, AssertionError | ConflictError)  # nobody else writes: no conflict can be
+        where = f"{os.path.basename(last.filename)}:{last.lineno}"
+        say("failed", json.dumps(f"{'torn: ' if torn else ''}{type(error).__name__} at {where}: {error}"))
+    finally:
+        os._exit(1)
+
+
+def main() -> None:
+    """Be the nursery: a child for each line on standard input, killed at the line after it."""
+    plan = json.loads(sys.stdin.readline())
+    sys.path[:] = plan["path"]
+    make = resolve(plan["adapter"])
+    say("ready")
+    while line := sys.stdin.readline():
+        pid = os.fork()
+        if pid == 0:
+            _live(make, json.loads(line))
+        sys.stdin.readline()  # at its end, too: no child outlives whoever asked for it
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        say("dead", os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main()
