@@ -11,6 +11,7 @@ from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import StorageFullError
 from axiom_persistence.keys import check_stored_key
 from axiom_persistence.layers.base import Layer
+from axiom_persistence.layers.journaled import Journaled
 from axiom_persistence.layers.prefixed import Prefixed
 from axiom_persistence.storage import BasicAdapter, Durability
 from axiom_persistence.testing import AdapterSuite
@@ -86,14 +87,12 @@ class SQLiteSuite(AdapterSuite):
 class FileSuite(AdapterSuite):
     """Back doors into a directory, by the file system."""
 
-    prefix = ""
-
     def read_raw(self, place, key):
-        file = place / "store" / f"{self.prefix}{key}.json"
+        file = place / "store" / f"{key}.json"
         return file.read_bytes() if file.exists() else None
 
     def write_raw(self, place, key, data):
-        (place / "store" / f"{self.prefix}{key}.json").write_bytes(data)
+        (place / "store" / f"{key}.json").write_bytes(data)
 
 
 class TestMemoryAdapter(AdapterSuite):
@@ -146,8 +145,8 @@ class TestPrefixedOnSQLite(SQLiteSuite):
         return Prefixed(SQLiteAdapter(place / "store.db"), self.prefix)
 
 
-class TestPrefixedOnFiles(FileSuite):
-    prefix = "part/"
+class TestJournaledOnBasic(AdapterSuite):
+    keeps_nothing_open = True
 
     def adapter(self, place):
-        return Prefixed(FileStorageAdapter(place / "store"), self.prefix)
+        return Journaled(BasicMemory())
