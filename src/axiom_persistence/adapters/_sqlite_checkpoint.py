@@ -42,8 +42,10 @@ class Checkpointer:
             self._copied = 0  # somebody started the log again
         return frames - self._copied
 
-    def run(self, restart: Callable[[sqlite3.Connection], bool], least: int = RESTART_FRAMES) -> None:
-        """Copy, and ``restart`` a log of ``least`` frames. Raises sqlite3.Error, but not for a held lock."""
+    def run(self, restart: Callable[[sqlite3.Connection], bool], *, whole: bool) -> None:
+        """Copy, and ``restart`` a log that is long or, with ``whole``, any. Raises sqlite3.Error, but
+        not for a lock that another process holds.
+        """
         with self.lock:
             connection = self._connection
             if connection is None:
@@ -55,7 +57,7 @@ class Checkpointer:
                 frames, copied = self._copy(connection)
                 if frames - copied <= _LITTLE:
                     break
-            if frames >= least and restart(connection):
+            if (whole or frames >= RESTART_FRAMES) and restart(connection):
                 self._copied = 0
 
     def _copy(self, connection: sqlite3.Connection) -> tuple[int, int]:

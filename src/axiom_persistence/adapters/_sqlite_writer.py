@@ -240,7 +240,7 @@ class Writer:
             if self.checkpointer is None:
                 self._restart(self.commits.connection)
             else:
-                self.checkpointer.run(self._restart, *((1,) if idle else ()))
+                self.checkpointer.run(self._restart, whole=idle)
             self._copy_error = None
         except sqlite3.Error as error:
             explained = errors.translate(

@@ -1,0 +1,119 @@
+"""What a loss of power leaves of a SQLite store, in one process and in several, at every moment."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from sqlite_replay import STORE, Disk, compare, explore, record
+
+from axiom_persistence.adapters.sqlite import SQLiteAdapter
+
+
+def _can_trace():
+    if shutil.which("strace") is None:
+        return False
+    return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not _can_trace(), reason="strace is not there or may not trace")
+
+
+@pytest.fixture
+def scratch():
+    """A place in memory for thousands of small images."""
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=memory) as place:
+        yield Path(place)
+
+
+def traced(tmp_path, names, saves, plant="none"):
+    directory = tmp_path / "store"
+    directory.mkdir()
+    return directory, record(directory, names, saves, plant)
+
+
+async def listed(adapter):
+    return [key async for key in adapter.keys("")]
+
+
+def reopened(place, acked, tried):
+    """The whole adapter over an image: it recovers, agrees, and saves again."""
+
+    async def look():
+        async with SQLiteAdapter(place / STORE) as adapter:
+            rows = await adapter.fetch(await listed(adapter))
+            await adapter.commit({"after": b"1"})
+            assert await adapter.check() == []
+        async with SQLiteAdapter(place / STORE) as adapter:
+            assert await adapter.read("after") == b"1"
+            again = await adapter.fetch(await listed(adapter))
+            del again["after"]
+            assert again == rows
+        return {key: int(stored.data[5:].partition(b",")[0]) for key, stored in rows.items()}
+
+    return compare(asyncio.run(look()), acked, tried)
+
+
+def test_a_sync_of_the_log_stands_before_every_acknowledgement(tmp_path):
+    """Between the last write of a POWER_LOSS commit and its acknowledgement the -wal was synced."""
+    directory, calls = traced(tmp_path, ["a"], 6)
+    assert unsynced_at_acknowledgement(calls, directory) == [0] * 6
+
+    shutil.rmtree(directory)
+    directory, calls = traced(tmp_path, ["a"], 6, "no-sync")
+    assert max(unsynced_at_acknowledgement(calls, directory)) > 0
+
+
+def unsynced_at_acknowledgement(calls, directory):
+    """For each acknowledgement, the writes to the log that hold its value and are not synced."""
+    disk, counts = Disk(str(directory)), []
+    for call in calls:
+        disk.apply(call)
+        if call.kind == "ack":
+            log = disk.names[f"{directory}/{STORE}-wal"]
+            value = b'{"n":%d,' % call.words[0]
+            counts.append(sum(value in change.data for _, change in log.open))
+    return counts
+
+
+def test_one_process_loses_nothing(tmp_path, scratch):
+    """In no state after a crash is an acknowledged commit missing, torn or half there."""
+    directory, calls = traced(tmp_path, ["a"], 8)
+    report = explore(calls, directory, scratch, samples=3, check=reopened)
+
+    print(f"\n{report.states} crash states, {report.restarts} starts of the log")
+    assert report.violations == []
+    assert report.states > 500
+    assert report.restarts >= 3
+
+
+def test_two_processes_lose_nothing(tmp_path, scratch):
+    """Nor where one checkpoints and restarts the log while the other has yet to sync its commit."""
+    directory, calls = traced(tmp_path, ["a", "b"], 6, "slow-sync")
+    report = explore(calls, directory, scratch, samples=2, check=reopened)
+
+    print(
+        f"\n{report.states} crash states, {report.restarts} starts of the log, {report.overtaken} overtaking"
+    )
+    assert report.violations == []
+    assert report.states > 500
+    assert report.overtaken >= 1
+
+
+@pytest.mark.parametrize("plant", ["no-sync", "synchronous-off"])
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]], ids=["one process", "two processes"])
+def test_planted_bugs_are_caught(tmp_path, scratch, plant, names):
+    """The same exploration finds a store that acknowledges, or checkpoints, without syncing."""
+    directory, calls = traced(tmp_path, names, 4, plant)
+    report = explore(calls, directory, scratch, samples=1)
+
+    print(f"\n{report.states} crash states, {len(report.violations)} violations")
+    assert report.violations
