@@ -1,8 +1,10 @@
 """For those who write adapters and for those who test applications.
 
-``AdapterSuite`` checks the promises of an adapter, ``AdapterMachine`` compares one with a dict,
-``ConfidentialMemory`` takes secrets in tests. Everything is imported when it is first asked for: the
-suite needs pytest and Hypothesis, applications do not.
+``AdapterSuite`` checks the promises of an adapter, and ``AdapterMachine`` compares one with a dict.
+``ConfidentialMemory`` takes secrets in tests. ``FailingFileSystem`` fails at the nth operation,
+``RecordingFileSystem`` writes down what is done to a disk, and ``explore`` tries every state a crash
+could have left of it. Everything is imported when it is first asked for: the suite needs pytest and
+Hypothesis, applications do not.
 """
 
 from __future__ import annotations
@@ -13,15 +15,35 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .confidential import ConfidentialMemory
     from .conformance import AdapterSuite
+    from .crash import CrashState, crash_states, explore
+    from .failing import FailingFileSystem, Fault
     from .machine import AdapterMachine, check_against_dict
+    from .recording import RecordingFileSystem
 
-__all__ = ["AdapterMachine", "AdapterSuite", "ConfidentialMemory", "check_against_dict"]
+__all__ = [
+    "AdapterMachine",
+    "AdapterSuite",
+    "ConfidentialMemory",
+    "CrashState",
+    "FailingFileSystem",
+    "Fault",
+    "RecordingFileSystem",
+    "check_against_dict",
+    "crash_states",
+    "explore",
+]
 
 _WHERE: Final = {
     "AdapterMachine": "machine",
     "AdapterSuite": "conformance",
     "ConfidentialMemory": "confidential",
+    "CrashState": "crash",
+    "FailingFileSystem": "failing",
+    "Fault": "failing",
+    "RecordingFileSystem": "recording",
     "check_against_dict": "machine",
+    "crash_states": "crash",
+    "explore": "crash",
 }
 
 
