@@ -5,8 +5,9 @@ Decimal, attrs classes, unions. pydantic models validate themselves. Any other c
 ``register``. Nothing is pickled, so a stored value can never run code.
 
 Limits: what JSON with types cannot say exactly is refused with ``EncodingError`` (NaN and infinities,
-lone surrogates, unregistered classes, dict keys that are no str or number). UTC offsets are kept to the
-minute and without their zone's name, as ISO 8601 has them.
+lone surrogates, unregistered classes, dict keys that JSON cannot spell). UTC offsets are kept to the
+minute and without their zone's name, as ISO 8601 has them; of dict keys with one spelling (1 and "1")
+the last one stays; an instance's fields are checked against their annotations when it is read.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from __future__ import annotations
 import datetime
 import math
 import sys
+import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, get_origin
 from uuid import UUID
 
 import msgspec
@@ -36,6 +38,9 @@ class _Registered(NamedTuple):
 
 _registered: dict[type, _Registered] = {}
 
+_CONTAINERS: Final = (dict, list, tuple, set, frozenset)
+"""Their subclasses, too, are written as JSON arrays and objects, and read back as the plain classes."""
+
 
 def register(
     kind: type[T], encode: Callable[[T], Any], decode: Callable[[Any], T], *, replace: bool = False
@@ -43,11 +48,17 @@ def register(
     """Teach every store a class of your own.
 
     ``encode`` turns an instance into anything already known (a str, a dict, a dataclass); ``decode``
-    gets the same back as builtins. Registering a class twice with other functions is an error unless
-    ``replace``.
+    gets the same back as builtins. Raises ``ConfigurationError`` for a class that is written without this,
+    since the functions would never be called, and for a second, other pair unless ``replace``.
     """
     if not isinstance(kind, type):
         raise ConfigurationError(f"register takes a class, not {kind!r}")
+    known = not isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
+    if known or issubclass(kind, _CONTAINERS):
+        raise ConfigurationError(
+            f"{kind.__qualname__} is written as what it is already; registering it would change nothing",
+            hint="wrap it in a class of its own, or save another form of it",
+        )
     pair = _Registered(encode, decode)
     if not replace and _registered.get(kind, pair) != pair:
         raise ConfigurationError(
@@ -70,10 +81,13 @@ def _encode_other(value: Any) -> Any:
             return pair.encode(value)
     model = _pydantic_model()
     if model is not None and isinstance(value, model):
-        # Refuse non-finite floats here: pydantic, too, would write them as null.
-        _refuse_not_finite(value.model_dump())  # type: ignore[attr-defined]
-        return msgspec.Raw(value.model_dump_json(by_alias=True).encode())  # type: ignore[attr-defined]
+        return msgspec.Raw(_encode_model(value))
     name = type(value).__qualname__
+    if isinstance(value, (bool, types.NoneType, *_CONTAINERS)):
+        raise EncodingError(
+            f"{value!r:.80} is a key of a dict, and JSON cannot spell a {name} there",
+            hint="use str, int, float, bytes, enums, dates or UUIDs as keys, or save a list of pairs",
+        )
     raise EncodingError(
         f"{name} is a class this library cannot write",
         hint=f"make it a dataclass, a msgspec Struct, a pydantic or attrs model, or call register({name}, "
@@ -81,18 +95,38 @@ def _encode_other(value: Any) -> Any:
     )
 
 
-def _decode_other(kind: type, data: Any) -> Any:
-    pair = _registered.get(kind)
+def _encode_model(value: Any) -> bytes:
+    """A pydantic model as JSON that is known to come back equal.
+
+    A model decides itself what it writes: NaN as null, a secret as asterisks, an alias that it does not
+    read. So what it wrote is read again before it may replace anything.
+    """
+    text = value.model_dump_json(by_alias=True, round_trip=True, warnings=False)
+    name = type(value).__qualname__
+    try:
+        back = type(value).model_validate_json(text, strict=True)
+    except ValueError as error:
+        path, reason = _first_fault(error)
+        raise EncodingError(
+            f"the {name} writes itself as what it does not read: {reason} at {path}",
+            hint="NaN and infinities are refused; else see its aliases and serializers, and whether its "
+            "fields hold what they declare",
+        ) from error
+    if back.model_dump(round_trip=True, warnings=False) != value.model_dump(round_trip=True, warnings=False):
+        raise EncodingError(
+            f"the {name} would come back with another value",
+            hint="NaN, infinities and secrets have no form in its JSON; give such fields a serializer",
+        )
+    return text.encode()  # type: ignore[no-any-return]
+
+
+def _decode_other(kind: Any, data: Any) -> Any:
+    pair = _registered.get(get_origin(kind) or kind)
     if pair is not None:
         return pair.decode(data)
-    model = _pydantic_model()
-    if model is not None and isinstance(kind, type) and issubclass(kind, model):
-        # JSON again: pydantic is strict about builtins but knows what JSON has to spell as text.
-        return kind.model_validate_json(msgspec.json.encode(data), strict=True)  # type: ignore[attr-defined]
-    raise ConfigurationError(
-        f"{getattr(kind, '__qualname__', kind)} is a type this library cannot read",
-        hint="use a dataclass, a Struct, a pydantic or attrs model, or register it",
-    )
+    # A pydantic model: no decoder is made for any other class. JSON again, since pydantic is strict about
+    # builtins but knows what JSON has to spell as text.
+    return kind.model_validate_json(msgspec.json.encode(data), strict=True)
 
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=_encode_other)
@@ -114,20 +148,58 @@ def _decoder(kind: Any) -> Callable[[bytes], Any]:
 
 
 def _make_decoder(kind: Any) -> Callable[[bytes], Any]:
-    model = _pydantic_model()
-    if model is not None and isinstance(kind, type) and issubclass(kind, model):
-        validate: Callable[..., Any] = kind.model_validate_json  # type: ignore[attr-defined]
+    if _is_model(kind) and kind not in _registered:
+        validate: Callable[..., Any] = kind.model_validate_json
         return lambda data: validate(data, strict=True)
     try:
         decode: Callable[[bytes], Any] = msgspec.json.Decoder(
             kind, strict=True, dec_hook=_decode_other
         ).decode
+        _check_readable(msgspec.inspect.type_info(kind))
+    except ConfigurationError:
+        raise
     except (TypeError, ValueError, NameError) as error:
         raise ConfigurationError(
             f"{_name(kind)} is not a type that values can be read as: {error}",
             hint="name a concrete type; unions take at most one class that JSON cannot tell apart",
         ) from error
     return decode
+
+
+def _check_readable(info: msgspec.inspect.Type) -> None:
+    """Raise unless every class inside a type can be read, all of it."""
+    pending: list[Any] = [info]
+    seen: set[int] = set()  # types may contain themselves
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (list, tuple)):
+            pending += item
+            continue
+        if not isinstance(item, (msgspec.inspect.Type, msgspec.inspect.Field)) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, msgspec.inspect.CustomType):
+            if item.cls not in _registered and not _is_model(item.cls):
+                raise ConfigurationError(
+                    f"{item.cls.__qualname__} is a type this library cannot read",
+                    hint="use a dataclass, a Struct, a pydantic or attrs model, or register it",
+                )
+            continue
+        cls: Any = getattr(item, "cls", None)
+        if hasattr(cls, "__attrs_attrs__"):
+            hidden = [field.name for field in cls.__attrs_attrs__ if field.name.startswith("_")]
+            if hidden:  # the encoder skips them, silently
+                raise ConfigurationError(
+                    f"{cls.__qualname__} is an attrs class with private fields, which are not written: "
+                    + ", ".join(hidden),
+                    hint=f"rename them, or call register on a class around {cls.__qualname__}",
+                )
+        pending += [getattr(item, name) for name in item.__struct_fields__]
+
+
+def _is_model(kind: Any) -> bool:
+    model = _pydantic_model()
+    return model is not None and isinstance(kind, type) and issubclass(kind, model)
 
 
 def _name(kind: Any) -> str:
@@ -140,9 +212,9 @@ def encode_value(value: Any) -> bytes:
         data = _encode(value)
     except EncodingError:
         raise
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+    except Exception as error:  # a registered class or a model may raise anything
         raise EncodingError(
-            f"the value cannot be written: {error or type(error).__name__}",
+            f"the value cannot be written: {str(error) or type(error).__name__}",
             hint="the types that can be saved are listed in docs/values.md",
         ) from error
     # msgspec writes NaN and infinities as null, silently: look closer wherever there is a null.
@@ -156,21 +228,17 @@ def decode_value(data: bytes, kind: Any) -> Any:
     decode = _decoder(kind)
     try:
         return decode(data)
-    except ConfigurationError:
-        raise
-    except (ValueError, TypeError, RecursionError, ArithmeticError, LookupError) as error:
+    except Exception as error:  # a registered class, a model or a __post_init__ may raise anything
         raise _mismatch(error, kind, data) from error
 
 
 def _mismatch(error: Exception, kind: Any, data: bytes) -> TypeMismatchError:
-    text, path = str(error), "$"
+    text, path = str(error) or type(error).__name__, "$"
     if isinstance(error, msgspec.ValidationError) and " - at `" in text:
         text, _, tail = text.rpartition(" - at `")
         path = tail.rstrip("`")
-    elif callable(details := getattr(error, "errors", None)):  # pydantic
-        first: dict[str, Any] = details()[0]
-        path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
-        text = first["msg"]
+    elif hasattr(error, "errors"):
+        path, text = _first_fault(error)
     found = data[:60].decode(errors="replace") + ("…" if len(data) > 60 else "")
     return TypeMismatchError(
         f"the stored value is not a {_name(kind)}: {text} at {path}; stored is {found}",
@@ -179,12 +247,22 @@ def _mismatch(error: Exception, kind: Any, data: bytes) -> TypeMismatchError:
     )
 
 
+def _first_fault(error: Exception) -> tuple[str, str]:
+    """Path and reason of the first of the faults that an error of pydantic lists."""
+    details: Any = getattr(error, "errors", None)
+    if not callable(details):
+        return "$", str(error)
+    first: Any = details()[0]
+    path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
+    return path, first["msg"]
+
+
 def _refuse_not_finite(value: Any) -> None:
     """Raise if NaN or an infinity is anywhere in ``value``, naming the path."""
     try:
         plain = msgspec.to_builtins(value, enc_hook=_plain_other)
-    except (TypeError, ValueError) as error:
-        raise EncodingError(f"the value cannot be written: {error}") from error
+    except Exception as error:
+        raise EncodingError(f"the value cannot be written: {str(error) or type(error).__name__}") from error
     pending: list[tuple[str, Any]] = [("$", plain)]
     while pending:
         path, item = pending.pop()
@@ -194,7 +272,6 @@ def _refuse_not_finite(value: Any) -> None:
                 hint="save None, a string or a Decimal instead",
             )
         if isinstance(item, Mapping):
-            pending += [(f"{path}[{k!r}]", k) for k in item if isinstance(k, float)]
             pending += [(f"{path}.{k}", v) for k, v in item.items()]
         elif isinstance(item, (list, tuple, set, frozenset)):
             pending += [(f"{path}[{i}]", v) for i, v in enumerate(item)]
@@ -216,17 +293,23 @@ class Codec:
         Raises ``EncodingError`` for what cannot be written and ``TypeMismatchError`` for what is no ``kind``.
         """
         data = encode_value(value)
+        cls = type(value)
         if kind is None or kind is Any:
+            if cls not in _ATOMS and not issubclass(cls, _CONTAINERS):
+                _check_own(cls)
             return data
         _decoder(kind)  # a type that could never be read back is refused before anything is written
-        if type(value) is kind:
+        if cls is kind:
             return data
-        if isinstance(kind, type) and not _accepts(kind, value) and not isinstance(value, kind):
+        plain = get_origin(kind) or kind
+        if isinstance(plain, type) and not _accepts(plain, value) and not isinstance(value, plain):
             raise TypeMismatchError(
-                f"the value is a {type(value).__qualname__}, not a {kind.__qualname__}: {value!r:.80}",
+                f"the value is a {cls.__qualname__}, not a {_name(kind)}: {value!r:.80}",
                 hint="nothing was stored",
             )
-        decode_value(data, kind)
+        back = decode_value(data, kind)
+        if kind is float and back != value:
+            raise EncodingError(f"the int {value!r} has no exact form as a float")
         return data
 
     def decode(self, data: bytes, kind: Any) -> Any:
@@ -235,6 +318,14 @@ class Codec:
     def decoder(self, kind: Any) -> Callable[[bytes], Any]:
         """The bare decoder of ``kind``, whose errors are not of our tree."""
         return _decoder(kind)
+
+
+def _check_own(cls: type) -> None:
+    """Refuse instances of a class that could never be read back as that class."""
+    try:
+        _decoder(cls)
+    except ConfigurationError as error:
+        raise EncodingError(error.message, hint=error.hint) from error
 
 
 _ATOMS: Final = frozenset(
@@ -261,4 +352,4 @@ def is_immutable(value: Any) -> bool:
 
 def _accepts(kind: type, value: Any) -> bool:
     """Whether ``value`` is as good as a ``kind`` although it is no instance: an int where a float is due."""
-    return (kind is float and type(value) is int) or hasattr(kind, "__total__")
+    return (kind is float and type(value) is int) or kind is types.UnionType or hasattr(kind, "__total__")
