@@ -247,12 +247,11 @@ def _mismatch(error: Exception, kind: Any, data: bytes) -> TypeMismatchError:
     )
 
 
-def _first_fault(error: Exception) -> tuple[str, str]:
+def _first_fault(error: Any) -> tuple[str, str]:
     """Path and reason of the first of the faults that an error of pydantic lists."""
-    details: Any = getattr(error, "errors", None)
-    if not callable(details):
+    if not hasattr(error, "errors"):
         return "$", str(error)
-    first: Any = details()[0]
+    first = error.errors()[0]
     path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
     return path, first["msg"]
 
