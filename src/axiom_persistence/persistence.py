@@ -88,7 +88,7 @@ class AdapterBasedPersistence(Capability):
                 f"AdapterBasedPersistence takes a StorageAdapter, not {adapter!r:.80}",
                 hint="for an address such as 'notes.db' use open_persistence",
             )
-        choice = Corruption(on_corruption) if isinstance(on_corruption, str) else on_corruption
+        choice = _corruption(on_corruption)
         self._prefix = ""
         self._root: AdapterBasedPersistence = self
         self._opened = Store(adapter, durability=durability, on_corruption=choice)
@@ -140,10 +140,9 @@ class AdapterBasedPersistence(Capability):
         Raises ``InsecureStorageError`` where there is neither.
         """
         root = self._root
-        if root._secure is not None:
-            return root._secure
-        if root._opened.confidential:
-            return root
+        place = root if root._secure is None else root._secure
+        if place._opened.confidential:
+            return _Namespace(place, self._prefix) if self._prefix else place
         raise InsecureStorageError(
             "a secret has no confidential place to go",
             adapter=self.adapter,
@@ -164,7 +163,7 @@ class AdapterBasedPersistence(Capability):
 
     def _name(self, key: str | Key[Any]) -> str:
         name = key.name if isinstance(key, Key) else key
-        return self._store.check_key(self._prefix + name if self._prefix else name)
+        return self._store.check_key(name, self._prefix)
 
     @overload
     async def save(
@@ -400,6 +399,17 @@ class AdapterBasedPersistence(Capability):
     def stats(self) -> dict[str, int]:
         """Counters of the adapter and its layers, by name."""
         return self.adapter.stats()
+
+
+def _corruption(asked: OnCorruption | str) -> OnCorruption:
+    if not isinstance(asked, str) and callable(asked):
+        return asked
+    try:
+        return Corruption(asked)
+    except ValueError:
+        raise ConfigurationError(
+            f"on_corruption is 'recover', 'raise' or a function of the report, not {asked!r}"
+        ) from None
 
 
 def _secure_persistence(adapter: StorageAdapter, choice: OnCorruption) -> AdapterBasedPersistence:

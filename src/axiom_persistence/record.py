@@ -75,6 +75,9 @@ class RecordInfo:
     """Seconds since 1970 UTC; None where the adapter cannot tell."""
     expires_at: float | None
     damage: str | None
+    """Why it cannot be read; None: it is whole."""
+    too_new: bool
+    """It cannot be read because a newer version of this library wrote it."""
     has_previous: bool
     confidential: bool
 

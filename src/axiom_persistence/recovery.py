@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from .corruption import Corruption, CorruptionReport, OnCorruption, quarantine_key, quarantine_value
-from .errors import ConflictError, CorruptedDataError, PersistenceError
+from .errors import ConfigurationError, ConflictError, CorruptedDataError, PersistenceError
 from .record import INTERNAL_SCHEMA, seal_record
 from .storage import StorageAdapter, Stored
 
@@ -57,7 +57,8 @@ class Ladder:
             at=self.clock(),
         )
         if not isinstance(choice, Corruption):
-            choice = Corruption(choice(report))
+            self.unreadable[key] = bad  # whatever the application's function does
+            choice = _decision(choice, report)
         if choice is Corruption.RAISE:
             self.unreadable[key] = bad
             raise CorruptedDataError(
@@ -92,3 +93,16 @@ class Ladder:
             report.quarantine,
         )
         return None if previous is None else Stored(previous.data, versions[key])
+
+
+def _decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionReport) -> Corruption:
+    answer = ask(report)
+    try:
+        return Corruption(answer)
+    except ValueError:
+        raise ConfigurationError(
+            f"on_corruption answered {answer!r}",
+            key=report.key,
+            adapter=report.adapter,
+            hint="it returns Corruption.RECOVER or Corruption.RAISE; nothing was changed",
+        ) from None

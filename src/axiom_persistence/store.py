@@ -7,6 +7,7 @@ writes through these few methods, and everything below sees bytes only.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 import uuid
@@ -45,6 +46,8 @@ from .recovery import Ladder
 from .storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
 
 __all__ = ["HEADER", "Store", "backoff"]
+
+_log = logging.getLogger("axiom_persistence")
 
 HEADER: Final = INTERNAL + "store"
 FIRST_SCHEMA: Final = "1.0"
@@ -105,15 +108,19 @@ class Store:
 
     async def aopen(self) -> None:
         await self.adapter.aopen()
-        seen = await self.read(HEADER)
-        if seen.record is not None:
-            self._header = msgspec.json.decode(seen.record.value, type=Header)
-            if self._header.format > FORMAT:
-                raise SchemaTooNewError(
-                    f"the store has format {self._header.format}, this version knows {FORMAT}",
-                    adapter=self.adapter,
-                    hint="update axiom-persistence; nothing was changed",
-                )
+        try:
+            self._header = await self._read_header()
+        except CorruptedDataError:
+            # The records can still be read, and verify(repair=True) needs an open store: whoever saves
+            # meets the error.
+            self._header = None
+            return
+        if self._header is not None and self._header.format > FORMAT:
+            raise SchemaTooNewError(
+                f"the store has format {self._header.format}, this version knows {FORMAT}",
+                adapter=self.adapter,
+                hint="update axiom-persistence; nothing was changed",
+            )
 
     async def aclose(self) -> None:
         await self.adapter.aclose()
@@ -138,8 +145,13 @@ class Store:
             )
         return durability
 
-    def check_key(self, key: str) -> str:
-        return check_key(key, self._key_limit) if type(key) is str else check_key(_text(key), self._key_limit)
+    def check_key(self, key: str, prefix: str = "") -> str:
+        """``prefix + key``, if a user may use it."""
+        name = key if type(key) is str else _text(key)
+        if prefix:
+            check_key(name, self._key_limit)  # an empty key is none, whatever is before it
+            name = prefix + name
+        return check_key(name, self._key_limit)
 
     def expiry(self, ttl: timedelta | None) -> int | None:
         """When a value saved now with ``ttl`` stops being there, in milliseconds since 1970 UTC."""
@@ -217,7 +229,9 @@ class Store:
                     self.ladder.unreadable.pop(str(conflict.key), None)  # healed or replaced by somebody else
                     continue
                 raise
-            self._header = header if header is not None else self._header
+            if header is not None and self._header is None:
+                _log.info("a new store begins: %s", self.adapter.location)
+                self._header = header
             for key in rescued:
                 self.ladder.unreadable.pop(key, None)
             return {key: version for key, version in versions.items() if key in changes}
@@ -386,15 +400,16 @@ class Store:
             raise Damage(stored.damage)
         try:
             record = open_record(key, stored.data, self.schema)
-        except NewerFormat as newer:
-            self._too_new[key] = f"format {newer.number}"
+        except NewerFormat as unknown:
+            self._too_new[key] = f"format {unknown.number}"
             raise SchemaTooNewError(
-                f"written by a newer version of axiom-persistence: {newer}",
+                f"written by a newer version of axiom-persistence: {unknown}",
                 key=key,
                 adapter=self.adapter,
                 hint="update axiom-persistence; the record is left as it is",
             ) from None
-        if record.schema != self.schema and _major(record.schema) > _major(self.schema):
+        newer = record.schema != self.schema and _major(record.schema) > _major(self.schema)
+        if newer and key[0] != INTERNAL:
             if record.compat is not None:
                 return record._replace(value=record.compat)
             self._too_new[key] = record.schema
@@ -404,6 +419,8 @@ class Store:
                 adapter=self.adapter,
                 hint="update the program; the record is left as it is",
             )
+        if self._too_new:
+            self._too_new.pop(key, None)  # it was; somebody has replaced it since
         return record
 
     def _is_expired(self, key: str, stored: Stored) -> bool:
@@ -428,11 +445,11 @@ class Store:
         stored = (await self.adapter.fetch((key,))).get(key)
         if stored is None:
             return None
-        record, damage = None, stored.damage
+        record, damage, too_new = None, stored.damage, False
         try:
             record = open_record(key, stored.data, self.schema) if damage is None else None
         except (Damage, NewerFormat) as error:
-            damage = str(error)
+            damage, too_new = str(error), isinstance(error, NewerFormat)
         return RecordInfo(
             key=key,
             size=len(stored.data),
@@ -441,6 +458,7 @@ class Store:
             saved_at=await self.adapter.saved_at(key),
             expires_at=None if record is None or record.expires is None else record.expires / 1000,
             damage=damage,
+            too_new=too_new,
             has_previous=await self.adapter.previous(key) is not None,
             confidential=self.confidential,
         )
@@ -453,7 +471,7 @@ class Store:
     def _whole(self, key: str, stored: Stored) -> bool:
         try:
             self._checked(key, stored)
-        except (Damage, SchemaTooNewError):
+        except Damage:
             return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -11,13 +12,14 @@ from typing import Any, Final, TypeVar, overload
 
 from .errors import CapabilityUnavailableError, ConfigurationError, ConflictError
 from .keys import MISSING, Key
-from .record import Seen
+from .record import Seen, open_record
 from .storage import Durability
 from .store import Store, backoff
 
 __all__ = ["Transaction", "run_transaction", "transaction", "update"]
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 ATTEMPTS: Final = 64
 """How often ``update`` and ``run_transaction`` try before they pass the conflict on."""
@@ -36,23 +38,23 @@ class Transaction:
         self._prefix = prefix
         self._seen: dict[str, Seen] = {}
         self._writes: dict[str, bytes | None] = {}
-        self._values: dict[str, bytes] = {}
+        self._task = asyncio.current_task()
         self._over = False
 
     def _key(self, key: str | Key[Any]) -> str:
+        name = key.name if isinstance(key, Key) else key
         if self._over:
             raise CapabilityUnavailableError(
-                "the transaction is over", key=str(key), hint="use it inside its `async with` only"
+                "the transaction is over", key=name, hint="use it inside its `async with` only"
             )
-        name = key.name if isinstance(key, Key) else key
-        return self._store.check_key(self._prefix + name if self._prefix else name)
+        return self._store.check_key(name, self._prefix)
 
     @overload
     async def load(self, key: Key[T]) -> T: ...
     @overload
-    async def load(self, key: str, type: type[T], *, default: T) -> T: ...
-    @overload
     async def load(self, key: str, type: type[T], *, default: None = None) -> T | None: ...
+    @overload
+    async def load(self, key: str, type: type[T], *, default: D) -> T | D: ...
     @overload
     async def load(self, key: str, type: Any, *, default: Any = None) -> Any: ...
     async def load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
@@ -61,8 +63,9 @@ class Transaction:
         kind, default = kind_and_default(key, type, default)
         if name in self._writes:
             data = self._writes[name]
-            return default if data is None else self._store.codec.decode(self._values[name], kind)
-        record = (await self._read(name)).record
+            record = None if data is None else open_record(name, data, self._store.schema)
+        else:
+            record = (await self._read(name)).record
         return default if record is None else self._store.decode(name, record, kind)
 
     async def exists(self, key: str | Key[Any]) -> bool:
@@ -78,9 +81,7 @@ class Transaction:
         """Store ``value`` at the end of the transaction. Encoding errors are raised here."""
         name = self._key(key)
         kind = key.kind if isinstance(key, Key) else type
-        expires = self._store.expiry(ttl)
-        self._values[name] = self._store.codec.encode(value, kind)
-        self._writes[name] = self._store.seal(name, value, kind, expires)
+        self._writes[name] = self._store.seal(name, value, kind, self._store.expiry(ttl))
 
     async def delete(self, key: str | Key[Any]) -> bool:
         """Forget ``key`` at the end of the transaction; whether it was there."""
@@ -113,7 +114,7 @@ class Transaction:
             await self._store.commit(self._writes, expect=expect, durability=durability)
 
 
-_current: ContextVar[tuple[Store, ...]] = ContextVar("axiom_transactions", default=())
+_current: ContextVar[tuple[Transaction, ...]] = ContextVar("axiom_transactions", default=())
 
 
 @asynccontextmanager
@@ -130,14 +131,15 @@ async def transaction(
             "a transaction needs an atomic adapter", adapter=store.adapter, hint="put Journaled around it"
         )
     running = _current.get()
-    if any(other is store for other in running):
+    body = Transaction(store, prefix)
+    # A task started inside a body inherits the context, and may well outlive the body: it is another task.
+    if any(other._store is store and other._task is body._task for other in running):
         raise ConfigurationError(
             "a transaction of this store is running in this task already",
             adapter=store.adapter,
             hint="use the outer transaction; pass it to the function that needs it",
         )
-    body = Transaction(store, prefix)
-    _current.set((*running, store))
+    _current.set((*running, body))
     try:
         yield body
         await body._commit(durability)

@@ -77,8 +77,8 @@ async def _check_page(store: Store, page: list[str], report: VerifyReport, repai
         report.records += 1
         if info.damage is None:
             continue
-        if not repair:
-            report.findings.append(Finding(key, info.damage, "damaged"))
+        if info.too_new or not repair:
+            report.findings.append(Finding(key, info.damage, "too new" if info.too_new else "damaged"))
             continue
         try:
             again = await store.repair(key)
