@@ -1,10 +1,10 @@
 """Crash states of a SQLite store: the system calls of real processes, replayed up to every moment.
 
 ``python sqlite_replay.py DIRECTORY NAME SAVES PLANT PROCESSES`` is the process that saves; ``record`` runs
-one or several of them under strace. ``explore`` then builds what a disk may hold after a loss of power at every
-moment between two calls: a write is certain once a sync of its file began after it and has ended; until
-then it is there, missing, there by half or as zeros, each write for itself. A name is certain once its
-directory is synced. The -shm file is memory and is never there.
+one or several of them under strace. ``explore`` then builds what a disk may hold after a loss of power at
+every moment between two calls: a write is certain once a sync of its file began after it and has ended;
+until then it is there, missing, there by half or as zeros, each write for itself. A name is certain once
+its directory is synced. The -shm file is memory and is never there.
 """
 
 import asyncio

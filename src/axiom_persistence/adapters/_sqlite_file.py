@@ -14,6 +14,7 @@ __all__ = [
     "APPLICATION_ID",
     "connect",
     "create_file",
+    "creating",
     "foreign",
     "pragma",
     "probe",
@@ -34,7 +35,7 @@ _BUSY_WAIT_S: Final = 0.005
 # Closing any descriptor of a file drops all POSIX locks that this process has on it, SQLite's included.
 # So a new file is created, and its descriptor closed, before anything in this process may connect to it;
 # and nothing here ever opens a database file by itself.
-_creating = threading.Lock()
+creating = threading.Lock()
 
 
 def connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -54,7 +55,7 @@ def pragma(connection: sqlite3.Connection, name: str) -> object:
 def create_file(path: str) -> bool:
     """Make an empty file 0600, in directories 0700 where they are missing. False: it was there."""
     _make_directories(os.path.dirname(path))
-    with _creating:
+    with creating:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -119,7 +120,7 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
         if create:
             return
         raise _nothing_there(adapter)
-    with _creating:
+    with creating:
         connection = connect(read_only_uri(path, "immutable=1"), uri=True)
     try:
         why = stranger(connection)

@@ -16,6 +16,7 @@ from . import _sqlite_errors as errors
 from ._sqlite_checkpoint import COPY_FRAMES, Checkpointer
 from ._sqlite_commits import Commits
 from ._sqlite_file import create_file, probe
+from ._sqlite_fork import watch_forks
 from ._sqlite_queue import Job
 from ._sqlite_reader import Reader
 from ._sqlite_schema import open_reader, open_writer
@@ -68,8 +69,18 @@ class Writer:
     @property
     def is_over(self) -> bool:
         """Whether it cannot be used any more: not opened, closed, or left behind in another process."""
-        failed = self.opened.done() and self.opened.exception() is not None
-        return failed or self._finished or self.forked
+        return self.forked or (self.opened.done() and not self.is_open)
+
+    @property
+    def is_open(self) -> bool:
+        return self.opened.done() and self.opened.exception() is None and not self._finished
+
+    def resting(self) -> list[threading.Lock]:
+        """The locks that, held in this order, mean that nothing uses a connection."""
+        locks = [self.commits.lock.inner]
+        if self.checkpointer is not None:
+            locks = [self.checkpointer.lock, *locks, self.reader.lock]
+        return locks
 
     def start(self) -> None:
         _live.add(self)
@@ -325,9 +336,13 @@ class Writer:
 _live: set[Writer] = set()
 
 
+def _live_here() -> list[Writer]:
+    return [writer for writer in _live if not writer.forked]
+
+
 def _finish_all() -> None:
     failed: BaseException | None = None
-    for writer in list(_live):
+    for writer in _live_here():
         try:
             writer.finish_at_exit()
         except BaseException as error:
@@ -337,3 +352,4 @@ def _finish_all() -> None:
 
 
 atexit.register(_finish_all)
+watch_forks(_live_here)
