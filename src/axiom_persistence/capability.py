@@ -53,11 +53,39 @@ class _Observers:
             self._waiting.discard(entry)
 
 
+class _Change:
+    """An activation or deactivation under way. Others may wait for it, on any event loop."""
+
+    def __init__(self, target: CapabilityState) -> None:
+        self.target = target
+        self._ended: Future[None] = Future()
+
+    def end(self, error: BaseException | None = None) -> None:
+        if error is None:
+            self._ended.set_result(None)
+        elif isinstance(error, Exception):
+            self._ended.set_exception(error)
+        else:  # a cancellation of that task is none of those who wait
+            self._ended.set_exception(
+                CapabilityUnavailableError("the task that was activating it was cancelled")
+            )
+
+    async def outcome(self) -> None:
+        """Wait for the end, and raise what it raised."""
+        await asyncio.shield(asyncio.wrap_future(self._ended))
+
+    async def over(self) -> None:
+        """Wait for the end, whatever it was."""
+        with suppress(Exception):  # it is raised where the change was asked for
+            await self.outcome()
+
+
 class Capability(ABC):
     """Something an application can do once it is activated, and not after it is deactivated.
 
     Subclasses write ``_activate`` and ``_deactivate``. ``activate`` may be called by several tasks and
-    threads at once: one does the work, all see its outcome. A failed activation leaves the capability
+    threads at once: one does the work, all see its outcome; a deactivation begun meanwhile follows it, and
+    an activation begun during a deactivation, too. A failed activation leaves the capability
     unavailable (restricted, after a ``PermissionError``) and can be tried again.
     """
 
@@ -67,7 +95,7 @@ class Capability(ABC):
         self._state = CapabilityState.UNKNOWN
         self._observers = _Observers()
         self._switch = threading.Lock()
-        self._activating: Future[None] | None = None
+        self._changing: _Change | None = None
 
     @abstractmethod
     async def _activate(self) -> None:
@@ -97,30 +125,26 @@ class Capability(ABC):
 
         Raises what activation raised, or ``CapabilityUnavailableError`` after ``activation_timeout`` seconds.
         """
-        with self._switch:
-            if self._state is CapabilityState.AVAILABLE:
+        while True:
+            with self._switch:
+                running = self._changing
+                if running is None:
+                    if self._state is CapabilityState.AVAILABLE:
+                        return
+                    mine = self._changing = _Change(CapabilityState.AVAILABLE)
+                    break
+            if running.target is CapabilityState.AVAILABLE:
+                await running.outcome()
                 return
-            mine: Future[None] | None = None
-            running = self._activating
-            if running is None:
-                running = self._activating = mine = Future()
-        if mine is None:
-            await asyncio.shield(asyncio.wrap_future(running))
-            return
+            await running.over()
         try:
             await self._activate_in_time()
         except BaseException as error:
             self._settle(_state_after(error))
-            # A waiter gets an error of its own: a cancellation here is not a cancellation there.
-            mine.set_exception(
-                error
-                if isinstance(error, Exception)
-                else CapabilityUnavailableError("the task that was activating it was cancelled")
-            )
-            mine.exception()
+            mine.end(error)
             raise
         self._settle(CapabilityState.AVAILABLE)
-        mine.set_result(None)
+        mine.end()
 
     async def _activate_in_time(self) -> None:
         try:
@@ -140,7 +164,7 @@ class Capability(ABC):
 
     def _settle(self, state: CapabilityState) -> None:
         with self._switch:
-            self._activating = None
+            self._changing = None
         self._move(state)
 
     def _move(self, state: CapabilityState) -> None:
@@ -152,13 +176,20 @@ class Capability(ABC):
 
     async def deactivate(self) -> None:
         """Stop using the capability. Fine when it is not active; it can be activated again."""
-        with self._switch:
-            if self._state is not CapabilityState.AVAILABLE:
-                return
+        while True:
+            with self._switch:
+                running = self._changing
+                if running is None:
+                    if self._state is not CapabilityState.AVAILABLE:
+                        return
+                    mine = self._changing = _Change(CapabilityState.UNAVAILABLE)
+                    break
+            await running.over()
         try:
             await self._deactivate()
         finally:
-            self._move(CapabilityState.UNAVAILABLE)
+            self._settle(CapabilityState.UNAVAILABLE)
+            mine.end()
 
     async def aclose(self) -> None:
         """The same as ``deactivate``, under the name that ``contextlib.aclosing`` knows."""
