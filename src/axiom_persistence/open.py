@@ -12,7 +12,7 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from .corruption import Corruption, OnCorruption
-from .errors import ConfigurationError
+from .errors import AccessDeniedError, ConfigurationError
 from .persistence import AdapterBasedPersistence
 from .storage import Durability, StorageAdapter
 
@@ -131,10 +131,27 @@ def _application(name: str, inspect: bool) -> StorageAdapter:
             f"{name!r} cannot be the name of a directory on every system",
             hint="use letters, digits, spaces, '-', '_' and '.'",
         )
-    return _sqlite(str(application_directory(name) / "state.db"), inspect)
+    directory = application_directory(name)
+    if not inspect:
+        _check_writable(directory, name)
+    return _sqlite(str(directory / "state.db"), inspect)
+
+
+def _check_writable(directory: Path, name: str) -> None:
+    """Say early, and in the user's terms, that there is no place for an application."""
+    nearest = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return
+    why = "may not be written to" if nearest.is_dir() else "is no directory"
+    raise AccessDeniedError(
+        f"there is no place for the application {name!r}: {nearest} {why}",
+        hint=f"set {HOME_VARIABLE} to a directory that can be written to, or open a path",
+    )
 
 
 def _path(text: str, inspect: bool) -> StorageAdapter:
+    if "\0" in text:
+        raise ConfigurationError(f"a path cannot contain NUL: {text!r}")
     path = os.path.expanduser(text)
     if path.startswith("~"):
         raise ConfigurationError(
@@ -150,7 +167,15 @@ def _scheme(scheme: str, rest: str, where: str, inspect: bool) -> StorageAdapter
     if factory is not None:
         return factory(rest, inspect)
     for entry in entry_points(group=ENTRY_POINTS, name=scheme):
-        adapter = entry.load()(rest, inspect=inspect)
+        try:
+            make = entry.load()
+        except ImportError as error:
+            source = "a distribution" if entry.dist is None else entry.dist.name
+            raise ConfigurationError(
+                f"{source} offers {scheme!r} stores but cannot be imported: {error}",
+                hint="install what it is missing",
+            ) from error
+        adapter = make(rest, inspect=inspect)
         if not isinstance(adapter, StorageAdapter):
             raise ConfigurationError(f"the entry point for {scheme!r} made no StorageAdapter: {adapter!r}")
         return adapter
@@ -187,6 +212,11 @@ def _sqlite_url(rest: str, inspect: bool) -> StorageAdapter:
         raise ConfigurationError(
             f"'sqlite:{rest}' would name a host",
             hint="write sqlite:notes.db (relative) or sqlite:////abs/notes.db",
+        )
+    if "?" in rest:
+        raise ConfigurationError(
+            f"'sqlite:{rest}' has a query, and there are no options in an address",
+            hint="pass options to open_persistence or SQLiteAdapter; a Path may contain '?'",
         )
     if rest in ("", ":memory:"):
         if rest:
