@@ -6,7 +6,6 @@ changes anything (one save, a batch, a transaction, a quarantine) is one ``commi
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 from xxhash import xxh3_128_hexdigest
 
 from .errors import ConflictError
+from .turn import Turn
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
@@ -121,9 +121,9 @@ class StorageAdapter(ABC):
     """A place that keeps bytes under string keys.
 
     To write one, implement ``traits``, ``fetch``, ``commit`` and ``keys``; or subclass
-    ``BasicAdapter``, which asks for less and promises less. Keys reach an adapter checked: non-empty
-    text without NUL and lone surrogates, up to ``traits.max_key_bytes`` of UTF-8. An adapter escapes
-    whatever its medium cannot take, so that different keys never meet.
+    ``BasicAdapter``, which asks for less and promises less. A key is non-empty text without NUL and lone
+    surrogates, up to ``traits.max_key_bytes`` of UTF-8; ``keys.check_stored_key`` refuses any other. An
+    adapter escapes whatever its medium cannot take, so that different keys never meet.
 
     Any number of tasks, threads and event loops may call one adapter at once.
     """
@@ -244,11 +244,9 @@ class BasicAdapter(StorageAdapter):
     """A custom adapter in a few lines: write ``read``, ``write``, ``delete`` and ``keys``.
 
     Not atomic: put ``Journaled`` around it for all-or-nothing commits. ``expect`` holds between the
-    tasks of one event loop, not between processes. ``write`` must replace a value as a whole and
+    tasks and threads of one process, not between processes. ``write`` must replace a value as a whole and
     return when it is as durable as ``traits`` says.
     """
-
-    _committing: asyncio.Lock | None = None
 
     @property
     def traits(self) -> Traits:
@@ -284,9 +282,8 @@ class BasicAdapter(StorageAdapter):
         expect: Expect | None = None,
         durability: Durability | None = None,  # noqa: ARG002 - write() is as durable as it gets
     ) -> Mapping[str, str]:
-        if self._committing is None:
-            self._committing = asyncio.Lock()
-        async with self._committing:
+        # No __init__, so that a subclass need not call one; setdefault is one step for all threads.
+        async with self.__dict__.setdefault("_committing", Turn()):
             if expect:
                 found = await self.fetch(list(expect))
                 verify_expected(found, expect, self)

@@ -44,6 +44,7 @@ from .record import (
 )
 from .recovery import Ladder
 from .storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
+from .turn import Turn
 
 __all__ = ["HEADER", "Store", "backoff"]
 
@@ -96,15 +97,14 @@ class Store:
         self._key_limit = min(MAX_KEY_BYTES, adapter.traits.max_key_bytes)
         self._header: Header | None = None
         self._too_new: dict[str, str] = {}
-        self._turns: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
 
-    def turn(self, name: str) -> asyncio.Lock:
-        """The lock under which tasks of this event loop take turns at ``name``."""
-        place = (id(asyncio.get_running_loop()), name)
-        lock = self._turns.get(place)
-        if lock is None:
-            lock = self._turns[place] = asyncio.Lock()
-        return lock
+    def turn(self, name: str) -> Turn:
+        """Where tasks and threads of this process take turns at ``name``, instead of conflicting."""
+        turn = self._turns.get(name)
+        if turn is None:
+            turn = self._turns.setdefault(name, Turn())
+        return turn
 
     async def aopen(self) -> None:
         await self.adapter.aopen()

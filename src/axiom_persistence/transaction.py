@@ -188,7 +188,7 @@ async def update(
         raise ConfigurationError(
             "update takes a plain function, not an async one", key=name, hint="use run_transaction"
         )
-    async with store.turn(name):  # tasks of this loop wait for each other; only others can conflict
+    async with store.turn(name):  # here one waits for the other; only other processes can conflict
         for attempt in range(ATTEMPTS):
             seen = await store.read(name)
             value = default if seen.record is None else store.decode(name, seen.record, kind)

@@ -122,7 +122,6 @@ class TestFileStorageAdapter(FileSuite):
 
 class TestBasicAdapter(AdapterSuite):
     keeps_nothing_open = True
-    one_loop_at_a_time = True
 
     def adapter(self, place):
         return BasicMemory()

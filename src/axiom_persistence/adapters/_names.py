@@ -3,7 +3,8 @@
 Different keys get different names even where the file system folds case or composes letters, none
 leaves the directory, and none meets a file of the store's own, which all begin with ``.``:
 
-* ``/`` separates directories, and the last component ends in ``.json``;
+* the first 15 ``/`` separate directories (a later one is escaped: tools that walk a tree give up on one
+  that is a thousand deep), and the last component ends in ``.json``;
 * ``a-z 0-9 _ - .`` stay; an ASCII capital ``X`` is ``+x``; any other byte of the UTF-8 form is ``%XX``;
 * a ``.`` at either end of a component is escaped, and every ``.`` of one that ends in ``.json``, for a
   directory would meet the file of a shorter key;
@@ -30,6 +31,9 @@ PREVIOUS: Final = "~"
 
 CHUNK: Final = 200
 """Characters of a component before it is cut; with marker, suffix and "~" far below the usual 255."""
+
+DEPTH: Final = 16
+"""Components a name has, before chunks."""
 
 _ODD: Final = re.compile(r"[^a-z0-9_.\-]")
 _PLAIN: Final = re.compile(r"[a-z0-9_\-]{1,200}")
@@ -89,7 +93,7 @@ def _unescape(component: str) -> str | None:
 def file_name(key: str) -> str:
     """Where ``key`` is kept, relative to the directory. Raises ``InvalidKeyError`` as a store must."""
     check_stored_key(key, MAX_STORED_KEY_BYTES)
-    return "/".join(map(_escape, key.split("/"))) + SUFFIX
+    return "/".join(map(_escape, key.split("/", DEPTH - 1))) + SUFFIX
 
 
 def key_of(name: str) -> str | None:
@@ -108,4 +112,4 @@ def key_of(name: str) -> str | None:
 
 def directory_of_prefix(prefix: str) -> str:
     """The directory below which every key that begins with ``prefix`` is kept."""
-    return "/".join(map(_escape, prefix.split("/")[:-1]))
+    return "/".join(map(_escape, prefix.split("/", DEPTH - 1)[:-1]))

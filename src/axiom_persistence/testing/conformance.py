@@ -10,8 +10,8 @@
 
 That is all; pytest finds the tests. They are plain functions, so no asynchronous test runner is
 needed. What an adapter cannot do is read from its ``traits``: a test of something that is not promised
-is skipped with the trait named. Two flags exist for what traits do not say: ``keeps_nothing_open`` and
-``one_loop_at_a_time``. Give ``read_raw`` and ``write_raw``, which look into the medium without the
+is skipped with the trait named. One flag exists for what traits do not say,
+``keeps_nothing_open``. Give ``read_raw`` and ``write_raw``, which look into the medium without the
 adapter, to have checked what is really stored.
 """
 

@@ -26,9 +26,6 @@ class SuiteBase:
     keeps_nothing_open: ClassVar[bool] = False
     """Closing lets go of nothing, so the adapter works on afterwards instead of refusing."""
 
-    one_loop_at_a_time: ClassVar[bool] = False
-    """The adapter documents that only one event loop may use it."""
-
     def adapter(self, place: Path) -> StorageAdapter:
         """An adapter, not yet open, that keeps its data in the directory ``place``.
 

@@ -86,8 +86,6 @@ class ConcurrencyTests(SuiteBase):
     @at_place
     async def test_threads_with_their_own_loops(self, place: Path) -> None:
         """Several threads, each with its event loop, use one adapter at once and lose nothing."""
-        if self.one_loop_at_a_time:
-            pytest.skip("the suite says that only one event loop may use the adapter")
         async with self.adapter(place) as adapter:
 
             async def work(name: str) -> None:

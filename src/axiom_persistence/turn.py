@@ -1,0 +1,73 @@
+"""Taking turns, across event loops and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["Turn"]
+
+
+class Turn:
+    """A lock for tasks of any number of event loops and threads, first come, first served."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held = False
+        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if not self._held:
+                self._held = True
+                return
+            turn: asyncio.Future[None] = loop.create_future()
+            self._waiting.append((loop, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            with self._lock:
+                waiting = [entry for entry in self._waiting if entry[1] is not turn]
+                handed_over = len(waiting) == len(self._waiting)
+                self._waiting = deque(waiting)
+            if handed_over:
+                self._pass_on()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pass_on()
+
+    def take_now(self) -> bool:
+        with self._lock:
+            taken, self._held = not self._held, True
+            return taken
+
+    def _pass_on(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._held = False
+                    return
+                loop, turn = self._waiting.popleft()
+            try:
+                loop.call_soon_threadsafe(_wake, turn)
+            except RuntimeError:
+                continue  # that loop was closed; nobody waits there
+            return
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """For the synchronous owner after ``take_now``."""
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
