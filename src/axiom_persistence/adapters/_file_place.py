@@ -224,9 +224,12 @@ class FilePlace:
                     hint="update the application",
                 )
             return
-        # Cut short or zeroed: the very first opening was interrupted, for nothing else is written
-        # before the marker is durable.
-        if not MARKER_TEXT.startswith(text.rstrip(b"\0")):
+        # Cut short or zeroed in part: the very first opening was interrupted, for nothing else is
+        # written before the marker is durable.
+        torn = len(text) <= len(MARKER_TEXT) and all(
+            byte in (0, meant) for byte, meant in zip(text, MARKER_TEXT, strict=False)
+        )
+        if not torn:
             raise ForeignStoreError(
                 f"the file {MARKER} is not ours", adapter=self.label, hint="choose another directory"
             )

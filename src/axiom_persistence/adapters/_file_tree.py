@@ -15,10 +15,10 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from ..journal import encode_journal
-from ..platform.filesystem import FileKind, FileSystem
+from ..platform.filesystem import FileSystem
 from ._file_place import JOURNAL, TEMPORARY
 from ._file_values import FileValues
-from ._names import PREVIOUS, file_name
+from ._names import PREVIOUS, SUFFIX, file_name
 
 __all__ = ["ON_DISK", "Edit", "FileTree", "Staged"]
 
@@ -104,15 +104,27 @@ class FileTree(FileValues):
             return
         try:
             with self.writing(), self.failing("cleaning up after an interrupted save"):
-                for name, entry in self.walk(""):
-                    if entry.kind is not FileKind.DIRECTORY and TEMPORARY.fullmatch(entry.name):
-                        self.files.unlink(name)
+                self._clean()
         except BaseException:
             self.place.close()
             raise
 
     def close(self) -> None:
         self.place.close()
+
+    def _clean(self) -> None:
+        """Remove what interrupted saves and deletions left. Only under the exclusive lock."""
+        current, previous = set(), []
+        for name, entry in self.walk(""):
+            if TEMPORARY.fullmatch(entry.name):
+                self.files.unlink(name)
+            elif name.endswith(SUFFIX):
+                current.add(name)
+            elif name.endswith(SUFFIX + PREVIOUS):
+                previous.append(name)
+        for name in previous:
+            if name.removesuffix(PREVIOUS) not in current:
+                self.files.unlink(name)
 
     # Writing
 

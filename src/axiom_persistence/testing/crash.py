@@ -16,6 +16,7 @@ What may be lost is modelled weaker than any file system in use; the rules are i
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -124,11 +125,14 @@ async def explore(
     initial: Image | None = None,
     limit: int = 4096,
     stop_at: int | None = None,
+    random_names: re.Pattern[str] | None = None,
 ) -> Exploration:
     """Put every crash state into a directory of its own below ``scratch`` and ``check`` it there.
 
     Where ``check`` returns operations, the states that a second crash during them may leave are checked
     as well. ``stop_at``: give up after so many violations.
+    ``random_names`` matches what differs from run to run in a file's name, so that states which differ in
+    nothing else are checked once.
     """
     found = Exploration()
     seen: set[tuple[object, ...]] = set()
@@ -139,7 +143,7 @@ async def explore(
             for state in crash_states(
                 ops, initial=start, acknowledged=acknowledged, limit=limit, found=found
             ):
-                key = (state.image.key(), state.acknowledged)
+                key = (state.image.key(random_names), state.acknowledged)
                 if key in seen:
                     continue
                 seen.add(key)
