@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, NamedTuple, TypeVar, get_origin
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_origin
 from uuid import UUID
 
 import msgspec
@@ -300,8 +300,7 @@ class Codec:
         _decoder(kind)  # a type that could never be read back is refused before anything is written
         if cls is kind:
             return data
-        plain = get_origin(kind) or kind
-        if isinstance(plain, type) and not _accepts(plain, value) and not isinstance(value, plain):
+        if not _accepts(kind, value):
             raise TypeMismatchError(
                 f"the value is a {cls.__qualname__}, not a {_name(kind)}: {value!r:.80}",
                 hint="nothing was stored",
@@ -349,6 +348,11 @@ def is_immutable(value: Any) -> bool:
     return False
 
 
-def _accepts(kind: type, value: Any) -> bool:
-    """Whether ``value`` is as good as a ``kind`` although it is no instance: an int where a float is due."""
-    return (kind is float and type(value) is int) or kind is types.UnionType or hasattr(kind, "__total__")
+def _accepts(kind: Any, value: Any) -> bool:
+    """Whether ``value`` may be a ``kind``, as far as its own class tells."""
+    while get_origin(kind) is Annotated:
+        kind = kind.__origin__
+    kind = get_origin(kind) or kind
+    if not isinstance(kind, type) or kind is types.UnionType or hasattr(kind, "__total__"):
+        return True  # a union, a Literal, a TypedDict: decoding tells
+    return isinstance(value, kind) or (kind is float and type(value) is int)
