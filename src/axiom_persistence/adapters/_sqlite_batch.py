@@ -9,22 +9,16 @@ from typing import Final
 
 import msgspec
 
-from ..errors import StorageFullError
 from ..storage import Expect, Stored, verify_expected
 
 __all__ = [
-    "MAX_VALUE_BYTES",
     "PUT_BLOB",
     "PUT_TEXT",
     "Batch",
     "Clock",
     "ClockBehindError",
     "Keeper",
-    "check_size",
 ]
-
-MAX_VALUE_BYTES: Final = 999_000_000
-"""SQLite's own limit of a row is 1,000,000,000 bytes; key and header need some of it."""
 
 # Nothing is written unless the new version is greater than the one it replaces and than the clock row,
 # which has passed every version that was ever deleted. So a version never comes twice for a key, whatever
@@ -58,9 +52,13 @@ class Clock:
     def __init__(self, last: int) -> None:
         self.last = last
 
-    def next(self) -> int:
+    def now(self) -> int:
+        """What ``next`` would give."""
         now = time.time_ns() // 1000
-        self.last = now if now > self.last else self.last + 1
+        return now if now > self.last else self.last + 1
+
+    def next(self) -> int:
+        self.last = self.now()
         return self.last
 
     def catch_up(self, cursor: sqlite3.Cursor, keys: Iterable[str]) -> None:
@@ -118,11 +116,9 @@ class Batch:
     def add(
         self, changes: Mapping[str, bytes | None], expect: Expect | None, durable: bool
     ) -> dict[str, str]:
-        """The new versions. Raises ``ConflictError`` or ``StorageFullError``; then nothing is added."""
+        """The new versions. Raises ``ConflictError``; then nothing is added."""
         if expect is not None:
             verify_expected(self._versions(expect), expect, self._adapter)
-        for key, data in changes.items():
-            check_size(key, data, self._adapter)
         version = self._clock.next()
         text = str(version)
         given = {}
@@ -195,13 +191,3 @@ class Batch:
     def _keep(self, keys: list[str]) -> None:
         wanted = msgspec.json.encode(keys).decode()
         self._kept = [key for (key,) in self._cursor.execute(_KEEP, (wanted, self._clock.last)).fetchall()]
-
-
-def check_size(key: str, data: bytes | None, adapter: object) -> None:
-    if data is not None and len(data) > MAX_VALUE_BYTES:
-        raise StorageFullError(
-            f"a value has at most {MAX_VALUE_BYTES:,} bytes here; this one has {len(data):,}",
-            key=key,
-            adapter=adapter,
-            hint="split it, or keep it in a file of its own",
-        )

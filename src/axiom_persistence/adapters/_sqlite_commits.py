@@ -13,13 +13,12 @@ from ..errors import (
     ConflictError,
     PersistenceError,
     StorageError,
-    StorageFullError,
     StorageLockedError,
     from_os_error,
 )
 from ..storage import Changes, Expect
 from . import _sqlite_errors as errors
-from ._sqlite_batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper, check_size
+from ._sqlite_batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper
 from ._sqlite_lock import WriteLock
 from ._sqlite_queue import Job, Queue, deliver
 from ._sqlite_wal import Log
@@ -148,7 +147,9 @@ class Commits:
                 self._log.sync()
                 self.counters["syncs"] += 1
             except OSError as error:
-                self._fail(from_os_error(error, "cannot sync the log", adapter=self._adapter), since)
+                failure = from_os_error(error, "cannot sync the log", adapter=self._adapter)
+                # Who awaits one of these is told; otherwise the next commit or the close must tell it.
+                self._fail(failure, None if jobs else since)
         if self._failure is not None:
             for job in jobs:
                 job.error = self._refused(job.key)
@@ -204,7 +205,6 @@ class Commits:
 
     def _put(self, key: str, data: bytes) -> Mapping[str, str]:
         """One value in one statement, which is a transaction of its own."""
-        check_size(key, data, self._adapter)
         statement = PUT_TEXT if data[:1] == b"{" else PUT_BLOB
         while True:
             version = self._clock.next()
@@ -222,7 +222,7 @@ class Commits:
         first = jobs[0]
         if len(jobs) == 1 and len(first.changes) == 1 and first.expect is None:
             ((key, data),) = first.changes.items()
-            kept = not first.durable or not self._keeper.due((key,), self._clock.last)
+            kept = not first.durable or not self._keeper.due((key,), self._clock.now())
             if data is not None and kept and len(data) < 1 << 20:
                 first.versions = self._put(key, data)
                 return
@@ -232,7 +232,7 @@ class Commits:
                 job.error = None
                 try:
                     job.versions = batch.add(job.changes, job.expect, job.durable)
-                except (ConflictError, StorageFullError) as error:
+                except ConflictError as error:
                     job.error = error.naming(key=job.key, adapter=self._adapter)
 
         if any(job.changes or job.expect for job in jobs):

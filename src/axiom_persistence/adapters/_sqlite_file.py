@@ -29,6 +29,9 @@ The SQLite file format keeps that field for the application; its register of ids
 sources) has no such entry.
 """
 
+_LEAST_PAGE: Final = 512
+"""The smallest page of an SQLite file, and so the smallest file."""
+
 _BUSY_WAIT_S: Final = 0.005
 """How long SQLite itself waits for a lock: the longest an inline commit may take to give up."""
 
@@ -120,6 +123,8 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
         if create:
             return
         raise _nothing_there(adapter)
+    if status.st_size < _LEAST_PAGE:  # SQLite would take it for an empty file
+        raise foreign("it is not an SQLite database", adapter)
     with creating:
         connection = connect(read_only_uri(path, "immutable=1"), uri=True)
     try:

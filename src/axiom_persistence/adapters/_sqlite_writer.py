@@ -298,6 +298,8 @@ class Writer:
                 self.index.close()
             self._finished = True
             _live.discard(self)
+        if self.closed.done():
+            return
         if error is None:
             self.closed.set_result(None)
         else:

@@ -7,11 +7,17 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError, PersistenceError
+from ..errors import (
+    AccessDeniedError,
+    CapabilityUnavailableError,
+    ConfigurationError,
+    PersistenceError,
+    StorageFullError,
+)
 from ..keys import check_stored_key
 from ..storage import (
     MAX_STORED_KEY_BYTES,
@@ -26,7 +32,6 @@ from ..storage import (
 )
 from . import _sqlite_errors as errors
 from . import _sqlite_reader as reading
-from ._sqlite_batch import MAX_VALUE_BYTES
 from ._sqlite_inspect import Inspector
 from ._sqlite_queue import Job
 from ._sqlite_reader import BUSY
@@ -35,6 +40,7 @@ from ._sqlite_writer import Writer
 
 __all__ = ["SQLiteAdapter"]
 
+_MAX_VALUE_BYTES: Final = 999_000_000  # SQLite's own limit of a row is 10**9; key and header need some
 _SYNCED: Final = (None, Durability.POWER_LOSS)
 
 T = TypeVar("T")
@@ -83,7 +89,7 @@ class SQLiteAdapter(StorageAdapter):
             atomic=True,
             durability=Durability.POWER_LOSS,
             shared=not exclusive,
-            max_value_bytes=MAX_VALUE_BYTES,
+            max_value_bytes=_MAX_VALUE_BYTES,
         )
         self._opening = threading.Lock()
         self._writer: Writer | None = None  # set once it can be used
@@ -168,9 +174,10 @@ class SQLiteAdapter(StorageAdapter):
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
         writer = self._open_writer(writing=True)
-        _check_keys(changes)
+        self._check(changes)
         if expect is not None:
-            _check_keys(expect)
+            for key in expect:
+                check_stored_key(key, MAX_STORED_KEY_BYTES)
         durable = durability in _SYNCED
         if not durable:
             versions = writer.commits.commit(changes, expect)
@@ -185,7 +192,7 @@ class SQLiteAdapter(StorageAdapter):
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         writer = self._open_writer(writing=True)
-        _check_keys(changes)
+        self._check(changes)
         return writer.commits.commit(changes, None)
 
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
@@ -231,6 +238,17 @@ class SQLiteAdapter(StorageAdapter):
     def stats(self) -> dict[str, int]:
         return {} if self._inspect else self._open_writer().stats()
 
+    def _check(self, changes: Changes) -> None:
+        for key, data in changes.items():
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
+            if data is not None and len(data) > _MAX_VALUE_BYTES:
+                raise StorageFullError(
+                    f"a value has at most {_MAX_VALUE_BYTES:,} bytes here; this one has {len(data):,}",
+                    key=key,
+                    adapter=self,
+                    hint="split it, or keep it in a file of its own",
+                )
+
     def _open_writer(self, *, writing: bool = False) -> Writer:
         writer = self._writer
         if writer is not None and (writer.commits.refusal is None):
@@ -269,8 +287,3 @@ class SQLiteAdapter(StorageAdapter):
 
     def _explained(self, error: sqlite3.Error, doing: str, key: str | None) -> PersistenceError:
         return errors.translate(error, doing, key=key, adapter=self)
-
-
-def _check_keys(keys: Iterable[str]) -> None:
-    for key in keys:
-        check_stored_key(key, MAX_STORED_KEY_BYTES)
