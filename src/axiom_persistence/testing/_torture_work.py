@@ -19,13 +19,13 @@ __all__ = [
     "counted",
 ]
 
-COUNTED: Final = ("counted/0", "counted/1", "counted/2", "counted/3")
+COUNTED: Final[tuple[str, ...]] = ("counted/0", "counted/1", "counted/2", "counted/3")
 """Each saved on its own, with a number that grows by one each time; the last is deleted now and then."""
 
-ACCOUNTS: Final = ("account/0", "account/1", "account/2", "account/3")
+ACCOUNTS: Final[tuple[str, ...]] = ("account/0", "account/1", "account/2", "account/3")
 """Changed together in one transaction; what they hold is always ``TOTAL`` in all."""
 
-BATCH: Final = "accounts"
+BATCH: Final[str] = "accounts"
 """How the four accounts together are called in what the worker says."""
 
 TOTAL: Final = 1000

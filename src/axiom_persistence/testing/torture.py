@@ -187,7 +187,7 @@ class _Torture:
         self._place = place
         self._chance = random.Random(seed)  # noqa: S311 - to be repeated
         self._atomic = make(place).traits.atomic
-        self._acknowledged: dict[str, int] = {key: 0 for key in (*COUNTED, BATCH)}
+        self._acknowledged = dict.fromkeys((*COUNTED, BATCH), 0)
         self._interrupted = False
         self.report = TortureReport(str(make(place)), seed)
 

@@ -1,0 +1,203 @@
+"""``demo``: the promise, shown on this machine."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ..adapters.file import FileStorageAdapter
+from ..adapters.sqlite import SQLiteAdapter
+from ..corruption import CorruptionReport
+from ..persistence import AdapterBasedPersistence
+from ..storage import StorageAdapter
+from ..testing.torture import TortureReport, percentile, torture
+from .base import ExitCode, StatusLine, coloured, data, note, on_terminal, printable, run_async, to_json
+
+__all__ = ["show"]
+
+_COLUMNS: Final = (
+    *("store", "kills", "acknowledged", "found", "lost", "torn"),
+    *("save p50", "save p99", "load p50", "load p99"),
+)
+
+_NEXT: Final = (
+    "axiom-persistence set notes greeting '\"hello\"'    save a value of your own",
+    "axiom-persistence get notes greeting              read it back",
+    "axiom-persistence path notes                      see where it is",
+)
+
+
+class _Kind(NamedTuple):
+    name: str
+    make: Callable[[str], StorageAdapter]
+    place: str
+    damage: Callable[[Path], None]
+
+
+class _Recovery(NamedTuple):
+    """What was in the store, what was done to it and what came back."""
+
+    value: object
+    found: object
+    report: CorruptionReport | None
+
+    @property
+    def as_promised(self) -> bool:
+        return self.found == "light" and self.report is not None and self.report.recovered
+
+
+def _damage_row(place: Path) -> None:
+    """Change a letter in a row, behind the library's back."""
+    connection = sqlite3.connect(place)
+    try:
+        with connection:
+            connection.execute("UPDATE record SET data = replace(data, 'dark', 'dork') WHERE key = 'theme'")
+    finally:
+        connection.close()
+
+
+def _damage_file(place: Path) -> None:
+    """Change a letter in a file, behind the library's back."""
+    record = place / "theme.json"
+    record.write_bytes(record.read_bytes().replace(b"dark", b"dork"))
+
+
+_KINDS: Final = (
+    _Kind("sqlite", SQLiteAdapter, "notes.db", _damage_row),
+    _Kind("files", FileStorageAdapter, "notes", _damage_file),
+)
+
+
+def show(kills: int, seconds: float, as_json: bool) -> ExitCode:
+    """Kill, count and compare in each embedded store; then damage a record and watch it come back."""
+    if not as_json:
+        note(f"Saving typed values in a process that is killed (SIGKILL) up to {kills} times a store …")
+    shown: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="axiom-persistence-demo-") as directory:
+        for kind in _KINDS:
+            here = Path(directory) / kind.name
+            here.mkdir()
+            result = _kill(kind, here / kind.place, kills, seconds / len(_KINDS), as_json)
+            recovery = run_async(_recover(kind, here / f"damaged-{kind.place}"))
+            shown.append(_facts(kind, result, recovery))
+    kept = all(store["kept"] for store in shown)
+    if as_json:
+        data(to_json({"kept": kept, "stores": shown}))
+    else:
+        _tell(shown, kept)
+    return ExitCode.DONE if kept else ExitCode.FAILED
+
+
+def _kill(kind: _Kind, place: Path, kills: int, seconds: float, as_json: bool) -> TortureReport:
+    line = StatusLine(after_seconds=0.0, enabled=not as_json and on_terminal(err=True))
+
+    def progress(report: TortureReport) -> None:
+        line.show(
+            f"{kind.name}: kill {report.kills}, {report.acknowledged:,} saves acknowledged, "
+            f"{report.lost} lost, {report.torn} torn"
+        )
+
+    result = run_async(torture(kind.make, place, kills=kills, seconds=seconds, progress=progress))
+    line.clear()
+    return result
+
+
+async def _recover(kind: _Kind, place: Path) -> _Recovery:
+    async with AdapterBasedPersistence(kind.make(str(place))) as persistence:
+        await persistence.save("theme", "light")
+        await persistence.save("theme", "dark")
+    kind.damage(place)
+    async with AdapterBasedPersistence(kind.make(str(place))) as persistence:
+        found = await persistence.load("theme", str)
+        return _Recovery("dark", found, next(iter(persistence.reports), None))
+
+
+def _facts(kind: _Kind, result: TortureReport, recovery: _Recovery) -> dict[str, Any]:
+    report = recovery.report
+    return {
+        "store": kind.name,
+        "kept": bool(result) and recovery.as_promised,
+        "kills": result.kills,
+        "acknowledged": result.acknowledged,
+        "found": result.found,
+        "lost": result.lost,
+        "torn": result.torn,
+        "failed": result.failed,
+        "violations": result.violations,
+        "save_ms": _milliseconds(result.save_seconds),
+        "load_ms": _milliseconds(result.load_seconds),
+        "damage": {
+            "value": recovery.value,
+            "found": recovery.found,
+            "recovered": report is not None and report.recovered,
+            "reason": None if report is None else report.reason,
+            "quarantine": None if report is None else report.quarantine,
+        },
+    }
+
+
+def _milliseconds(seconds: list[float]) -> dict[str, float]:
+    return {
+        name: round(1000 * percentile(seconds, share), 3) for name, share in (("p50", 0.5), ("p99", 0.99))
+    }
+
+
+def _tell(shown: list[dict[str, Any]], kept: bool) -> None:
+    rows = []
+    for store in shown:
+        times = [
+            f"{store[what][share]:.2f} ms" for what in ("save_ms", "load_ms") for share in ("p50", "p99")
+        ]
+        counts = [f"{store[name]:,}" for name in _COLUMNS[1:6]]
+        rows.append([store["store"], *counts, *times])
+    _table(rows)
+    data("")
+    for store in shown:
+        damage = store["damage"]
+        data(
+            f"{store['store']}: a letter of the stored {damage['value']!r} was changed behind our back. "
+            f"Found: {printable(str(damage['reason']))}."
+        )
+        data(
+            f"  The load gave {damage['found']!r}, the save before; the damaged bytes are in quarantine."
+            if damage["recovered"]
+            else f"  The load gave {damage['found']!r}: not as promised."
+        )
+        for violation in store["violations"]:
+            data(f"  {printable(violation)}")
+    data("")
+    data(
+        "Every acknowledged value was there." if kept else "A PROMISE WAS BROKEN; please report this output."
+    )
+    data("")
+    data("Next:")
+    for line in _NEXT:
+        data(f"  {line}")
+
+
+def _table(rows: list[list[str]]) -> None:
+    if on_terminal() and coloured():
+        try:
+            from rich.console import Console
+            from rich.table import Table
+        except ModuleNotFoundError:
+            pass  # the plain one says the same
+        else:
+            table = Table(box=None, header_style="bold", pad_edge=False)
+            for name in _COLUMNS:
+                table.add_column(name, justify="left" if name == "store" else "right", no_wrap=True)
+            for row in rows:
+                broken = row[4] != "0" or row[5] != "0"
+                table.add_row(*row, style="red" if broken else "green")
+            Console().print(table)
+            return
+    widths = [max(len(row[i]) for row in [list(_COLUMNS), *rows]) for i in range(len(_COLUMNS))]
+    for row in [list(_COLUMNS), *rows]:
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
+        ]
+        data("  ".join(cells))

@@ -1,0 +1,239 @@
+"""``ls``, ``get``, ``set``, ``rm`` and ``has``: keys and values."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from ..keys import MISSING
+from ..open import adapter_for, open_persistence
+from ..persistence import AdapterBasedPersistence
+from ..storage import Durability
+from .base import (
+    Ending,
+    ExitCode,
+    command,
+    complete_key,
+    complete_store,
+    data,
+    must_be_there,
+    no_such_key,
+    note,
+    opened,
+    place_of,
+    printable,
+    run_async,
+    timestamp,
+    to_json,
+)
+
+__all__ = ["get", "has", "listing", "remove", "save"]
+
+
+@click.command("ls", short_help="List keys.")
+@click.argument("where", shell_complete=complete_store)
+@click.argument("prefix", shell_complete=complete_key, default="")
+@click.option("-l", "--long", is_flag=True, help="Also size, time of the save and damage.")
+@command
+def listing(where: str, prefix: str, long: bool, as_json: bool) -> None:
+    """List the keys that begin with PREFIX, in order."""
+    run_async(_list(where, prefix, long, as_json))
+
+
+async def _list(where: str, prefix: str, long: bool, as_json: bool) -> None:
+    waiting: dict[str, Any] | None = None  # written once it is known whether a comma follows
+    opening = "["
+    async with opened(where, "inspect") as persistence:
+        async for key in persistence.keys(prefix):
+            entry = await _entry(persistence, key) if long else {"key": key}
+            if entry is None:
+                continue  # deleted meanwhile
+            if not as_json:
+                data(_line(entry) if long else printable(key))
+                continue
+            if waiting is not None:
+                data(f"{opening}{to_json(waiting)},")
+                opening = " "
+            waiting = entry
+    if as_json:
+        data("[]" if waiting is None else f"{opening}{to_json(waiting)}]")
+
+
+def _line(entry: dict[str, Any]) -> str:
+    damaged = "  damaged" if entry["damage"] else ""
+    return f"{entry['size']:>10,}  {entry['saved_at'] or '-':<20}  {printable(entry['key'])}{damaged}"
+
+
+async def _entry(persistence: AdapterBasedPersistence, key: str) -> dict[str, Any] | None:
+    info = await persistence.describe(key)
+    if info is None:
+        return None
+    return {
+        "key": key,
+        "size": info.size,
+        "saved_at": timestamp(info.saved_at),
+        "expires_at": timestamp(info.expires_at),
+        "damage": info.damage,
+    }
+
+
+@click.command("get", short_help="Print a value.")
+@click.argument("where", shell_complete=complete_store)
+@click.argument("key", shell_complete=complete_key)
+@click.option("--raw", is_flag=True, help="Write a string as it is, without quotes.")
+@command
+def get(where: str, key: str, raw: bool, as_json: bool) -> None:
+    """Print the value of KEY as JSON."""
+    if raw and as_json:
+        raise click.UsageError("--raw and --json exclude each other", click.get_current_context())
+    run_async(_get(where, key, raw, as_json))
+
+
+async def _get(where: str, key: str, raw: bool, as_json: bool) -> None:
+    async with opened(where, "inspect") as persistence:
+        value = await persistence.load(key, Any, default=MISSING)
+        if value is MISSING:
+            await no_such_key(persistence, key)
+    if as_json:
+        data(to_json({"key": key, "value": value}))
+    elif raw and isinstance(value, str):
+        data(value)
+    else:
+        data(to_json(value, indent=2))
+
+
+@click.command("set", short_help="Save a value.", context_settings={"ignore_unknown_options": True})
+@click.argument("where", shell_complete=complete_store)
+@click.argument("key", shell_complete=complete_key)
+@click.argument("value", required=False)
+@click.option("--raw", is_flag=True, help="VALUE is not JSON: store it as a string.")
+@command
+def save(where: str, key: str, value: str | None, raw: bool, as_json: bool) -> None:
+    """Save VALUE, which is JSON, under KEY; without VALUE, or with -, what is on standard input.
+
+    Makes the store if there is none. Returns when the value survives a loss of power, where the store can
+    promise that.
+    """
+    stored = _value(value, raw)
+    run_async(_set(where, key, stored))
+    if as_json:
+        data(to_json({"key": key, "saved": True}))
+
+
+def _value(given: str | None, raw: bool) -> Any:
+    text = _standard_input(asked=given == "-") if given is None or given == "-" else given
+    if raw:
+        return text
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise Ending(ExitCode.USAGE, f"the value is not JSON: {error}", hint=_hint_for(text)) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or too deep
+        raise Ending(ExitCode.USAGE, f"the value cannot be read: {error}") from None
+
+
+def _standard_input(*, asked: bool) -> str:
+    if not asked and sys.stdin.isatty():
+        raise click.UsageError("no VALUE given", click.get_current_context())
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise Ending(ExitCode.USAGE, f"standard input is not UTF-8: {error}") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise Ending(ExitCode.USAGE, f"JSON has no {name}", hint="store null, or a string")
+
+
+def _hint_for(text: str) -> str:
+    text = text.strip()
+    if not text:
+        return "an empty string is '\"\"', nothing at all is null"
+    if len(text) > 60 or "\n" in text or text[0] in '{["':
+        return "--raw stores it as a string"
+    return f"a string needs quotes, '\"{printable(text)}\"', or --raw"
+
+
+async def _set(where: str, key: str, value: Any) -> None:
+    adapter = adapter_for(where)
+    if adapter.traits.durability is Durability.MEMORY:
+        raise Ending(
+            ExitCode.USAGE,
+            f"what is saved in {where!r} ends with this command",
+            hint="give a file (notes.db), a directory (./notes) or an application's name (notes)",
+        )
+    try:
+        await must_be_there(where)
+        new = False
+    except Ending as ending:
+        if ending.code is not ExitCode.NO_SUCH_STORE:
+            raise
+        new = True
+    async with open_persistence(where) as persistence:
+        await persistence.save(key, value)
+    if new:
+        note(f"made a new store at {place_of(adapter)}")
+
+
+@click.command("rm", short_help="Remove keys.")
+@click.argument("where", shell_complete=complete_store)
+@click.argument("keys", shell_complete=complete_key, nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be removed.")
+@command
+def remove(where: str, keys: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Remove all of KEYS, or none when one of them is not there.
+
+    Their earlier generations go, too. Asks on a terminal; elsewhere it needs --yes.
+    """
+    unique = list(dict.fromkeys(keys))
+    run_async(_must_exist(where, unique))
+    if not dry_run and not yes:
+        what = repr(printable(unique[0])) if len(unique) == 1 else f"{len(unique)} keys"
+        if not sys.stdin.isatty():
+            raise Ending(ExitCode.USAGE, f"removing {what} needs --yes where nobody can be asked")
+        if not click.confirm(f"Remove {what} for ever?", err=True):
+            raise Ending(ExitCode.FAILED, "nothing was removed")
+    if not dry_run:
+        run_async(_remove(where, unique))
+    if as_json:
+        data(to_json({"removed": unique, "dry_run": dry_run}))
+    elif dry_run:
+        for key in unique:
+            data(f"would remove {printable(key)}")
+
+
+async def _must_exist(where: str, keys: list[str]) -> None:
+    async with opened(where, "inspect") as persistence:
+        for key in keys:
+            if not await persistence.exists(key):
+                await no_such_key(persistence, key)
+
+
+async def _remove(where: str, keys: list[str]) -> None:
+    async with opened(where, "normal") as persistence:
+        if persistence.adapter.traits.atomic:
+            await persistence.delete_many(keys)
+            return
+        for key in keys:
+            await persistence.delete(key)
+
+
+@click.command("has", short_help="Ask by exit code whether a key is there.")
+@click.argument("where", shell_complete=complete_store)
+@click.argument("key", shell_complete=complete_key)
+@command
+def has(where: str, key: str, as_json: bool) -> int:
+    """Exit with 0 when KEY is there, with 4 when it is not; print nothing."""
+    there = run_async(_has(where, key))
+    if as_json:
+        data(to_json({"key": key, "exists": there}))
+    return ExitCode.DONE if there else ExitCode.NO_SUCH_KEY
+
+
+async def _has(where: str, key: str) -> bool:
+    async with opened(where, "inspect") as persistence:
+        return await persistence.exists(key)

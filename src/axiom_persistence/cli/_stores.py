@@ -1,0 +1,213 @@
+"""``info``, ``path`` and ``verify``: a store as a whole."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from .. import store as typed
+from ..corruption import QUARANTINE
+from ..jobs.verify import VerifyReport
+from ..jobs.verify import verify as verify_store
+from ..keys import INTERNAL
+from ..open import adapter_for
+from ..record import open_record
+from ..storage import StorageAdapter
+from ..store import HEADER, Header
+from .base import (
+    ExitCode,
+    StatusLine,
+    command,
+    complete_key,
+    complete_store,
+    data,
+    must_be_there,
+    no_such_key,
+    note,
+    on_terminal,
+    opened,
+    place_of,
+    printable,
+    run_async,
+    style,
+    timestamp,
+    to_json,
+)
+
+__all__ = ["info", "path", "verify"]
+
+PROGRESS_AFTER_SECONDS: Final = 0.5
+PROGRESS_EVERY_SECONDS: Final = 0.1
+
+
+@click.command("info", short_help="Describe a store or a key.")
+@click.argument("where", shell_complete=complete_store)
+@click.argument("key", shell_complete=complete_key, required=False)
+@command
+def info(where: str, key: str | None, as_json: bool) -> None:
+    """Describe the store, or KEY, without showing a value."""
+    facts = run_async(_about_store(where) if key is None else _about_key(where, key))
+    if as_json:
+        data(to_json(facts))
+        return
+    width = max(len(name) for name in facts)
+    for name, fact in facts.items():
+        shown = "-" if fact is None else f"{fact:,}" if type(fact) is int else printable(str(fact))
+        data(f"{name.replace('_', ' '):<{width}}  {shown}")
+
+
+async def _about_store(where: str) -> dict[str, Any]:
+    async with opened(where, "inspect") as persistence:
+        adapter = persistence.adapter
+        records = quarantined = 0
+        async for key in adapter.keys():
+            records += not key.startswith(INTERNAL)
+            quarantined += key.startswith(QUARANTINE)
+        header = await _header(adapter)
+        return {
+            "adapter": type(adapter_for(where)).__name__,
+            "location": place_of(adapter),
+            "records": records,
+            "quarantined": quarantined,
+            "size": _size_on_disk(place_of(adapter)),
+            "durability": adapter.traits.durability.value,
+            "atomic": adapter.traits.atomic,
+            "shared": adapter.traits.shared,
+            "confidential": adapter.traits.confidential,
+            "id": None if header is None else header.id,
+            "format": None if header is None else header.format,
+            "created": None if header is None else timestamp(header.created),
+        }
+
+
+async def _header(adapter: StorageAdapter) -> Header | None:
+    """What the store says of itself; None before the first save. Opening has checked it already."""
+    stored = (await adapter.fetch((HEADER,))).get(HEADER)
+    if stored is None:
+        return None
+    return msgspec.json.decode(open_record(HEADER, stored.data).value, type=Header)
+
+
+def _size_on_disk(location: str) -> int | None:
+    """Bytes of the file and its companions, or of everything in the directory. None: it has no files."""
+    place = Path(location)
+    if place.is_dir():
+        files = [entry for entry in place.rglob("*") if entry.is_file() and not entry.is_symlink()]
+    else:
+        files = [file for end in ("", "-wal", "-shm") if (file := Path(location + end)).is_file()]
+    return sum(file.stat().st_size for file in files) if files else None
+
+
+async def _about_key(where: str, key: str) -> dict[str, Any]:
+    async with opened(where, "inspect") as persistence:
+        record = await persistence.describe(key)
+        if record is None:
+            await no_such_key(persistence, key)
+    return {
+        "key": record.key,
+        "size": record.size,
+        "version": record.version,
+        "schema": record.schema,
+        "saved_at": timestamp(record.saved_at),
+        "expires_at": timestamp(record.expires_at),
+        "damage": record.damage,
+        "has_previous": record.has_previous,
+        "confidential": record.confidential,
+    }
+
+
+@click.command("path", short_help="Print where a store is.")
+@click.argument("where", shell_complete=complete_store)
+@command
+def path(where: str, as_json: bool) -> None:
+    """Print where the store is, or would be: nothing is made."""
+    adapter = adapter_for(where)
+    location = place_of(adapter)
+    data(to_json({"adapter": type(adapter).__name__, "location": location}) if as_json else location)
+
+
+@click.command("verify", short_help="Check everything, and repair it.")
+@click.argument("where", shell_complete=complete_store)
+@click.option("--repair", is_flag=True, help="Bring back the earlier generation of what is damaged.")
+@click.option("--jsonl", is_flag=True, help="Write an object a line: progress, findings, summary.")
+@click.option("--no-progress", is_flag=True, help="Show no progress on a terminal.")
+@command
+def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bool) -> int:
+    """Read and check every record and the medium. Exits with 3 when something was found.
+
+    Changes nothing without --repair. With it, damaged bytes go to quarantine, and the earlier generation of
+    a record comes back where there is one.
+    """
+    line = StatusLine(
+        after_seconds=PROGRESS_AFTER_SECONDS, enabled=not (no_progress or as_json) and on_terminal(err=True)
+    )
+    progress = _events() if jsonl else lambda records: line.show(f"{records:,} records checked")
+    result = run_async(_verify(where, repair, progress))
+    line.clear()
+    if jsonl or as_json:
+        _write_json(result, jsonl)
+    else:
+        _write_text(result, where, repair)
+    return ExitCode.FOUND if result.findings or result.medium else ExitCode.DONE
+
+
+async def _verify(where: str, repair: bool, progress: Callable[[int], None]) -> VerifyReport:
+    await must_be_there(where)
+    # Not by way of a persistence: that one would not open a store whose header is what is damaged.
+    async with adapter_for(where, inspect=not repair) as adapter:
+        return await verify_store(typed.Store(adapter), repair=repair, progress=progress)
+
+
+def _events() -> Callable[[int], None]:
+    last = time.monotonic()
+
+    def show(records: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_EVERY_SECONDS:
+            last = time.monotonic()
+            data(to_json({"event": "progress", "records": records}))
+
+    return show
+
+
+def _write_json(result: VerifyReport, jsonl: bool) -> None:
+    findings = [
+        {"key": finding.key, "reason": finding.reason, "outcome": finding.outcome}
+        for finding in result.findings
+    ]
+    summary = {
+        "ok": not findings and not result.medium,
+        "records": result.records,
+        "quarantined": result.quarantined,
+        "medium": result.medium,
+        "findings": findings,
+    }
+    if jsonl:
+        for finding in findings:
+            data(to_json({"event": "finding", **finding}))
+        summary["findings"] = len(findings)
+        summary = {"event": "summary", **summary}
+    data(to_json(summary))
+
+
+def _write_text(result: VerifyReport, where: str, repair: bool) -> None:
+    for fault in result.medium:
+        data(f"{style('✖', 'red')} {printable(fault)}")
+    for finding in result.findings:
+        mended = finding.outcome == "recovered"
+        data(
+            f"{style('✔' if mended else '✖', 'green' if mended else 'red')} {finding.outcome}: "
+            f"{printable(finding.key)}: {printable(finding.reason)}"
+        )
+    found = len(result.findings) + len(result.medium)
+    said = f"{found} {'fault' if found == 1 else 'faults'} found" if found else "no fault found"
+    earlier = f", {result.quarantined} in quarantine" if result.quarantined else ""
+    note(f"{result.records:,} records checked, {said}{earlier}")
+    if found and not repair:
+        note(f"hint: axiom-persistence verify {shlex.quote(where)} --repair")
