@@ -12,7 +12,7 @@ def kept(request, tmp_path):
 
 
 @pytest.fixture
-async def persistence(kept):
+async def each_store(kept):
     """An open persistence over each of the embedded stores in turn."""
     async with kept.open() as opened:
         yield opened

@@ -184,6 +184,12 @@ ANY_CODE_POINT = "".join(
     map(chr, (0, 1, 10, 34, 92, 127, 0x85, 0xA0, 0x2028, 0xD7FF, 0xE000, 0xFFFF, 0x10FFFF))
 )
 
+
+@pytest.fixture
+def persistence(each_store):
+    return each_store
+
+
 # (value, the type it is loaded as)
 EXACT = [
     (0, int),
