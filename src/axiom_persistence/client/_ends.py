@@ -1,0 +1,157 @@
+"""The ends of a process: a last save on the exiting thread, signals on request, and what a fork inherits."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, Final
+
+from ..errors import PersistenceError
+from ..store import Store
+from ._lifecycle import ClientPhase
+from ._saver import rosters, save_together
+from ._state import Entry, State, settle
+
+__all__ = ["save_at_exit", "save_on_signals"]
+
+_SIGNAL_WAIT_S: Final = 10.0
+_AGAIN_S: Final = 0.005
+_PATIENCE: Final = 400
+"""How often a signal that came at a bad moment is put off before it acts without a save."""
+
+
+def _live_states() -> list[State]:
+    return [state for roster in list(rosters.values()) for state in list(roster.live.values())]
+
+
+def _save_all(states: list[State]) -> list[PersistenceError]:
+    """Save what is dirty, without an event loop of anybody else's. Returns what could not be saved."""
+    waiting: set[State] = set()
+    by_store: dict[Store, list[Entry]] = {}
+    failures: list[PersistenceError] = []
+    for state in states:
+        entries, errors = state.collect()
+        failures += errors
+        for entry in entries:
+            by_store.setdefault(entry.store, []).append(entry)
+    for store, entries in by_store.items():
+        try:
+            versions = store.commit_now({entry.key: entry.data for entry in entries})
+        except PersistenceError:
+            versions = None  # one by one, below, which says which of them it was
+        settle(entries, versions)
+        if versions is None:
+            waiting.update(entry.state for entry in entries)
+    if waiting:
+        saved = asyncio.run(save_together(waiting, background=True))
+        failures += [
+            error for errors in saved.values() for error in errors if all(error is not f for f in failures)
+        ]
+    return failures
+
+
+def save_at_exit() -> None:
+    """The last save, before the stores close themselves: clients that nobody closed are saved here."""
+    failures = _save_all(_live_states())
+    if failures:
+        raise failures[0]
+
+
+def watch_exit() -> None:
+    """Have ``save_at_exit`` run before whatever was registered until now."""
+    # The stores finish at exit, too, and the last registered is called first.
+    atexit.unregister(save_at_exit)
+    atexit.register(save_at_exit)
+
+
+# -- fork ------------------------------------------------------------------------------------------
+
+
+def _forget_in_child() -> None:
+    # What was pending is the parent's to save. A lock may have been held by a thread that is not here.
+    for state in _live_states():
+        state.lock = threading.RLock()
+        state.phase = ClientPhase.CLOSED
+        state.gone = "this process was forked from the one that opened the client"
+        state.saver = None
+    rosters.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
+
+
+# -- signals ---------------------------------------------------------------------------------------
+
+
+def save_on_signals(*signals: signal.Signals) -> None:
+    """Save all live clients when one of ``signals`` arrives, then do what would have been done without.
+
+    Without arguments: SIGTERM and, where there is one, SIGHUP. A handler that is there already is called
+    after the save; without one the process ends by the signal, so its exit status stays what it was. An
+    ignored signal stays ignored. Handlers that the application sets later replace this one.
+
+    Needed only for what auto-save has not stored yet; what is assigned over SQLite is stored already.
+    Call it from the main thread (``ValueError`` from elsewhere).
+    """
+    chosen = signals or tuple(
+        getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+    )
+    for number in chosen:
+        before = signal.getsignal(number)
+        if before is not signal.SIG_IGN and not isinstance(before, _Handler):
+            signal.signal(number, _Handler(before))
+
+
+class _Handler:
+    """Saves, then hands the signal on."""
+
+    def __init__(self, before: Any) -> None:
+        self._before = before
+        self._put_off = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if _inside_the_library(frame) and self._put_off < _PATIENCE:
+            # The interrupted code may hold a lock that the save needs: come back when it is through.
+            self._put_off += 1
+            again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        if self._put_off < _PATIENCE:
+            self._save()
+        self._put_off = 0
+        if callable(self._before):
+            self._before(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def _save(self) -> None:
+        states = [state for state in _live_states() if state.dirty or state.mutable]
+        if not states:
+            return
+        # On a thread of its own: an event loop may be running on this one.
+        failures: list[PersistenceError] = []
+        saving = threading.Thread(target=lambda: failures.extend(_save_all(states)), daemon=True)
+        saving.start()
+        saving.join(_SIGNAL_WAIT_S)
+        for error in failures:
+            print(f"axiom_persistence: not saved: {error}", file=sys.stderr)  # noqa: T201 - nobody is left
+
+
+def _inside_the_library(frame: FrameType | None) -> bool:
+    """Whether the interrupted code is inside a call into a store or client, not merely below one."""
+    package = __name__.rpartition(".client.")[0]
+    waiting = (f"{package}.blocking", f"{package}.cli", f"{package}.testing")
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith(package + ".") and not name.startswith(waiting):
+            return True
+        frame = frame.f_back
+    return False

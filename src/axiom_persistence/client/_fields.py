@@ -1,0 +1,276 @@
+"""The fields of a client: declared once in the class, checked when the class is made."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, TypeVar, overload
+
+from ..codec import Codec, is_immutable
+from ..errors import ConfigurationError, PersistenceError, TypeMismatchError
+from ..keys import MISSING, encode_segment
+
+__all__ = [
+    "Field",
+    "ValidationError",
+    "can_change_in_place",
+    "client_state",
+    "collect_fields",
+    "resolve_kinds",
+    "unknown_field",
+]
+
+T = TypeVar("T")
+
+
+class ValidationError(PersistenceError, ValueError):
+    """The value is of the right type, and the field's ``validate`` refused it. Nothing was changed."""
+
+
+class Field:
+    """One declared field: what ``client_state`` was told, its name and its type."""
+
+    __slots__ = ("_default", "_factory", "key", "kind", "name", "persisted", "secure", "segment", "validate")
+
+    def __init__(
+        self,
+        default: Any,
+        factory: Callable[[], Any] | None,
+        key: str | None,
+        persisted: bool,
+        secure: bool,
+        validate: Callable[[Any], object] | None,
+    ) -> None:
+        self._default = default
+        self._factory = factory
+        self.name = ""
+        self.key = key
+        self.segment = ""
+        self.kind: Any = MISSING
+        self.persisted = persisted
+        self.secure = secure
+        self.validate = validate
+
+    def __repr__(self) -> str:
+        return f"<client_state {self.name!r}>"
+
+    def bind(self, owner: str, name: str) -> None:
+        """Take the name the class gives it, and refuse what could not work."""
+        self.name = name
+        where = f"{owner}.{name}"
+        self.key = name if self.key is None else self.key
+        self.segment = encode_segment(self.key)
+        if self.secure and not self.persisted:
+            raise ConfigurationError(
+                f"{where} is secure and not persisted", hint="what is not stored needs no confidential place"
+            )
+        if self._factory is None and self._default.__class__.__hash__ is None:
+            kind = type(self._default).__name__
+            proper = (
+                kind
+                if type(self._default) in (list, dict, set) and not self._default
+                else f"lambda: {self.shown(self._default)}"
+            )
+            raise ConfigurationError(
+                f"the default of {where} is a {kind}, which all instances would share",
+                hint=f"write client_state(default_factory={proper})",
+            )
+
+    def default(self) -> Any:
+        return self._default if self._factory is None else self._factory()
+
+    def shown(self, value: Any) -> str:
+        """``value`` for a person: never a secret."""
+        return "<secret>" if self.secure else f"{value!r:.80}"
+
+    def check(self, value: Any, where: str) -> None:
+        """Raise unless ``value`` may be assigned. The type of a persisted one is checked by encoding it."""
+        if not self.persisted:
+            self._check_kind(value, where)
+        if self.validate is None:
+            return
+        try:
+            accepted = self.validate(value)
+        except Exception as error:
+            refused = ValidationError(f"{where} refuses {self.shown(value)}: {error}", key=self.key)
+            if self.secure:  # the reasons may quote the value
+                raise ValidationError(f"{where} refuses this value", key=self.key) from None
+            raise refused from error
+        if accepted is False:
+            raise ValidationError(f"{where} refuses {self.shown(value)}", key=self.key)
+
+    def _check_kind(self, value: Any, where: str) -> None:
+        try:
+            fits = self.kind is Any or isinstance(value, self.kind)
+        except TypeError:  # list[str] and the like cannot be asked, and what is not stored is not encoded
+            return
+        if not fits and not (self.kind is float and type(value) is int):
+            raise TypeMismatchError(
+                f"{where} is a {getattr(self.kind, '__qualname__', self.kind)}, not {self.shown(value)}",
+                key=self.key,
+            )
+
+
+@overload
+def client_state(
+    default: T,
+    *,
+    key: str | None = None,
+    persisted: bool = True,
+    secure: bool = False,
+    validate: Callable[[T], object] | None = None,
+) -> T: ...
+@overload
+def client_state(
+    *,
+    default_factory: Callable[[], T],
+    key: str | None = None,
+    persisted: bool = True,
+    secure: bool = False,
+    validate: Callable[[T], object] | None = None,
+) -> T: ...
+@overload
+def client_state(
+    *,
+    factory: Callable[[], T],
+    key: str | None = None,
+    persisted: bool = True,
+    secure: bool = False,
+    validate: Callable[[T], object] | None = None,
+) -> T: ...
+def client_state(
+    default: Any = MISSING,
+    *,
+    default_factory: Callable[[], Any] | None = None,
+    factory: Callable[[], Any] | None = None,
+    key: str | None = None,
+    persisted: bool = True,
+    secure: bool = False,
+    validate: Callable[[Any], object] | None = None,
+) -> Any:
+    """Declare a field of a ``Client``: ``theme: Theme = client_state(Theme.SYSTEM)``.
+
+    ``default_factory`` (or ``factory``) makes a default for each instance: lists and dicts need it.
+    ``key``: its name in the store; give one before you rename the attribute. ``persisted=False``: observed
+    like the others and never stored. ``secure``: kept in the confidential place of the persistence, and
+    never shown. ``validate``: called with each new value; refuses it by raising or by returning False.
+
+    Raises ``ConfigurationError`` here or when the class is made, saying what to write instead.
+    """
+    made = default_factory if default_factory is not None else factory
+    if (default is not MISSING) + (default_factory is not None) + (factory is not None) != 1:
+        raise ConfigurationError(
+            "client_state takes either a default or one default_factory",
+            hint="for example client_state('system') or client_state(default_factory=list)",
+        )
+    if made is not None and not callable(made):
+        raise ConfigurationError(f"default_factory is a function without arguments, not {made!r}")
+    return Field(default, made, key, persisted, secure, validate)
+
+
+def collect_fields(
+    cls: type, inherited: Mapping[str, Field], reserved: Iterable[str]
+) -> tuple[dict[str, Field], dict[str, Any]]:
+    """The fields of ``cls``, its bases' first, and the annotations of those whose type is still to be read.
+
+    The declarations are taken out of the class: an attribute is then found in the instance at once, as
+    fast as any other.
+    """
+    own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
+    annotations = inspect.get_annotations(cls)
+    owner = cls.__qualname__
+    found = dict(inherited)
+    taken = set(reserved)
+    for name, field in own.items():
+        if name not in annotations:
+            raise ConfigurationError(
+                f"{owner}.{name} has no type", hint=f"write {name}: SomeType = client_state(...)"
+            )
+        if name in taken or name.startswith("_"):
+            why = "begins with an underscore" if name.startswith("_") else "is a member of every client"
+            raise ConfigurationError(
+                f"{owner}.{name} cannot be a field: the name {why}",
+                hint=f"choose another, and key={name.strip('_') or 'name'!r} to name it so in the store",
+            )
+        field.bind(owner, name)
+        found[name] = field
+        delattr(cls, name)
+    for name in found.keys() & vars(cls).keys() - own.keys():
+        raise ConfigurationError(
+            f"{owner}.{name} hides a field that is declared in a base class",
+            hint=f"declare it anew: {name}: SomeType = client_state(...)",
+        )
+    _refuse_double_keys(owner, found)
+    return found, {name: annotations[name] for name in own}
+
+
+def _refuse_double_keys(owner: str, found: Mapping[str, Field]) -> None:
+    by_key: dict[str, str] = {}
+    for field in found.values():
+        if not field.persisted or field.key is None:
+            continue
+        other = by_key.setdefault(field.key, field.name)
+        if other != field.name:
+            raise ConfigurationError(
+                f"{owner}.{other} and {owner}.{field.name} have the same key, {field.key!r}",
+                hint="give one of them another key=",
+            )
+
+
+def resolve_kinds(cls: type, pending: dict[str, Any], found: Mapping[str, Field], depth: int = -1) -> None:
+    """Turn the annotations in ``pending`` into types; those that cannot be read yet stay there.
+
+    ``depth``: how far up the stack the class statement is, for classes made inside functions.
+    Raises ``ConfigurationError`` for a type no value could be read as, and a default that is not of it.
+    """
+    names = dict(sys._getframe(depth + 1).f_locals) if depth >= 0 else None
+    module = vars(sys.modules.get(cls.__module__, typing))
+    for name, annotation in list(pending.items()):
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            kind = typing.get_type_hints(holder, module, names, include_extras=True)[name]
+        except NameError:
+            continue
+        if typing.get_origin(kind) is ClassVar or kind is ClassVar:
+            raise ConfigurationError(f"{cls.__qualname__}.{name} is a ClassVar, not a field of each client")
+        field = found[name]
+        field.kind = type(None) if kind is None else kind
+        del pending[name]
+        if field._factory is None:
+            _check_default(cls.__qualname__, field, field._default)
+
+
+def _check_default(owner: str, field: Field, value: Any) -> None:
+    try:
+        if field.persisted:
+            Codec().encode(value, field.kind)
+        field.check(value, f"{owner}.{field.name}")
+    except PersistenceError as error:
+        reason = "it does not fit" if field.secure else str(error)
+        raise ConfigurationError(f"the default of {owner}.{field.name} cannot be used: {reason}") from (
+            None if field.secure else error
+        )
+
+
+def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that is no field."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{owner} has no field {name!r}{meant}"
+
+
+def can_change_in_place(value: Any) -> bool:
+    """Whether ``value`` may become another one without being assigned."""
+    if is_immutable(value):
+        return False
+    kind = type(value)
+    if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return any(can_change_in_place(getattr(value, field.name)) for field in fields(kind))
+    if kind in (tuple, frozenset):
+        return any(can_change_in_place(item) for item in value)
+    return True

@@ -1,0 +1,227 @@
+"""From the store into the fields: the restore at the start, and what others change later."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from ..errors import (
+    ConfigurationError,
+    CorruptedDataError,
+    PersistenceError,
+    SchemaTooNewError,
+    StorageError,
+    TypeMismatchError,
+)
+from ..record import Seen
+from ..store import Store
+from ._fields import Field, ValidationError
+from ._lifecycle import ClientPhase, RestoreReport
+from ._saver import roster_of, save_together
+from ._seam import Origin, evidence_of, forget_refusal, reports_of
+from ._state import State, fingerprint
+
+__all__ = ["accept", "refresh", "restore"]
+
+_OF_ONE_RECORD: Final = (CorruptedDataError, SchemaTooNewError)
+"""What a read of several keys may raise because of one of them."""
+
+Found = Mapping[str, Seen | PersistenceError]
+
+
+async def restore(state: State) -> RestoreReport:
+    """Take over what is stored, where nothing was assigned meanwhile; save what was.
+
+    Raises what kept the store as a whole from being read; the client is then as it was before.
+    """
+    before = state.phase
+    roster = roster_of(state.plain.store)
+    roster.enter(state, state.auto_save.clock)
+    if not state.is_live:
+        state.phase = ClientPhase.RESTORING
+    try:
+        await _prepare(state)
+        reports = len(reports_of(state.plain.store)), len(reports_of(state.secret.store))
+        found = await _read(state, [f for f in state.fields.values() if f.persisted])
+        report = _apply_all(state, found, reports)
+    except BaseException:
+        state.phase = before
+        if not state.is_live:
+            roster.leave(state)
+        raise
+    if state.dirty:
+        for failed, errors in (await save_together([state], background=True)).items():
+            if any(error not in state.unreadable.values() for error in errors):
+                failed.failed(errors[0])
+    return report
+
+
+async def _prepare(state: State) -> None:
+    for store in {state.plain.store, state.secret.store}:
+        try:
+            await store.prepare()
+        except StorageError:
+            # A place that cannot be written can still be read; the first save says what is wrong with it.
+            if state.dirty:
+                raise
+
+
+async def _read(state: State, fields: Collection[Field]) -> dict[str, Seen | PersistenceError]:
+    """The record of each field, or why it cannot be read, by the fields' names."""
+    found: dict[str, Seen | PersistenceError] = {}
+    by_store: dict[Store, dict[str, str]] = {}
+    for field in fields:
+        by_store.setdefault(state.place(field).store, {})[state.key(field)] = field.name
+    for store, names in by_store.items():
+        try:
+            seen = await store.read_many(list(names))
+            found.update({names[key]: one for key, one in seen.items()})
+        except _OF_ONE_RECORD:
+            for key, name in names.items():
+                try:
+                    found[name] = await store.read(key)
+                except _OF_ONE_RECORD as error:
+                    found[name] = error
+    return found
+
+
+def _decoded(state: State, field: Field, seen: Seen) -> Any:
+    """The value in a record. Raises what makes it unreadable for this program."""
+    assert seen.record is not None
+    value = state.place(field).store.decode(state.key(field), seen.record, field.kind)
+    field.check(value, f"{state.name}.{field.name}")
+    return value
+
+
+def _apply_all(state: State, found: Found, reports: tuple[int, int]) -> RestoreReport:
+    outcomes: dict[str, list[str]] = {"restored": [], "defaulted": [], "kept": []}
+    migrated = []
+    old: dict[str, Any] = {}
+    with state.lock:
+        # A list that was appended to before the restore counts as assigned.
+        state.notice_mutations()
+        state.unreadable.clear()
+        for name, one in found.items():
+            field = state.fields[name]
+            if isinstance(one, PersistenceError):
+                state.unreadable[name] = one
+                continue
+            if one.record is not None and one.record.schema != state.place(field).store.schema:
+                migrated.append(name)
+            was = getattr(state.client, name)
+            try:
+                outcome = _take(state, field, one)
+            except (TypeMismatchError, ValidationError, ConfigurationError) as error:
+                state.unreadable[name] = error
+                state.cells[name].version = one.version
+                continue
+            outcomes[outcome].append(name)
+            if outcome == "restored":
+                old[name] = was
+        state.report = report = RestoreReport(
+            restored=tuple(outcomes["restored"]),
+            defaulted=tuple(outcomes["defaulted"]),
+            kept=tuple(outcomes["kept"]),
+            migrated=tuple(name for name in migrated if name in outcomes["restored"]),
+            unreadable=dict(state.unreadable),
+            damaged=_damaged(state, reports),
+        )
+        state.phase = ClientPhase.DEGRADED if state.unreadable else ClientPhase.READY
+        if old:
+            state.announce(old, Origin.HERE)
+    return report
+
+
+def _take(state: State, field: Field, seen: Seen) -> str:
+    """Give a field what is stored, unless it was assigned before."""
+    cell = state.cells[field.name]
+    if seen.record is None:
+        cell.version = seen.version
+        if field.name in state.dirty:
+            return "kept"
+        if state.report is not None and cell.saved is not None:  # it was deleted since the restore before
+            state.put_default(field)
+        return "defaulted"
+    value = _decoded(state, field, seen)
+    cell.version = seen.version
+    if field.name in state.dirty:
+        return "kept"
+    state.put(field, value)
+    # The record may be spelt otherwise than we would: what counts is whether our own bytes change.
+    cell.saved = fingerprint(state.seal(field, value)) if field.name in state.mutable else None
+    return "restored"
+
+
+def _damaged(state: State, reports: tuple[int, int]) -> tuple[Any, ...]:
+    stores = [(state.plain, reports[0])]
+    if state.secret.store is not state.plain.store:
+        stores.append((state.secret, reports[1]))
+    return tuple(
+        report
+        for place, count in stores
+        for report in reports_of(place.store)[count:]
+        if report.key.startswith(place.prefix)
+    )
+
+
+async def refresh(state: State, names: Collection[str], origin: Origin) -> None:
+    """Look at records that somebody else changed: a clean field takes them, a dirty one keeps its value."""
+    found = await _read(state, [state.fields[name] for name in names])
+    old: dict[str, Any] = {}
+    overwritten: dict[str, Any] = {}
+    with state.lock:
+        if not state.is_live:
+            return
+        state.notice_mutations(names)
+        for name, one in found.items():
+            field, cell = state.fields[name], state.cells[name]
+            if isinstance(one, PersistenceError):
+                state.unreadable[name] = one
+                continue
+            if one.version == cell.version or cell.under_way or state.is_held(name):
+                continue  # our own, or about to be decided by a commit with ``expect``
+            was = getattr(state.client, name)
+            try:
+                value = field.default() if one.record is None else _decoded(state, field, one)
+            except (TypeMismatchError, ValidationError, ConfigurationError) as error:
+                state.unreadable[name] = error
+                continue
+            state.unreadable.pop(name, None)
+            cell.version = one.version
+            if name in state.dirty:
+                cell.saved = None
+                overwritten[name] = value
+                continue
+            cell.stamp += 1
+            state.put(field, value)
+            cell.saved = fingerprint(state.seal(field, value)) if name in state.mutable else None
+            old[name] = was
+        state.phase = ClientPhase.DEGRADED if state.unreadable else ClientPhase.READY
+        if old or overwritten:
+            state.announce(old, origin, overwritten)
+
+
+async def accept(state: State, name: str) -> None:
+    """Let the field's present value replace a stored one that cannot be read; its bytes go to quarantine."""
+    field = state.field(name)
+    refused = state.unreadable.get(name)
+    if refused is None:
+        return
+    store, key = state.place(field).store, state.key(field)
+    evidence, version = await evidence_of(store, key, str(refused))
+    with state.lock:
+        cell = state.cells[name]
+        stamp = cell.stamp
+        data = state.seal(field, getattr(state.client, name))
+    forget_refusal(store, key)
+    versions = await store.commit({**evidence, key: data}, expect={key: version})
+    with state.lock:
+        state.unreadable.pop(name, None)
+        cell.version = versions[key]
+        if cell.stamp == stamp:
+            cell.saved = fingerprint(data)
+            state.dirty.pop(name, None)
+        else:
+            state.later(name, 0.0)
+        if not state.unreadable and state.phase is ClientPhase.DEGRADED:
+            state.phase = ClientPhase.READY

@@ -1,0 +1,305 @@
+"""Saving in the background: one timer and at most one task for all clients of a store on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from ..errors import ConfigurationError, PersistenceError
+from ..storage import Durability
+from ..store import Store
+from ._auto_save import Clock
+from ._seam import weakest
+from ._state import Entry, State, settle
+
+__all__ = ["Roster", "roster_of", "rosters", "save_together"]
+
+_SLICE: Final = 100
+"""Clients looked at before other tasks get a turn."""
+_SWEEP_SHARE: Final = 100
+"""Looking for changes inside mutable values takes at most one part in this many of the time."""
+_RETRY_MAX_S: Final = 30.0
+_SPLITS: Final = 16
+"""Failures in one save after which the medium is at fault, and no longer some value."""
+
+
+async def save_together(
+    states: Iterable[State], *, names: Collection[str] | None = None, background: bool = False
+) -> dict[State, list[PersistenceError]]:
+    """Commit what is dirty in ``states``: one commit for each store. Returns why something stays dirty.
+
+    In the background a commit need only outlive the process; else it is as durable as the store's default
+    says, and what was committed before becomes so, too.
+    """
+    failures: dict[State, list[PersistenceError]] = {}
+    groups: dict[Store, list[Entry]] = {}
+    seen: dict[State, int] = {}
+    for state in states:
+        seen[state] = state.unsynced
+        entries, errors = state.collect(names)
+        if errors:
+            failures[state] = errors
+        for entry in entries:
+            groups.setdefault(entry.store, []).append(entry)
+        if state.unsynced and not background:
+            groups.setdefault(state.plain.store, [])
+    while groups:
+        store, group = groups.popitem()
+        try:
+            for entry, error in await _commit(store, group, weakest(store) if background else None):
+                failures.setdefault(entry.state, []).append(error)
+            if not group:
+                await store.commit({})
+        except PersistenceError as error:  # of the commit without changes: a sync that failed
+            for state in seen:
+                failures.setdefault(state, []).append(error)
+        except BaseException:
+            settle([entry for group in groups.values() for entry in group], None)
+            raise
+    for state, count in seen.items():
+        if state not in failures:
+            with state.lock:
+                state.unsynced += 1 if background else -count
+    return failures
+
+
+async def _commit(
+    store: Store, entries: list[Entry], durability: Durability | None
+) -> list[tuple[Entry, PersistenceError]]:
+    """Commit ``entries``; where one of them makes that fail, the others all the same."""
+    failed: list[tuple[Entry, PersistenceError]] = []
+    todo = [entries] if entries else []
+    splits = _SPLITS
+    while todo:
+        part = todo.pop()
+        try:
+            versions = await store.commit({e.key: e.data for e in part}, durability=durability)
+        except PersistenceError as error:
+            settle(part, None)
+            splits -= 1
+            if len(part) == 1 or splits <= 0:
+                failed += [(entry, error) for entry in part]
+                continue
+            for entry in part:
+                entry.cell.under_way += 1
+            todo += [part[len(part) // 2 :], part[: len(part) // 2]]
+        except BaseException:
+            settle([entry for group in (part, *todo) for entry in group], None)
+            raise
+        else:
+            settle(part, versions)
+    return failed
+
+
+class _Saver:
+    """The timer of one store on one event loop. Costs nothing while nothing is due and nothing mutable."""
+
+    def __init__(self, roster: Roster, loop: asyncio.AbstractEventLoop, clock: Clock | None) -> None:
+        self.roster = roster
+        self.loop = loop
+        self.clock: Clock = loop if clock is None else clock
+        self.states: set[State] = set()
+        self.due: dict[State, None] = {}
+        self.sweeping: set[State] = set()
+        self.sweep_at = math.inf
+        self._handle: Any = None
+        self._fires_at = math.inf
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, state: State) -> None:
+        self.states.add(state)
+        state.saver = self
+        if state.mutable:
+            self.watch_mutations(state)
+        if state.dirty:
+            self.changed(state, 0.0)
+
+    def discard(self, state: State) -> None:
+        self.states.discard(state)
+        self.sweeping.discard(state)
+        self.due.pop(state, None)
+        state.saver = None
+        if not self.sweeping:
+            self.sweep_at = math.inf
+        if not self.states and self._handle is not None:
+            self._handle.cancel()
+            self._handle, self._fires_at = None, math.inf
+
+    def changed(self, state: State, delay: float) -> None:
+        """Something of ``state`` is dirty: save it once it has been quiet for ``delay`` seconds."""
+        if self._moved(state):
+            return
+        now = self.clock.time()
+        if state not in self.due:
+            self.due[state] = None
+            state.due_by = now + state.auto_save.max_delay
+        state.due_at = now + delay
+        if state.failures:
+            pause = min(_RETRY_MAX_S, 0.5 * 2.0 ** min(state.failures - 1, 8))
+            state.not_before = now + max(pause, delay)
+        else:
+            state.not_before = now
+        self._wake(_ripe_at(state))
+
+    def watch_mutations(self, state: State) -> None:
+        """Look at the mutable values of ``state`` from time to time."""
+        if math.isinf(state.auto_save.interval) or self._moved(state):
+            return
+        self.sweeping.add(state)
+        self.sweep_at = min(self.sweep_at, self.clock.time() + state.auto_save.interval)
+        self._wake(self.sweep_at)
+
+    def _moved(self, state: State) -> bool:
+        """Whether the loop is gone, and the state with a saver on the running one, or with none."""
+        if not self.loop.is_closed():
+            return False
+        running = asyncio._get_running_loop()
+        if running is not None:
+            self.discard(state)
+            self.roster.saver(running, state.auto_save.clock).add(state)
+        return True  # without a loop, the next explicit save or the end of the process does it
+
+    def _wake(self, when: float) -> None:
+        if when >= self._fires_at or math.isinf(when) or self._task is not None:
+            return
+        if asyncio._get_running_loop() is self.loop:
+            self._arm(when)
+        else:
+            try:
+                self.loop.call_soon_threadsafe(self._rearm)
+            except RuntimeError:
+                return  # closed this moment: as if there were no loop
+
+    def _arm(self, when: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._fires_at = when
+        self._handle = self.clock.call_later(max(0.0, when - self.clock.time()), self._fire)
+
+    def _rearm(self) -> None:
+        if self._task is None:
+            when = min((_ripe_at(state) for state in list(self.due)), default=math.inf)
+            if self.sweeping:
+                when = min(when, self.sweep_at)
+            if when < self._fires_at:
+                self._arm(when)
+
+    def _fire(self) -> None:
+        self._handle, self._fires_at = None, math.inf
+        now = self.clock.time()
+        sweeps = bool(self.sweeping) and self.sweep_at <= now
+        if sweeps or any(_ripe_at(state) <= now for state in list(self.due)):
+            self._task = self.loop.create_task(self._work(sweeps))
+            self._task.add_done_callback(self._done)
+        else:
+            self._rearm()  # there were later assignments: they have their interval, too
+
+    def _done(self, _: asyncio.Task[None]) -> None:
+        self._task = None
+        if not self.loop.is_closed():
+            self._rearm()
+
+    async def _work(self, sweeps: bool) -> None:
+        if sweeps:
+            await self._sweep()
+        now = self.clock.time()
+        if not any(_ripe_at(state) <= now for state in list(self.due)):
+            return
+        # Whatever else is dirty goes along, but for what has just failed.
+        states = [state for state in list(self.due) if state.not_before <= now]
+        for state in states:
+            self.due.pop(state, None)
+        failures = await save_together(states, background=True)
+        for state, errors in failures.items():
+            if any(error not in state.unreadable.values() for error in errors):
+                state.failed(errors[0])
+
+    async def _sweep(self) -> None:
+        began = self.clock.time()
+        spent = 0.0
+        for count, state in enumerate(list(self.sweeping), 1):
+            if not state.mutable:
+                self.sweeping.discard(state)
+            elif state.notice_mutations():
+                self.changed(state, 0.0)
+            if count % _SLICE == 0:
+                spent += self.clock.time() - began
+                await asyncio.sleep(0)
+                began = self.clock.time()
+        spent += self.clock.time() - began
+        interval = min((state.auto_save.interval for state in self.sweeping), default=math.inf)
+        self.sweep_at = self.clock.time() + max(interval, _SWEEP_SHARE * spent)
+
+    async def quiet(self) -> None:
+        """Wait until no save of this saver is under way."""
+        task = self._task
+        if (
+            task is not None
+            and asyncio.get_running_loop() is self.loop
+            and task is not asyncio.current_task()
+        ):
+            await asyncio.wait([task])
+
+
+def _ripe_at(state: State) -> float:
+    return max(min(state.due_at, state.due_by), state.not_before)
+
+
+class Roster:
+    """The clients of one store in this process: which class has which name, and which are live."""
+
+    def __init__(self) -> None:
+        self.classes: dict[str, tuple[str, str]] = {}
+        self.live: dict[str, State] = {}
+        self._savers: dict[tuple[asyncio.AbstractEventLoop, int], _Saver] = {}
+
+    def name(self, name: str, cls: type) -> None:
+        """Note that ``name`` is ``cls`` in this store."""
+        identity = (cls.__module__, cls.__qualname__)
+        known = self.classes.setdefault(name, identity)
+        if known != identity:
+            raise ConfigurationError(
+                f"two client classes are called {name!r} in one store: {'.'.join(known)} and "
+                f"{'.'.join(identity)} would read and overwrite each other's state",
+                hint=f"pin another name: class {cls.__name__}(Client, name='...')",
+            )
+
+    def enter(self, state: State, clock: Clock | None) -> None:
+        """Make ``state`` the one live client of its path."""
+        other = self.live.setdefault(state.plain.prefix, state)
+        if other is not state:
+            raise ConfigurationError(
+                f"a client of {state.plain.prefix.rstrip('/')!r} is live in this process already",
+                hint="use that one, close it first, or give this one another instance=",
+            )
+        if state.saver is None:
+            self.saver(asyncio.get_running_loop(), clock).add(state)
+
+    def leave(self, state: State) -> None:
+        if self.live.get(state.plain.prefix) is state:
+            del self.live[state.plain.prefix]
+        for place, saver in list(self._savers.items()):
+            saver.discard(state)
+            if not saver.states:
+                del self._savers[place]
+
+    def saver(self, loop: asyncio.AbstractEventLoop, clock: Clock | None) -> _Saver:
+        place = (loop, id(clock))
+        saver = self._savers.get(place)
+        if saver is None:
+            saver = self._savers[place] = _Saver(self, loop, clock)
+        return saver
+
+
+rosters: WeakKeyDictionary[Store, Roster] = WeakKeyDictionary()
+"""A live client is held here until it is closed: what it has not stored yet must not be lost with it."""
+
+
+def roster_of(store: Store) -> Roster:
+    roster = rosters.get(store)
+    if roster is None:
+        roster = rosters[store] = Roster()
+    return roster

@@ -1,0 +1,95 @@
+"""What clients need of a persistence beyond what its users see, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from ..corruption import CorruptionReport, quarantine_key, quarantine_value
+from ..errors import ConfigurationError
+from ..layers.base import Layer
+from ..persistence import AdapterBasedPersistence
+from ..record import seal_record
+from ..storage import Durability, StorageAdapter
+from ..store import Store
+
+__all__ = [
+    "Origin",
+    "Place",
+    "commits_now",
+    "evidence_of",
+    "forget_refusal",
+    "plain_place",
+    "reports_of",
+    "secure_place",
+    "weakest",
+]
+
+_INTERNAL_SCHEMA = "1.0"
+
+
+class Origin(StrEnum):
+    """Who changed something."""
+
+    HERE = "here"
+    PROCESS = "process"
+    REMOTE = "remote"
+
+
+class Place(NamedTuple):
+    """Where records of a client go: a store, and what its keys there begin with."""
+
+    store: Store
+    prefix: str
+
+
+def plain_place(persistence: AdapterBasedPersistence, path: str) -> Place:
+    """Where the ordinary fields of the client at ``path`` are kept."""
+    if not isinstance(persistence, AdapterBasedPersistence):
+        raise ConfigurationError(
+            f"a client is built over a persistence, not {persistence!r:.80}",
+            hint="for example Preferences(open_persistence('notes'))",
+        )
+    return Place(persistence._root._opened, persistence._prefix + path)
+
+
+def secure_place(persistence: AdapterBasedPersistence, path: str) -> Place:
+    """Where the secure ones are. Raises ``InsecureStorageError`` where there is no such place."""
+    return Place(persistence.secure._root._opened, persistence._prefix + path)
+
+
+def commits_now(adapter: StorageAdapter) -> bool:
+    """Whether ``adapter`` has a synchronous commit at all. That one may still be refused at times."""
+    while True:
+        method = type(adapter).commit_now
+        if isinstance(adapter, Layer) and method is Layer.commit_now:
+            adapter = adapter.inner
+        else:
+            return method is not StorageAdapter.commit_now
+
+
+def weakest(store: Store) -> Durability:
+    """What saves in the background ask for: to outlive the process, where the adapter can do that."""
+    return min(Durability.PROCESS_EXIT, store.adapter.traits.durability)
+
+
+async def evidence_of(store: Store, key: str, reason: str) -> tuple[Mapping[str, bytes], str | None]:
+    """A quarantine record of the bytes under ``key``, and the version they have. Nothing is written."""
+    stored = (await store.adapter.fetch((key,))).get(key)
+    if stored is None:
+        return {}, None
+    place = quarantine_key(key, stored.version)
+    value = quarantine_value(key, reason, stored.data)
+    return {place: seal_record(place, value, _INTERNAL_SCHEMA)}, stored.version
+
+
+def reports_of(store: Store) -> list[CorruptionReport]:
+    """What the store found damaged so far."""
+    return list(store.ladder.reports)
+
+
+def forget_refusal(store: Store, key: str) -> None:
+    """Let the next commit of ``key`` through although the store found its record too new or damaged."""
+    store._too_new.pop(key, None)
+    store.ladder.unreadable.pop(key, None)

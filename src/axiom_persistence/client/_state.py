@@ -1,0 +1,359 @@
+"""The state of one client: its values, what of them is stored, and what is still to be."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
+
+from xxhash import xxh3_128_digest
+
+from ..errors import CapabilityUnavailableError, ConfigurationError, PersistenceError
+from ..keys import MISSING, Missing
+from ..store import Store
+from ._auto_save import AutoSave
+from ._fields import Field, can_change_in_place, unknown_field
+from ._lifecycle import ClientPhase, RestoreReport
+from ._seam import Origin, Place
+from ._stream import Watchers
+
+__all__ = ["Cell", "Entry", "Holder", "State", "fingerprint", "state_of"]
+
+_log = logging.getLogger("axiom_persistence")
+
+_SHORT: Final = 256
+_CLOSED: Final = "the client is closed"
+
+
+def fingerprint(data: bytes) -> bytes:
+    """Something equal for equal records only: the bytes, or 128 bits of XXH3 where they are long."""
+    return data if len(data) <= _SHORT else xxh3_128_digest(data)
+
+
+class Cell:
+    """What is known of one field's record."""
+
+    __slots__ = ("saved", "stamp", "under_way", "version")
+
+    def __init__(self) -> None:
+        self.stamp = 0  # raised by each assignment: a commit that ends later knows if it is still the last
+        self.saved: bytes | None = None  # fingerprint of the record; None: not known
+        self.version: str | Missing | None = MISSING  # None: nothing is stored; MISSING: not known
+        self.under_way = 0  # commits of this field that have not ended
+
+    def holds(self, data: bytes) -> bool:
+        """Whether the store surely has ``data`` already."""
+        return self.saved is not None and not self.under_way and self.saved == fingerprint(data)
+
+
+class Entry(NamedTuple):
+    """One field's value on its way to the store."""
+
+    state: State
+    name: str
+    cell: Cell
+    stamp: int
+    store: Store
+    key: str
+    data: bytes | None
+
+
+class Saver(Protocol):
+    """Who saves in the background."""
+
+    def changed(self, state: State, delay: float) -> None: ...
+    def watch_mutations(self, state: State) -> None: ...
+    async def quiet(self) -> None: ...
+
+
+class Holder(Protocol):
+    """A running transaction: it takes the assignments of its body."""
+
+    state: State
+    outer: Holder | None
+    over: bool
+    stamps: dict[str, int]
+
+    def assign(self, field: Field, value: Any, data: bytes | None) -> None: ...
+
+
+_current: ContextVar[Holder | None] = ContextVar("axiom_client_transaction", default=None)
+
+
+class State:
+    """The fields of one client, their cells, and where they go. Safe to use from any thread."""
+
+    __slots__ = (
+        *("__weakref__", "auto_save", "cells", "client", "dirty", "due_at", "due_by", "failures", "fields"),
+        *("gone", "immediate", "last_error", "lock", "mutable", "name", "not_before", "observed", "on_error"),
+        *("open", "phase", "plain", "report", "saver", "secret", "unreadable", "unsynced"),
+        *("watchers", "will_observe"),
+    )
+    hooks: ClassVar[tuple[str, str]] = ("state_will_update", "state_did_update")
+
+    def __init__(
+        self,
+        client: Any,
+        name: str,
+        fields: Mapping[str, Field],
+        plain: Place,
+        secret: Place,
+        *,
+        auto_save: AutoSave,
+        immediate: bool,
+        on_error: Callable[[Any, PersistenceError], object] | None,
+    ) -> None:
+        self.client = client
+        self.name = name
+        self.fields = fields
+        self.plain, self.secret = plain, secret
+        self.auto_save = auto_save
+        self.immediate = immediate
+        self.on_error = on_error
+        self.phase = ClientPhase.CREATED
+        self.report: RestoreReport | None = None
+        self.last_error: PersistenceError | None = None
+        self.lock = threading.RLock()
+        self.cells = {name: Cell() for name in fields}
+        self.dirty: dict[str, None] = {}
+        self.mutable: set[str] = set()
+        self.unreadable: dict[str, PersistenceError] = {}
+        self.watchers = Watchers()
+        self.saver: Saver | None = None
+        self.unsynced = 0  # commits that power loss could still take
+        self.failures = 0
+        self.due_at = self.due_by = self.not_before = 0.0
+        self.open: list[Holder] = []
+        self.gone = _CLOSED
+        self.will_observe = self.observed = False
+
+    # -- values ------------------------------------------------------------------------------------
+
+    def put(self, field: Field, value: Any) -> None:
+        """Make ``value`` the attribute, and nothing else."""
+        object.__setattr__(self.client, field.name, value)
+        if field.persisted:
+            if can_change_in_place(value):
+                if field.name not in self.mutable:
+                    self.mutable.add(field.name)
+                    if self.saver is not None:
+                        self.saver.watch_mutations(self)
+            elif self.mutable:
+                self.mutable.discard(field.name)
+
+    def put_default(self, field: Field) -> None:
+        """Take the default, which is not stored: a later version of the program may have a better one."""
+        value, cell = field.default(), self.cells[field.name]
+        self.put(field, value)
+        # Remembered, so that a change inside it is noticed.
+        cell.saved = fingerprint(self.seal(field, value)) if field.name in self.mutable else None
+
+    def values(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        client = self.client
+        return {name: getattr(client, name) for name in (self.fields if names is None else names)}
+
+    def field(self, name: str) -> Field:
+        field = self.fields.get(name)
+        if field is None:
+            raise ConfigurationError(unknown_field(self.name, name, self.fields))
+        return field
+
+    def place(self, field: Field) -> Place:
+        return self.secret if field.secure else self.plain
+
+    def key(self, field: Field) -> str:
+        return self.place(field).prefix + field.segment
+
+    def seal(self, field: Field, value: Any) -> bytes:
+        """The record of ``value``. Raises ``EncodingError`` or ``TypeMismatchError``."""
+        store, prefix = self.secret if field.secure else self.plain
+        return store.seal(prefix + field.segment, value, field.kind)
+
+    def encoded(self, field: Field) -> bytes:
+        """The present value as JSON. Raises like ``seal``."""
+        store, value = self.place(field).store, getattr(self.client, field.name)
+        try:
+            return store.codec.encode(value)
+        except PersistenceError:
+            self.seal(field, value)  # the same error, with its key and without secrets
+            raise
+
+    @property
+    def is_live(self) -> bool:
+        return self.phase is ClientPhase.READY or self.phase is ClientPhase.DEGRADED
+
+    def refuse_closed(self) -> None:
+        if self.phase is ClientPhase.CLOSED:
+            raise CapabilityUnavailableError(
+                f"{self.gone}: nothing can be kept any more",
+                key=self.plain.prefix,
+                hint="use it inside its `async with`, or restore it again",
+            )
+
+    # -- assignment --------------------------------------------------------------------------------
+
+    def assign(self, field: Field, value: Any) -> None:
+        """Take a new value: checked, made the attribute, and stored at once where that is possible."""
+        with self.lock:
+            self.refuse_closed()
+            data = self.seal(field, value) if field.persisted else None
+            if field.validate is not None or data is None:
+                field.check(value, f"{self.name}.{field.name}")
+            if self.open:
+                holder = self.transaction()
+                if holder is not None:
+                    holder.assign(field, value, data)
+                    return
+            name = field.name
+            old = getattr(self.client, name)
+            if self.will_observe:
+                self.client.state_will_update({name: old}, {name: value})
+            cell = self.cells[name]
+            cell.stamp += 1
+            self.put(field, value)
+            if data is not None:
+                self._keep(field, cell, data)
+            if self.observed or self.watchers:
+                self.announce({name: old}, Origin.HERE)
+
+    def _keep(self, field: Field, cell: Cell, data: bytes) -> None:
+        """Store ``data`` before returning, or note that it is still to be stored."""
+        name = field.name
+        if not self.is_live or name in self.unreadable:
+            self.dirty[name] = None
+            return
+        if cell.holds(data):
+            self.dirty.pop(name, None)
+            return
+        place = self.place(field)
+        if self.immediate and place.store is self.plain.store:
+            key = place.prefix + field.segment
+            try:
+                versions = place.store.commit_now({key: data})
+            except PersistenceError as error:
+                self.dirty[name] = None
+                self.failed(error.naming(key=key))
+                return
+            if versions is not None:
+                cell.version, cell.saved = versions[key], fingerprint(data)
+                self.unsynced += 1
+                self.dirty.pop(name, None)
+                return
+            self.later(name, 0.0)
+            return
+        self.later(name, self.auto_save.interval)
+
+    def later(self, name: str, delay: float) -> None:
+        """Leave a field to the saver."""
+        self.dirty[name] = None
+        if self.saver is not None:
+            self.saver.changed(self, delay)
+
+    def transaction(self) -> Holder | None:
+        """The transaction of this client in whose body the running code is."""
+        holder = _current.get()
+        while holder is not None and (holder.state is not self or holder.over):
+            holder = holder.outer
+        return holder
+
+    def is_held(self, name: str) -> bool:
+        """Whether a running transaction has assigned this field."""
+        return any(name in holder.stamps for holder in self.open)
+
+    def refuse_in_transaction(self, verb: str) -> None:
+        if self.open and self.transaction() is not None:
+            raise ConfigurationError(
+                f"{verb} inside a transaction or an action of the same client",
+                hint="the end of the transaction saves what its body changed",
+            )
+
+    def announce(
+        self, old: Mapping[str, Any], origin: Origin, overwritten: Mapping[str, Any] | None = None
+    ) -> None:
+        """Tell the hook and the streams that fields changed."""
+        if self.observed and old:
+            self.client.state_did_update(old, self.values(old))
+        if self.watchers:
+            self.watchers.tell(old, origin, overwritten or {})
+
+    # -- what is still to be stored ----------------------------------------------------------------
+
+    def notice_mutations(self, names: Collection[str] | None = None) -> list[str]:
+        """Find the fields that were changed in place, by their encoded bytes. They are dirty from here on."""
+        noticed: list[str] = []
+        with self.lock:
+            if self.open:  # its end compares by itself
+                return noticed
+            for name in self.mutable if names is None else self.mutable.intersection(names):
+                if name in self.dirty:
+                    continue
+                field, cell = self.fields[name], self.cells[name]
+                try:
+                    data = self.seal(field, getattr(self.client, name))
+                except PersistenceError:
+                    data = None  # it cannot be stored as it is now: saving it raises that again
+                if data is None or cell.saved != fingerprint(data):
+                    cell.stamp += 1
+                    self.dirty[name] = None
+                    noticed.append(name)
+            if noticed and (self.observed or self.watchers):
+                self.announce(self.values(noticed), Origin.HERE)
+        return noticed
+
+    def collect(self, names: Collection[str] | None = None) -> tuple[list[Entry], list[PersistenceError]]:
+        """What is dirty, sealed; and why some of it cannot be stored."""
+        entries, errors = [], []
+        with self.lock:
+            self.notice_mutations(names)
+            for name in self.dirty if names is None else [n for n in self.dirty if n in names]:
+                refused = self.unreadable.get(name)
+                if refused is not None:
+                    errors.append(refused)
+                    continue
+                field, cell = self.fields[name], self.cells[name]
+                try:
+                    data = self.seal(field, getattr(self.client, name))
+                except PersistenceError as error:
+                    errors.append(error)
+                    continue
+                cell.under_way += 1
+                store = self.place(field).store
+                entries.append(Entry(self, name, cell, cell.stamp, store, self.key(field), data))
+        return entries, errors
+
+    def failed(self, error: PersistenceError) -> None:
+        """A save in the background did not succeed: say so, and try again later."""
+        self.last_error = error
+        self.failures += 1
+        if self.saver is not None:
+            self.saver.changed(self, self.auto_save.interval)
+        if self.on_error is None:
+            _log.error("%s could not be saved and stays pending: %s", self.plain.prefix.rstrip("/"), error)
+        else:
+            self.on_error(self.client, error)
+
+
+def settle(entries: Iterable[Entry], versions: Mapping[str, str] | None) -> None:
+    """Note that a commit of ``entries`` ended: with ``versions``, or (None) without success."""
+    for entry in entries:
+        state, cell = entry.state, entry.cell
+        with state.lock:
+            cell.under_way -= 1
+            if versions is None:
+                cell.saved, cell.version = None, MISSING  # it may have happened or not
+                continue
+            if cell.stamp != entry.stamp:
+                continue  # assigned again meanwhile, and stored or pending with that
+            cell.version = versions.get(entry.key)
+            cell.saved = None if entry.data is None else fingerprint(entry.data)
+            state.dirty.pop(entry.name, None)
+            if not state.dirty:
+                state.last_error, state.failures = None, 0
+
+
+def state_of(client: object) -> State | None:
+    """The state of a ``Client``; None for whatever else is persistable."""
+    state = getattr(client, "_state", None)
+    return state if isinstance(state, State) else None

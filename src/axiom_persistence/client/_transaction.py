@@ -1,0 +1,321 @@
+"""Several fields as one: a body's changes are one commit, and undone in memory when it does not happen."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+
+from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError, PersistenceError
+from ..keys import MISSING
+from ..storage import Durability
+from ..store import Store
+from ._fields import Field
+from ._restore import refresh
+from ._seam import Origin, weakest
+from ._state import Entry, Holder, State, _current, settle, state_of
+
+__all__ = ["action", "forget", "transaction"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Savepoint(NamedTuple):
+    """The fields at one moment. What can be changed in place is kept as JSON, which no body can reach."""
+
+    values: dict[str, Any]
+    mutable: dict[str, bytes]
+
+
+class _Transaction:
+    """What a body has changed so far, and how to undo it."""
+
+    def __init__(self, state: State, outer: Holder | None) -> None:
+        state.notice_mutations()
+        self.state = state
+        self.outer = outer
+        self.over = False
+        self.stamps: dict[str, int] = {}
+        self.start = self.savepoint()
+        self._store: Store | None = None
+
+    def assign(self, field: Field, value: Any, data: bytes | None) -> None:
+        state, name = self.state, field.name
+        if data is not None:
+            refused = state.unreadable.get(name)
+            if refused is not None:
+                raise refused
+            self._must_be_together(field)
+        cell = state.cells[name]
+        cell.stamp += 1
+        self.stamps[name] = cell.stamp
+        state.put(field, value)
+
+    def _must_be_together(self, field: Field) -> None:
+        store = self.state.place(field).store
+        if self._store is None:
+            self._store = store
+        elif self._store is not store:
+            raise ConfigurationError(
+                f"{self.state.name}.{field.name} is kept in another place than what was changed before it, "
+                "and two places cannot change as one",
+                hint="assign secure fields in a transaction of their own",
+            )
+
+    # -- undoing -----------------------------------------------------------------------------------
+
+    def savepoint(self) -> _Savepoint:
+        state = self.state
+        mutable = {name: state.encoded(state.fields[name]) for name in state.mutable}
+        return _Savepoint(state.values(), mutable)
+
+    def undo(self, point: _Savepoint) -> None:
+        """Put back what the body changed since ``point``, but for what others have assigned meanwhile."""
+        state = self.state
+        with state.lock:
+            for name, stamp in self.stamps.items():
+                cell = state.cells[name]
+                if cell.stamp == stamp:
+                    cell.stamp = self.stamps[name] = stamp + 1
+                    state.put(state.fields[name], point.values[name])
+            for name, data in point.mutable.items():
+                field = state.fields[name]
+                if getattr(state.client, name) is point.values[name] and state.encoded(field) != data:
+                    state.put(field, state.plain.store.codec.decode(data, field.kind))
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def changes(self) -> list[Entry]:
+        """The records that differ from before, sealed."""
+        state = self.state
+        entries = []
+        for name in dict.fromkeys((*self.stamps, *self.start.mutable)):
+            field, cell = state.fields[name], state.cells[name]
+            if not field.persisted:
+                continue
+            if name not in self.stamps and state.encoded(field) == self.start.mutable[name]:
+                continue
+            data = state.seal(field, getattr(state.client, name))
+            if cell.holds(data):
+                continue
+            if name not in self.stamps:
+                self._must_be_together(field)
+                cell.stamp += 1
+                self.stamps[name] = cell.stamp
+            store = state.place(field).store
+            entries.append(Entry(state, name, cell, cell.stamp, store, state.key(field), data))
+        return entries
+
+    def old(self) -> dict[str, Any]:
+        """The earlier values of what the body assigned or changed in place."""
+        return {name: self.start.values[name] for name in self.stamps}
+
+    def ask(self) -> None:
+        """Let the hook refuse the whole."""
+        if self.state.will_observe and self.stamps:
+            old = self.old()
+            self.state.client.state_will_update(old, self.state.values(old))
+
+    async def commit(self, durability: Durability | None) -> None:
+        state = self.state
+        with state.lock:
+            entries = self.changes()
+            self.ask()
+            self.over = True
+            for entry in entries:
+                entry.cell.under_way += 1
+        if entries:
+            expect = {e.key: e.cell.version for e in entries if e.cell.version is not MISSING}
+            try:
+                versions = await entries[0].store.commit(
+                    {e.key: e.data for e in entries},
+                    expect=expect,
+                    durability=durability,
+                )
+            except ConflictError:
+                for entry in entries:
+                    entry.cell.under_way -= 1
+                raise
+            except BaseException:
+                # It may have happened all the same: what is in memory again is stored again.
+                settle(entries, None)
+                for entry in entries:
+                    state.later(entry.name, 0.0)
+                raise
+            settle(entries, versions)
+            if durability is not None:
+                state.unsynced += 1
+        state.announce(self.old(), Origin.HERE)
+
+    def commit_now(self) -> None:
+        """The end of a body without ``await``: stored before this returns, or left to the saver."""
+        state = self.state
+        with state.lock:
+            entries = self.changes()
+            self.ask()
+            self.over = True
+            for entry in entries:
+                state.dirty[entry.name] = None
+            if entries and state.is_live:
+                self._store_now(entries)
+            state.announce(self.old(), Origin.HERE)
+
+    def _store_now(self, entries: list[Entry]) -> None:
+        state, store = self.state, entries[0].store
+        versions = None
+        if state.immediate and store is state.plain.store:
+            try:
+                versions = store.commit_now({entry.key: entry.data for entry in entries})
+            except PersistenceError as error:
+                state.failed(error.naming(key=entries[0].key))
+                return
+        if versions is None:
+            for entry in entries:
+                state.later(entry.name, 0.0 if state.immediate else state.auto_save.interval)
+            return
+        for entry in entries:
+            entry.cell.under_way += 1
+        settle(entries, versions)
+        state.unsynced += 1
+
+
+@contextmanager
+def _running(state: State) -> Iterator[_Transaction]:
+    """A transaction that takes the assignments of the body, and undoes them when it raises."""
+    enclosing = _current.get()
+    running = _Transaction(state, enclosing)
+    state.open.append(running)
+    _current.set(running)
+    try:
+        yield running
+    except BaseException:
+        running.over = True
+        running.undo(running.start)
+        raise
+    finally:
+        running.over = True
+        state.open.remove(running)
+        _current.set(enclosing)
+
+
+@contextmanager
+def _joined(outer: Holder) -> Iterator[None]:
+    """A body inside another: committed with it, undone alone."""
+    assert isinstance(outer, _Transaction)
+    point = outer.savepoint()
+    try:
+        yield
+    except BaseException:
+        outer.undo(point)
+        raise
+
+
+@asynccontextmanager
+async def transaction(state: State, durability: Durability | None) -> AsyncIterator[None]:
+    """All assignments of the body as one commit, or none of them.
+
+    Transactions of one client take turns; one inside another joins it. ``ConflictError`` when somebody
+    else stored one of the assigned fields meanwhile: the fields then have what is stored.
+    """
+    outer = state.transaction()
+    if outer is not None:
+        with _joined(outer):
+            yield
+        return
+    if not state.is_live:
+        state.refuse_closed()
+        raise CapabilityUnavailableError(
+            "the client is not restored yet", key=state.plain.prefix, hint="use it inside its `async with`"
+        )
+    async with state.plain.store.turn("client " + state.plain.prefix):
+        try:
+            with _running(state) as running:
+                yield
+                await running.commit(durability)
+        except ConflictError:
+            await refresh(state, [n for n in running.stamps if state.fields[n].persisted], Origin.PROCESS)
+            raise
+
+
+def action(method: Callable[P, R]) -> Callable[P, R]:
+    """Make what a method of a ``Client`` changes one commit, undone when it raises.
+
+    For ``async def`` and plain methods. An action inside another joins it. What it changed has outlived
+    the process when it returns, as an assignment has; ``persist_state`` makes it survive power loss. In a
+    plain method of a client over an adapter that cannot commit at once, auto-save does it.
+
+    Limits: other tasks see the fields as the body assigns them; of the fields with ``persisted=False``
+    only assignments are undone, not changes inside their values.
+    """
+    if getattr(method, "__is_action__", False):
+        return method
+    if inspect.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        async def acting(*args: Any, **kwargs: Any) -> Any:
+            state = _own_state(method, args)
+            async with transaction(state, weakest(state.plain.store)):
+                return await method(*args, **kwargs)
+
+        chosen: Callable[..., Any] = acting
+    else:
+
+        @functools.wraps(method)
+        def acting_now(*args: Any, **kwargs: Any) -> Any:
+            state = _own_state(method, args)
+            outer = state.transaction()
+            if outer is not None:
+                with _joined(outer):
+                    return method(*args, **kwargs)
+            state.refuse_closed()
+            with _running(state) as running:
+                result = method(*args, **kwargs)
+                running.commit_now()
+                return result
+
+        chosen = acting_now
+    chosen.__is_action__ = True  # type: ignore[attr-defined]
+    return cast("Callable[P, R]", chosen)
+
+
+def _own_state(method: Callable[..., Any], args: tuple[Any, ...]) -> State:
+    state = state_of(args[0]) if args else None
+    if state is None:
+        raise ConfigurationError(f"@action is for methods of a Client; {method.__qualname__} is none")
+    return state
+
+
+async def forget(state: State, fields: Collection[Field]) -> None:
+    """Give ``fields`` their defaults, and delete their records."""
+    with state.lock:
+        old = state.values([field.name for field in fields])
+        if state.will_observe:
+            state.client.state_will_update(old, {field.name: field.default() for field in fields})
+        by_store: dict[Store, list[Entry]] = {}
+        for field in fields:
+            name, cell = field.name, state.cells[field.name]
+            cell.stamp += 1
+            state.put_default(field)
+            state.dirty.pop(name, None)
+            if field.persisted:
+                store = state.place(field).store
+                entry = Entry(state, name, cell, cell.stamp, store, state.key(field), None)
+                by_store.setdefault(store, []).append(entry)
+                cell.under_way += 1
+        state.announce(old, Origin.HERE)
+    for store, entries in by_store.items():
+        known = [cell.saved for cell in (entry.cell for entry in entries)]
+        try:
+            versions = await store.commit({entry.key: None for entry in entries})
+        except BaseException:
+            settle(entries, None)
+            for entry in entries:  # the old record may still be there: the default is stored over it
+                state.later(entry.name, 0.0)
+            raise
+        settle(entries, versions)
+        for entry, saved in zip(entries, known, strict=True):
+            if entry.cell.stamp == entry.stamp:
+                entry.cell.saved = saved
