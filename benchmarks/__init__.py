@@ -1,0 +1,1 @@
+"""What the store costs, measured beside its peers in one run: ``python -m benchmarks``."""

@@ -1,0 +1,32 @@
+"""One job in a process of its own: ``python -m benchmarks.child '{"scenario": …}'`` prints its figures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from . import floors, growth, inside, live_clients, ours, peers, processes  # noqa: F401 - they register
+from .contender import Unavailable
+from .scenarios import SCENARIOS
+
+
+def _rounded(value: object) -> object:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def main() -> int:
+    job = json.loads(sys.argv[1])
+    try:
+        figures = asyncio.run(SCENARIOS[job["scenario"]](Path(job["directory"]), job["parameters"]))
+    except (ImportError, Unavailable) as error:
+        answer = {"missing": str(error)}
+    else:
+        answer = {"figures": {name: _rounded(value) for name, value in figures.items()}}
+    print(json.dumps(answer), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Scenarios of our own store alone: collections, a synchronous commit beside durable savers."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from pathlib import Path
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import msgspec
+
+from .contender import Unavailable
+from .ours import Ours, opened
+from .scenarios import Figures, Parameters, scenario, settled, start
+from .timing import percentile
+from .values import Document, Documents, key_names
+
+
+@scenario("collection")
+async def collection(directory: Path, parameters: Parameters) -> Figures:
+    """10,000 items of which 10 changed, kept one record an item or written whole."""
+    items, changed, repeats = parameters["items"], parameters["changed"], parameters["repeats"]
+    how = parameters["how"]
+    values = Documents(items)
+    everything = {name: values.take() for name in key_names(items)}
+    names = list(everything)
+    times = []
+    async with opened(directory / "ours.db") as persistence:
+        if not hasattr(persistence, "collection"):
+            raise Unavailable("AdapterBasedPersistence.collection")
+        kept = persistence.collection("documents", Document)
+        await kept.save_all(everything)
+        settled()
+        for turn in range(repeats):
+            if how == "whole":  # every item is another one
+                for value in everything.values():
+                    value.revision += 1
+                offered = everything
+            else:
+                touched = names[turn * changed : (turn + 1) * changed]
+                for name in touched:
+                    everything[name].revision += 1
+                offered = everything if how == "all, 10 differ" else {n: everything[n] for n in touched}
+            begin = perf_counter()
+            await kept.save_all(offered)
+            times.append(perf_counter() - begin)
+    return {"p50_ms": statistics.median(times) * 1000}
+
+
+@scenario("one_value")
+async def one_value(directory: Path, parameters: Parameters) -> Figures:
+    """The same items as one value under one key, which any change writes whole."""
+    values = Documents(parameters["items"])
+    everything = {name: values.take() for name in key_names(parameters["items"])}
+    times = []
+    async with opened(directory / "ours.db") as persistence:
+        settled()
+        for _ in range(parameters["repeats"]):
+            next(iter(everything.values())).revision += 1
+            begin = perf_counter()
+            await persistence.save("documents", everything)
+            times.append(perf_counter() - begin)
+    return {"p50_ms": statistics.median(times) * 1000}
+
+
+@scenario("commit_now")
+async def commit_now(directory: Path, parameters: Parameters) -> Figures:
+    """A synchronous commit that outlives the process, while tasks save durably beside it."""
+    contender = await start({**parameters, "contender": "ours"}, directory)
+    assert isinstance(contender, Ours)
+    values = Documents(1000)
+    keys = key_names(2000)
+    for begin in range(0, len(keys), 1000):
+        await contender.fill({key: values.take() for key in keys[begin : begin + 1000]})
+    settled()
+    stop = False
+
+    async def saver(number: int) -> None:
+        step = number
+        while not stop:
+            await contender.save(keys[step % len(keys)], values.take())
+            step += parameters["savers"]
+
+    saving = [asyncio.create_task(saver(number)) for number in range(parameters["savers"])]
+    await asyncio.sleep(0.1)
+    times, deferred = await _commits(contender.persistence.adapter.commit_now, values, parameters["count"])
+    stop = True
+    await asyncio.gather(*saving)
+    await contender.close()
+    return {
+        "p50_us": percentile(times, 0.5) / 1000,
+        "p99_us": percentile(times, 0.99) / 1000,
+        "p999_us": percentile(times, 0.999) / 1000,
+        "deferred_percent": 100 * deferred / parameters["count"],
+    }
+
+
+async def _commits(commit: Any, values: Documents, count: int) -> tuple[list[int], int]:
+    encode = msgspec.json.Encoder().encode
+    times, deferred = [], 0
+    for number in range(count):
+        changes = {f"now/{number % 100}": encode(values.take())}
+        begin = perf_counter_ns()
+        versions = commit(changes)
+        times.append(perf_counter_ns() - begin)
+        deferred += versions is None
+        # The durable savers have their turn: one commit between two turns of the loop.
+        await asyncio.sleep(0)
+    return times, deferred

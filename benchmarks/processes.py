@@ -1,0 +1,184 @@
+"""Scenarios that take several processes: many savers, cold starts, one process seeing another's change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+from pathlib import Path
+from time import monotonic_ns, perf_counter
+from typing import Any, Final
+
+from .contender import Unavailable
+from .ours import opened
+from .scenarios import Figures, Parameters, scenario
+from .timing import percentile
+
+__all__ = ["CHILD"]
+
+CHILD: Final = (sys.executable, "-m", "benchmarks.child")
+PIPE: Final = asyncio.subprocess.PIPE
+
+
+async def _begin(job: dict[str, Any]) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(*CHILD, json.dumps(job), stdin=PIPE, stdout=PIPE)
+    assert process.stdout is not None
+    said = await process.stdout.readline()
+    if said.strip() != b"ready":
+        await process.wait()
+        answer = json.loads(said) if said.strip() else {}
+        if "missing" in answer:
+            raise Unavailable(answer["missing"])
+        raise RuntimeError(f"the child {job} said {said!r}")
+    return process
+
+
+async def _end(process: asyncio.subprocess.Process) -> Figures:
+    said, _ = await process.communicate(b"go\n")
+    if process.returncode:
+        raise RuntimeError(f"a child ended with {process.returncode}")
+    figures: Figures = json.loads(said.splitlines()[-1])["figures"]
+    return figures
+
+
+@scenario("processes")
+async def processes(directory: Path, parameters: Parameters) -> Figures:
+    """Several processes, each saving one value after the other into one store."""
+    first = {
+        "scenario": "save_for",
+        "directory": str(directory),
+        "parameters": {**parameters, "number": 0},
+    }
+    # The first makes the store, so that opening for the first time is nobody's race here.
+    begun = [await _begin(first)]
+    for number in range(1, parameters["processes"]):
+        job = {**first, "parameters": {**parameters, "number": number}}
+        begun.append(await _begin(job))
+    done = await asyncio.gather(*(_end(process) for process in begun))
+    rate = sum(figures["saves"] for figures in done) / parameters["seconds"]
+    return {
+        "saves_per_second": rate,
+        "save_us": 1e6 / rate,
+        "survives": done[0]["survives"],
+    }
+
+
+@scenario("write_marks")
+async def write_marks(directory: Path, parameters: Parameters) -> Figures:
+    """The other process: saves the time, again and again."""
+    async with opened(directory / "ours.db") as persistence:
+        await persistence.save("mark", monotonic_ns())
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        for _ in range(parameters["count"]):
+            await asyncio.sleep(parameters["pause"])
+            await persistence.save("mark", monotonic_ns(), durability="process_exit")
+        await asyncio.sleep(0.5)
+    return {}
+
+
+@scenario("external_change")
+async def external_change(directory: Path, parameters: Parameters) -> Figures:
+    """From before another process's save to the new value in the hands of this one's task."""
+    # The watcher has the default cache, if there is one.
+    job = {"scenario": "write_marks", "directory": str(directory), "parameters": parameters}
+    writer = await _begin(job)
+    late: list[float] = []
+    async with _watcher(directory) as persistence:
+        changes = getattr(persistence, "changes", None)
+        if changes is None:
+            writer.kill()
+            await writer.communicate()
+            raise Unavailable("AdapterBasedPersistence.changes")
+
+        async def watch() -> None:
+            last = await persistence.load("mark", int)
+            async for _ in changes("mark"):
+                mark = await persistence.load("mark", int)
+                if mark != last:
+                    late.append(monotonic_ns() - mark)
+                    last = mark
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0.2)
+        await _end(writer)
+        watching.cancel()
+    if len(late) < parameters["count"] // 2:
+        raise RuntimeError(f"only {len(late)} of {parameters['count']} changes were seen")
+    return {
+        "p50_ms": statistics.median(late) / 1e6,
+        "p99_ms": percentile(late, 0.99) / 1e6,
+    }
+
+
+def _watcher(directory: Path) -> Any:
+    from axiom_persistence import open_persistence
+
+    return open_persistence(directory / "ours.db")
+
+
+# Each writes one byte when the first value is there; a second argument "make" makes the store instead.
+_COLD: Final = {
+    "python": "",
+    "imports": "import asyncio, sqlite3, msgspec",
+    "ours": """
+import asyncio
+from axiom_persistence import open_persistence
+async def main():
+    async with open_persistence("sqlite:" + sys.argv[1] + "/cold.db") as persistence:
+        if sys.argv[2] == "make":
+            await persistence.save("window", {"width": 800})
+        assert await persistence.load("window", dict[str, int]) == {"width": 800}
+        os.write(1, b".")
+asyncio.run(main())
+""",
+    "kv-disk": """
+import asyncio
+from key_value.aio.stores.disk import DiskStore
+async def main():
+    store = DiskStore(directory=sys.argv[1] + "/kv")
+    if sys.argv[2] == "make":
+        await store.put("window", {"width": 800})
+    assert await store.get("window") == {"width": 800}
+    os.write(1, b".")
+asyncio.run(main())
+""",
+    "diskcache": """
+import diskcache
+cache = diskcache.Cache(sys.argv[1] + "/cache")
+if sys.argv[2] == "make":
+    cache.set("window", {"width": 800})
+assert cache.get("window") == {"width": 800}
+os.write(1, b".")
+""",
+}
+_NEEDS: Final = {"kv-disk": "key_value.aio.stores.disk", "diskcache": "diskcache"}
+
+
+@scenario("cold")
+async def cold(directory: Path, parameters: Parameters) -> Figures:
+    """From the start of a new interpreter to the first value, of a store that is there."""
+    who = parameters["contender"]
+    if who in _NEEDS:
+        __import__(_NEEDS[who])
+    code = f"import os, sys\n{_COLD[who]}"
+    if "os.write" not in code:
+        code += "\nos.write(1, b'.')"
+    await _cold_once(code, directory, "make")
+    times = [await _cold_once(code, directory, "load") for _ in range(parameters["count"])]
+    return {"p50_ms": statistics.median(times) * 1000}
+
+
+async def _cold_once(code: str, directory: Path, what: str) -> float:
+    begin = perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(directory), what, stdout=PIPE
+    )
+    assert process.stdout is not None
+    said = await process.stdout.read(1)
+    seconds = perf_counter() - begin
+    await process.communicate()
+    if said != b"." or process.returncode:
+        raise RuntimeError(f"a cold start ended with {process.returncode}")
+    return seconds

@@ -1,0 +1,342 @@
+"""Everything that is measured, in the order of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .growth_rows import growth_rows
+from .row import Goal, Job, Metric, Row
+
+__all__ = ["rows"]
+
+P50 = Metric("p50_us", "p50 µs")
+P99 = Metric("p99_us", "p99 µs")
+
+DURABLE = "axiom-persistence"
+KILL_SAFE = "axiom-persistence, PROCESS_EXIT"
+
+TITLES = {
+    "ours": DURABLE,
+    "ours-process-exit": KILL_SAFE,
+    "ours-cached": "axiom-persistence, cached",
+    "ours-uncached": "axiom-persistence, no cache",
+    "ours-file": "axiom-persistence, files",
+    "ours-file-process-exit": "axiom-persistence, files, PROCESS_EXIT",
+    "ours-memory": "axiom-persistence, memory",
+    "append": "append + fdatasync",
+    "append-prefilled": "append + fdatasync, zero-filled file",
+    "cycle": "write + fsync + rename + fsync(dir)",
+    "decode": "dict + msgspec decoding",
+    "executemany": "sqlite3 executemany",
+    "aiosqlite": "aiosqlite",
+    "diskcache": "diskcache",
+    "kv-memory": "py-key-value Memory",
+    "kv-disk": "py-key-value Disk",
+    "kv-filetree": "py-key-value FileTree",
+    "kv-rocksdb": "py-key-value RocksDB",
+    "sqlitedict": "sqlitedict",
+    "tinydb": "tinydb",
+}
+SLOW = {"kv-filetree": 0.1, "tinydb": 0.05, "ours-file": 0.3, "cycle": 0.3}
+"""The share of the calls that contenders make which would take the whole time otherwise."""
+
+
+def _jobs(scenario: str, names: Iterable[str], count: int, **parameters: object) -> tuple[Job, ...]:
+    return tuple(
+        Job(
+            TITLES[name],
+            scenario,
+            {
+                "contender": "ours" if name == "ours-uncached" else name,
+                "count": max(20, int(count * SLOW.get(name, 1))),
+                **parameters,
+            },
+        )
+        for name in names
+    )
+
+
+def _against(ours: str, metric: str, limits: dict[str, float], *, times: bool = False) -> tuple[Goal, ...]:
+    return tuple(Goal(ours, TITLES[name], metric, limit, times=times) for name, limit in limits.items())
+
+
+def _saves() -> list[Row]:
+    durable = ("ours", "append", "append-prefilled", "aiosqlite", "sqlitedict", "kv-filetree", "tinydb")
+    return [
+        Row(
+            "durable-save",
+            "A durable save, one after the other",
+            (P50, P99),
+            _jobs("save", durable, 1500),
+            _against(DURABLE, "p50_us", {"append": 1.35, "aiosqlite": 1.15}),
+            "Ours survives the loss of power. sqlitedict, FileTree and tinydb do not, or in part.",
+            chart="bars",
+        ),
+        Row(
+            "concurrent-save",
+            "100 tasks that save durably",
+            (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second")),
+            _jobs(
+                "savers",
+                ("ours", "aiosqlite", "diskcache", "kv-memory", "kv-disk", "kv-rocksdb"),
+                10_000,
+                savers=100,
+            )
+            + _jobs("savers", ("sqlitedict", "kv-filetree"), 1000, savers=100, fill=False),
+            _against(
+                DURABLE,
+                "save_us",
+                {"aiosqlite": 12, "diskcache": 2.5, "kv-memory": 2.5, "kv-disk": 2.5, "kv-rocksdb": 2.5},
+                times=True,
+            ),
+            "Of these only ours and aiosqlite survive the loss of power.",
+            chart="bars",
+        ),
+        Row(
+            "process-exit-save",
+            "A save that survives SIGKILL",
+            (P50, P99),
+            _jobs(
+                "save",
+                ("ours-process-exit", "diskcache", "kv-memory", "kv-disk", "kv-rocksdb", "sqlitedict"),
+                5000,
+            ),
+            _against(KILL_SAFE, "p50_us", {"diskcache": 0.5, "kv-memory": 0.5, "kv-disk": 0.3}),
+            chart="bars",
+        ),
+        Row(
+            "save-many",
+            "1,000 values in one commit",
+            (Metric("item_us", "µs an item"),),
+            _jobs(
+                "save_many",
+                ("ours", "executemany", "aiosqlite", "diskcache", "kv-memory", "kv-disk", "kv-rocksdb"),
+                0,
+                items=1000,
+                repeats=12,
+            ),
+            _against(DURABLE, "item_us", {"executemany": 1.2, "aiosqlite": 1.2}),
+            "executemany of the standard library blocks the event loop meanwhile.",
+        ),
+    ]
+
+
+def _loads() -> list[Row]:
+    return [
+        Row(
+            "cached-load",
+            "A typed load from the cache",
+            (P50,),
+            _jobs("load", ("ours-cached", "decode", "diskcache", "kv-memory"), 20_000),
+            _against(TITLES["ours-cached"], "p50_us", {"decode": 1.5, "diskcache": 0.25, "kv-memory": 0.08}),
+            chart="bars",
+        ),
+        Row(
+            "immutable-load",
+            "An immutable value from the cache",
+            (P50,),
+            tuple(
+                Job(
+                    f"axiom-persistence, {what}",
+                    "load",
+                    {"contender": "ours-cached", "count": 20_000, "immutable": what},
+                )
+                for what in ("str", "int", "frozen Struct")
+            ),
+            tuple(
+                Goal(f"axiom-persistence, {what}", None, "p50_us", 1.2, unit="µs")
+                for what in ("str", "int", "frozen Struct")
+            ),
+        ),
+        Row(
+            "uncached-load",
+            "A typed load without a cache",
+            (P50,),
+            _jobs(
+                "load",
+                ("ours-uncached", "diskcache", "aiosqlite", "kv-disk", "kv-rocksdb", "sqlitedict"),
+                10_000,
+            )
+            + _jobs("load", ("kv-filetree",), 5000, keys=100),
+            _against(TITLES["ours-uncached"], "p50_us", {"diskcache": 1.0, "aiosqlite": 0.11}),
+            chart="bars",
+        ),
+    ]
+
+
+def _files() -> list[Row]:
+    return [
+        Row(
+            "file-save",
+            "A durable save of the file store",
+            (P50, P99),
+            _jobs("save", ("ours-file", "cycle"), 1000) + _jobs("save", ("kv-filetree",), 1500),
+            _against(TITLES["ours-file"], "p50_us", {"cycle": 1.3, "kv-filetree": 0.55}),
+            "FileTree does not sync its directory.",
+        ),
+        Row(
+            "under-10-ms",
+            "Saves and loads of 1 KB under 10 ms",
+            (
+                Metric("fast_saves_percent", "saves, %", "mean"),
+                Metric("fast_loads_percent", "loads, %", "mean"),
+                Metric("worst_save_ms", "slowest save, ms", "mean"),
+                Metric("worst_load_ms", "slowest load, ms", "mean"),
+            ),
+            _jobs("share", ("ours", "ours-process-exit", "ours-memory"), 4000)
+            + _jobs("share", ("ours-file", "ours-file-process-exit"), 2000),
+            tuple(
+                Goal(TITLES[name], None, metric, limit, at_least=True, unit="%")
+                for name, limit in (
+                    ("ours", 99.9),
+                    ("ours-process-exit", 99.9),
+                    ("ours-file", 99.0),
+                    ("ours-file-process-exit", 99.0),
+                )
+                for metric in ("fast_saves_percent", "fast_loads_percent")
+            ),
+            "Means over the rounds, not medians: the rare slow call is the point.",
+        ),
+    ]
+
+
+def _collections() -> list[Row]:
+    def job(label: str, how: str, repeats: int) -> Job:
+        parameters = {"items": 10_000, "changed": 10, "repeats": repeats, "how": how}
+        return Job(label, "collection", parameters)
+
+    whole, differ, ten = (
+        "axiom-persistence, all items written",
+        "axiom-persistence, save_all of 10,000, 10 differ",
+        "axiom-persistence, save_all of the 10",
+    )
+    return [
+        Row(
+            "collection",
+            "A collection of 10,000 items, 10 changed",
+            (Metric("p50_ms", "p50 ms"),),
+            (
+                job(whole, "whole", 2),
+                job(differ, "all, 10 differ", 5),
+                job(ten, "ten", 20),
+                Job("axiom-persistence, one value", "one_value", {"items": 10_000, "repeats": 2}),
+            ),
+            (Goal(differ, whole, "p50_ms", 0.05), Goal(ten, whole, "p50_ms", 0.05)),
+            "save_all of everything must encode every item to know which differ.",
+            rounds=3,
+        )
+    ]
+
+
+def _cold() -> list[Row]:
+    titles = {
+        "python": "bare interpreter",
+        "imports": "import asyncio, sqlite3, msgspec",
+        "ours": DURABLE,
+        "diskcache": TITLES["diskcache"],
+        "kv-disk": TITLES["kv-disk"],
+    }
+    return [
+        Row(
+            "cold-start",
+            "Cold start: import, open, first load",
+            (Metric("p50_ms", "p50 ms"),),
+            tuple(Job(title, "cold", {"contender": who, "count": 3}) for who, title in titles.items()),
+            (
+                Goal(DURABLE, titles["imports"], "p50_ms", 1.5),
+                Goal(DURABLE, titles["kv-disk"], "p50_ms", 0.25),
+            ),
+            "A new interpreter each time, until the first value of a store that is there.",
+            chart="bars",
+        )
+    ]
+
+
+def _inside() -> list[Row]:
+    many = {"savers": 1000, "count": 30_000}
+    return [
+        Row(
+            "loop-lag",
+            "How late the event loop is under 1,000 savers",
+            (
+                Metric("p50_ms", "p50 ms"),
+                Metric("p99_ms", "p99 ms"),
+                Metric("saves_per_second", "saves a second"),
+            ),
+            (
+                Job(DURABLE, "lag", {"contender": "ours", **many}),
+                Job(TITLES["aiosqlite"], "lag", {"contender": "aiosqlite", "savers": 1000, "count": 5000}),
+            ),
+            (Goal(DURABLE, None, "p50_ms", 20, unit="ms"), Goal(DURABLE, None, "p99_ms", 20, unit="ms")),
+        ),
+        Row(
+            "commit-now",
+            "commit_now beside 8 durable savers",
+            (P50, P99, Metric("p999_us", "p99.9 µs"), Metric("deferred_percent", "deferred, %")),
+            (Job(DURABLE, "commit_now", {"savers": 8, "count": 4000}),),
+            (Goal(DURABLE, None, "p999_us", 3000, unit="µs"),),
+            "Synchronous, outlives the process. Deferred: told to wait, nothing done.",
+        ),
+        Row(
+            "external-change",
+            "Another process's change arrives",
+            (Metric("p50_ms", "p50 ms"), Metric("p99_ms", "p99 ms")),
+            (Job(DURABLE, "external_change", {"count": 20, "pause": 0.07}),),
+            (Goal(DURABLE, None, "p50_ms", 50, unit="ms"),),
+            "From before its save to the new value in the hands of a task here.",
+            rounds=5,
+        ),
+    ]
+
+
+def _clients() -> list[Row]:
+    field, save = "axiom-persistence, field", KILL_SAFE
+    return [
+        Row(
+            "assignment",
+            "A field assigned, kept at once",
+            (P50, P99),
+            (
+                Job(field, "assign", {"how": "field", "count": 5000}),
+                Job(save, "assign", {"how": "save", "count": 5000}),
+            ),
+            (Goal(field, save, "p50_us", 1.5),),
+            "The same small value, outside the process before the statement ends.",
+        ),
+        Row(
+            "field-read",
+            "A field read",
+            (Metric("p50_ns", "p50 ns"),),
+            (
+                Job(field, "read_field", {"how": "field", "count": 2000}),
+                Job("plain attribute", "read_field", {"how": "plain", "count": 2000}),
+            ),
+            (Goal(field, "plain attribute", "p50_ns", 1.5),),
+        ),
+        Row(
+            "live-clients",
+            "10,000 live clients of 5 fields",
+            (
+                Metric("start_us", "start, µs a client"),
+                Metric("kib", "memory, KiB a client"),
+                Metric("idle_percent", "idle, % of a core"),
+                Metric("close_us", "close, µs a client"),
+            ),
+            (Job(DURABLE, "live_clients", {"clients": 10_000, "idle_seconds": 2}),),
+            (Goal(DURABLE, None, "idle_percent", 1, unit="% of a core"),),
+            rounds=3,
+        ),
+    ]
+
+
+def rows(*, quick: bool) -> list[Row]:
+    return [
+        *_saves(),
+        *_loads(),
+        *_files(),
+        *_collections(),
+        *_cold(),
+        *_inside(),
+        *_clients(),
+        *growth_rows(most_keys=100_000 if quick else 1_000_000),
+    ]
