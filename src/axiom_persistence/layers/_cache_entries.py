@@ -1,0 +1,207 @@
+"""What a cache holds: bytes within a limit, and the rule by which a slow read never undoes a newer write."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Container, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ..storage import Kept, Stored
+
+__all__ = ["Entries", "Entry"]
+
+_ENTRY_BYTES: Final = 400
+"""What an entry costs beside its data: five small objects and a place in the dict, on 64-bit CPython."""
+
+
+class Entry:
+    """One cached answer. ``kept`` is None where the answer is that nothing is stored."""
+
+    __slots__ = ("born", "kept", "mark", "size", "used")
+
+    def __init__(self, kept: Kept | None, size: int, mark: Hashable, born: float) -> None:
+        self.kept = kept
+        self.size = size
+        self.mark = mark
+        self.born = born
+        self.used = False
+
+
+@dataclass(slots=True)
+class _Writing:
+    """The commits of one key that are on their way: how many, and the number of the last one called."""
+
+    count: int = 0
+    last: int = 0
+
+
+class Entries:
+    """Cached answers by key, the least used evicted by second chance when ``max_bytes`` are exceeded.
+
+    A read takes a lease before it asks the store and may keep the answer only while it holds it; a write
+    ends the leases of its keys when it begins, and none is given until it has ended. An entry counts for
+    twice its data, since readers hang what they decoded on it.
+
+    ``lock`` guards everything; ``get`` alone takes no lock, so it may answer what a commit that is just
+    beginning will replace. Keys in ``elsewhere`` are never kept: somebody else answers for them.
+    """
+
+    def __init__(self, max_bytes: int, elsewhere: Container[str] = ()) -> None:
+        self.max_bytes = max_bytes
+        self.lock = threading.Lock()
+        self.bytes = 0
+        self.evictions = 0
+        self._elsewhere = elsewhere
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self.get = self._entries.get
+        self._leases: dict[str, int] = {}
+        self._writing: dict[str, _Writing] = {}
+        self._doubtful: dict[str, int] = {}
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    def lease(self, keys: Iterable[str]) -> int:
+        """Announce a read of ``keys``; to be followed by ``fill`` or ``give_up``."""
+        with self.lock:
+            self._number += 1
+            for key in keys:
+                if not (key in self._writing or key in self._doubtful or key in self._elsewhere):
+                    self._leases[key] = self._number
+            return self._number
+
+    def fill(
+        self, lease: int, keys: Iterable[str], found: Mapping[str, Stored], mark: Hashable, born: float
+    ) -> dict[str, Stored]:
+        """Keep what a read found, where its lease still holds; what to hand out for ``found``.
+
+        ``mark`` was read before the store was asked, so that a commit in between makes it differ.
+        """
+        answer: dict[str, Stored] = {}
+        with self.lock:
+            for key in keys:
+                stored = found.get(key)
+                if self._leases.get(key) == lease:
+                    del self._leases[key]
+                    stored = self._keep(key, stored, mark, born)
+                if stored is not None:
+                    answer[key] = stored
+        return answer
+
+    def give_up(self, lease: int, keys: Iterable[str]) -> None:
+        """End the leases of a read that found nothing out."""
+        with self.lock:
+            for key in keys:
+                if self._leases.get(key) == lease:
+                    del self._leases[key]
+
+    def _keep(self, key: str, stored: Stored | None, mark: Hashable, born: float) -> Stored | None:
+        if stored is not None and stored.damage is not None:
+            self._remove(key)  # whoever repairs it must be asked again
+            return stored
+        entry = self._entries.get(key)
+        if entry is not None and _same(entry.kept, stored):
+            # The same object again: what was decoded from it is still good.
+            entry.mark, entry.born = mark, born
+            return entry.kept
+        return self._insert(key, None if stored is None else Kept(*stored), mark, born)
+
+    # -- writes ------------------------------------------------------------------------------------
+
+    def is_written(self, keys: Iterable[str]) -> bool:
+        """Whether a commit of one of ``keys`` is on its way. Under ``lock``."""
+        return any(key in self._writing for key in keys) if self._writing else False
+
+    def begin_write(self, keys: Collection[str]) -> int:
+        """Announce a commit that touches ``keys``. Under ``lock``; to be followed by ``end_write``."""
+        self._number += 1
+        for key in keys:
+            self.forget(key)
+            writing = self._writing.setdefault(key, _Writing())
+            writing.count += 1
+            writing.last = self._number
+        return self._number
+
+    def end_write(
+        self,
+        number: int,
+        keys: Collection[str],
+        written: Mapping[str, Kept | None] | None,
+        mark: Hashable,
+        born: float,
+    ) -> None:
+        """Keep what was ``written`` unless a later commit was called; None: only forget the keys."""
+        with self.lock:
+            for key in keys:
+                writing = self._writing[key]
+                writing.count -= 1
+                if writing.count == 0:
+                    del self._writing[key]
+                if written is None or key not in written or writing.last != number:
+                    continue
+                if key not in self._elsewhere:
+                    self._insert(key, written[key], mark, born)
+
+    def doubt(self, number: int, keys: Iterable[str]) -> None:
+        """The commit ``number`` may still take effect: keep no answer for its keys until a later one did."""
+        with self.lock:
+            for key in keys:
+                self._doubtful[key] = number
+                self.forget(key)
+
+    def settle_doubts(self, number: int) -> None:
+        """The commit ``number`` took effect, and so did or never will all that were called before it."""
+        if self._doubtful:
+            with self.lock:
+                self._doubtful = {key: n for key, n in self._doubtful.items() if n > number}
+
+    # -- entries -----------------------------------------------------------------------------------
+
+    def forget(self, key: str) -> None:
+        """Drop the entry and the lease of ``key``. Under ``lock``."""
+        self._leases.pop(key, None)
+        self._remove(key)
+
+    def clear(self, keys: Iterable[str] | None = None) -> None:
+        """Drop the entries and leases of ``keys``; None: of all."""
+        with self.lock:
+            if keys is not None:
+                for key in keys:
+                    self.forget(key)
+                return
+            self._leases.clear()
+            self._entries.clear()
+            self.bytes = 0
+
+    def _remove(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.bytes -= entry.size
+
+    def _insert(self, key: str, kept: Kept | None, mark: Hashable, born: float) -> Kept | None:
+        self._remove(key)
+        size = _ENTRY_BYTES + len(key) + (0 if kept is None else 2 * len(kept.data))
+        if size > self.max_bytes // 2:
+            return kept  # it would push out half of everything else
+        self._entries[key] = Entry(kept, size, mark, born)
+        self.bytes += size
+        while self.bytes > self.max_bytes:
+            oldest, entry = self._entries.popitem(last=False)
+            if entry.used:
+                entry.used = False
+                self._entries[oldest] = entry
+            else:
+                self.bytes -= entry.size
+                self.evictions += 1
+        return kept
+
+
+def _same(kept: Kept | None, stored: Stored | None) -> bool:
+    if kept is None or stored is None:
+        return kept is stored
+    return kept.version == stored.version

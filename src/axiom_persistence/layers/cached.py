@@ -1,0 +1,488 @@
+"""What was read or written lately, kept in memory."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Self
+
+from ..errors import (
+    CapabilityUnavailableError,
+    ConfigurationError,
+    ConflictError,
+    PersistenceError,
+    StorageFullError,
+)
+from ..keys import check_stored_key
+from ..storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
+from ._cache_entries import Entries
+from ._write_back import Batch, Flusher, Pending
+from .base import Layer
+
+__all__ = ["CachePolicy", "Cached"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy:
+    """How much a ``Cached`` keeps, how long it trusts it, and when it stores what it accepted.
+
+    ``max_age``: seconds after which an answer is asked for anew; None: as long as the change mark stands.
+    Where a shared store has no change mark, nothing is cached without a ``max_age`` (``inf`` for those who
+    call ``invalidate`` themselves). ``interval``: None writes through; ``CachePolicy.write_back`` sets it.
+
+    Raises ``ConfigurationError`` for numbers below zero.
+    """
+
+    max_bytes: int = 16 << 20
+    max_age: float | None = None
+    interval: float | None = None
+    max_pending_bytes: int = 4 << 20
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_age", "interval", "max_pending_bytes"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConfigurationError(f"{name} is at least 0, not {value!r}")
+
+    @classmethod
+    def write_back(
+        cls,
+        *,
+        interval: float = 1.0,
+        max_pending_bytes: int = 4 << 20,
+        max_bytes: int = 16 << 20,
+        max_age: float | None = None,
+    ) -> Self:
+        """Accept saves of ``Durability.MEMORY`` in memory, and store them together a little later.
+
+        After ``interval`` seconds, or before more than ``max_pending_bytes`` wait.
+        """
+        return cls(
+            max_bytes=max_bytes, max_age=max_age, interval=interval, max_pending_bytes=max_pending_bytes
+        )
+
+
+class Cached(Layer):
+    """Answers reads from memory while nobody else can have changed them.
+
+    Every cached answer is compared with the inner adapter's change mark; where that moved, the store is
+    asked again, and the same ``Kept`` object is handed out if the version is still the same. Absence is
+    cached, too; damaged records are not. Evicts the least used beyond ``policy.max_bytes``.
+
+    Write-through, the default: a commit is the inner adapter's. Write-back: a commit of
+    ``Durability.MEMORY`` returns once it is accepted here; it is stored in the order of acceptance, by
+    interval, by size, by any stronger commit, by ``commit({})``, when closing, and when the interpreter
+    ends. After a crash a prefix of what was accepted is found. A failed flush keeps everything and is
+    raised by the next save, by ``commit({})`` or by closing, which leaves the adapter open, to be tried
+    again. The interval runs on the event loop that saved.
+
+    Limits: the version given to an accepted key is this object's own, which stands for the store's as long
+    as the key is among the last 8,192 so stored; another opening of the store sees another version. A
+    pending key has no previous generation and no time of saving.
+    """
+
+    def __init__(self, inner: StorageAdapter, policy: CachePolicy | None = None) -> None:
+        super().__init__(inner)
+        self.policy = CachePolicy() if policy is None else policy
+        self._inner_mark = inner.change_mark
+        self._traits = inner.traits
+        self._max_age = self.policy.max_age
+        self._owner: int | None = None  # the process that opened it; None: not open
+        self._hits = self._misses = 0
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._pending = Pending(joins=self._traits.atomic)
+        self._entries = Entries(self.policy.max_bytes, self._pending)
+        self._lookup = self._entries.get
+        interval = self.policy.interval
+        self._flusher = (
+            None if interval is None else Flusher(self.inner, self._pending, self._entries.lock, interval)
+        )
+
+    # -- lifecycle ---------------------------------------------------------------------------------
+
+    async def aopen(self) -> None:
+        await self.inner.aopen()
+        if self._owner != os.getpid():
+            # Also in a forked child: what is pending there is the parent's, which will store it.
+            self._start_empty()
+            self._owner = os.getpid()
+            if self._flusher is not None:
+                # Later than the inner adapter's own handler, so that it runs before that one.
+                atexit.register(self._flusher.finish_at_exit)
+
+    async def aclose(self) -> None:
+        """Store all that is pending, then close the inner adapter. Raises what kept it from being stored."""
+        flusher, owner = self._flusher, self._owner
+        self._owner = None  # nothing is accepted from here on
+        if flusher is not None and owner == os.getpid():
+            try:
+                await flusher.flush(self._traits.durability)
+            except BaseException:
+                self._owner = owner
+                raise
+            flusher.cancel()
+            atexit.unregister(flusher.finish_at_exit)
+        await self.inner.aclose()
+        self._entries.clear()
+
+    def invalidate(self, keys: Iterable[str] | None = None) -> None:
+        """Forget what is cached of ``keys``, which somebody else has changed; None: of all."""
+        self._entries.clear(keys)
+
+    def change_mark(self) -> Hashable | None:
+        mark = self._inner_mark()
+        # Accepted commits, too, give it a value that it did not have before.
+        return mark if self._flusher is None or mark is None else (mark, self._pending.number)
+
+    def stats(self) -> dict[str, int]:
+        """The inner adapter's counters and this cache's, which begin with ``cache_``."""
+        return {
+            **self.inner.stats(),
+            "cache_hits": self._hits,
+            "cache_misses": self._misses,
+            "cache_entries": len(self._entries),
+            "cache_bytes": self._entries.bytes,
+            "cache_evictions": self._entries.evictions,
+            "cache_pending": len(self._pending),
+            "cache_pending_bytes": self._pending.bytes,
+            "cache_flushes": 0 if self._flusher is None else self._flusher.flushes,
+        }
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def fetch_now(self, key: str) -> Stored | None | NotNow:
+        entry = self._lookup(key)
+        if (
+            entry is not None
+            and entry.mark == self._inner_mark()
+            and (self._max_age is None or time.monotonic() - entry.born <= self._max_age)
+        ):
+            entry.used = True
+            self._hits += 1
+            return entry.kept
+        return self._fetch_past_cache(key)
+
+    def _fetch_past_cache(self, key: str) -> Stored | None | NotNow:
+        if self._pending:
+            with self._entries.lock:
+                accepted = self._pending.get(key)
+            if accepted is not None:
+                self._hits += 1
+                return accepted.kept
+        mark, born = self._inner_mark(), self._now()
+        lease = self._entries.lease((key,))
+        found: Stored | None | NotNow = NOT_NOW
+        try:
+            found = self.inner.fetch_now(key)
+        finally:
+            if found is NOT_NOW:
+                self._entries.give_up(lease, (key,))
+        if isinstance(found, NotNow):
+            return NOT_NOW
+        self._misses += 1
+        return self._kept(lease, (key,), {} if found is None else {key: found}, mark, born).get(key)
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        if len(keys) == 1:
+            (key,) = keys
+            now = self.fetch_now(key)
+            if not isinstance(now, NotNow):
+                return {} if now is None else {key: now}
+        else:
+            known = self._snapshot(keys)
+            if known is not None:
+                self._hits += len(known)
+                return known
+        if self._flusher is None:
+            return await self._fetch_inner(list(keys))
+        return await self._fetch_with_pending(self._flusher, list(keys))
+
+    def _snapshot(self, keys: Collection[str]) -> dict[str, Stored] | None:
+        """All of ``keys`` from the cache, as they were at one moment; None where that cannot be told."""
+        mark = self._inner_mark()
+        if mark is None and self._traits.shared and self._traits.atomic:
+            return None  # entries of different ages
+        now = self._now()
+        answer: dict[str, Stored] = {}
+        with self._entries.lock:
+            for key in keys:
+                entry = self._lookup(key)
+                if entry is None or entry.mark != mark:
+                    return None
+                if self._max_age is not None and now - entry.born > self._max_age:
+                    return None
+                entry.used = True
+                if entry.kept is not None:
+                    answer[key] = entry.kept
+        # The mark still stands, so every entry is of the state it stands for.
+        return answer if self._inner_mark() == mark else None
+
+    async def _fetch_inner(self, keys: Collection[str]) -> dict[str, Stored]:
+        mark, born = self._inner_mark(), self._now()
+        lease = self._entries.lease(keys)
+        try:
+            found = await self.inner.fetch(keys)
+        except BaseException:
+            self._entries.give_up(lease, keys)
+            raise
+        self._misses += len(keys)
+        return self._kept(lease, keys, found, mark, born)
+
+    def _kept(
+        self,
+        lease: int,
+        keys: Collection[str],
+        found: dict[str, Stored],
+        mark: Hashable,
+        born: float,
+    ) -> dict[str, Stored]:
+        if self._flusher is not None:
+            found = {key: self._named(key, stored) for key, stored in found.items()}
+        if not self._may_keep(mark):
+            self._entries.give_up(lease, keys)
+            return found
+        return self._entries.fill(lease, keys, found, mark, born)
+
+    def _now(self) -> float:
+        return 0.0 if self._max_age is None else time.monotonic()
+
+    def _may_keep(self, mark: Hashable) -> bool:
+        return mark is not None or self._max_age is not None or not self._traits.shared
+
+    def _named(self, key: str, stored: Stored) -> Stored:
+        version = self._pending.outer(key, stored.version)
+        return stored if version == stored.version else stored._replace(version=version)
+
+    async def _fetch_with_pending(self, flusher: Flusher, keys: list[str]) -> dict[str, Stored]:
+        """What is stored, overlaid with what is pending, as they were together at one moment."""
+        for attempt in count():
+            moves = flusher.moves
+            found = await self._fetch_inner(keys)
+            with self._entries.lock:
+                # What was accepted meanwhile is overlaid. What was stored meanwhile may be in neither.
+                if moves == flusher.moves:
+                    accepted = {key: self._pending.get(key) for key in keys}
+                    break
+            if attempt > 2:
+                await flusher.flush(flusher.weakest)
+        for key, change in accepted.items():
+            if change is not None:
+                if change.kept is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = change.kept
+        return found
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        with self._entries.lock:
+            written, deleted = self._pending.keys(prefix)
+        waiting = deque(written)
+        async for key in self.inner.keys(prefix):
+            while waiting and waiting[0] < key:
+                yield waiting.popleft()
+            if waiting and waiting[0] == key:
+                waiting.popleft()
+            if key not in deleted:
+                yield key
+        for key in waiting:
+            yield key
+
+    async def previous(self, key: str) -> Stored | None:
+        return None if key in self._pending else await self.inner.previous(key)
+
+    async def saved_at(self, key: str) -> float | None:
+        return None if key in self._pending else await self.inner.saved_at(key)
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        taken = _owned(changes)
+        flusher = self._flusher
+        if flusher is None:
+            with self._write(taken, expect) as write:
+                write.versions = await self.inner.commit(taken, expect=expect, durability=durability)
+                return write.versions
+        self._refuse_unless_open()
+        asked = self._traits.durability if durability is None else durability
+        if not taken and not expect:
+            await flusher.flush(asked)
+            return {}
+        flusher.raise_failure()
+        if asked == Durability.MEMORY and not expect:
+            versions = await self._accept(flusher, taken)
+            if versions is not None:
+                return versions
+        return await self._commit_after_pending(flusher, taken, expect, asked)
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        taken = _owned(changes)
+        flusher = self._flusher
+        if flusher is None:
+            write = self._write(taken, None)
+        else:
+            self._refuse_unless_open()
+            if not flusher.turn.take_now():
+                return None  # a flush is on its way, and may fail
+            try:
+                if not flusher.store_pending_now():
+                    return None
+                write = self._write(taken, None)
+            finally:
+                flusher.turn.release()
+        with write:
+            write.versions = self.inner.commit_now(taken)
+            return write.versions
+
+    async def _accept(self, flusher: Flusher, changes: dict[str, bytes | None]) -> Mapping[str, str] | None:
+        """Take ``changes`` into memory. None: they go to the store at once, behind what is pending."""
+        size = self._checked_size(changes)
+        limit = self.policy.max_pending_bytes
+        if size > limit:
+            return None
+        if self._pending.bytes + size > limit:
+            await flusher.flush(flusher.weakest)
+            self._refuse_unless_open()
+        with self._entries.lock:
+            if self._entries.is_written(changes):
+                return None  # a commit of these keys is on its way, and comes first
+            versions = self._pending.accept(changes)
+            for key in changes:
+                self._entries.forget(key)
+        flusher.schedule()
+        return versions
+
+    async def _commit_after_pending(
+        self,
+        flusher: Flusher,
+        changes: dict[str, bytes | None],
+        expect: Expect | None,
+        durability: Durability,
+    ) -> Mapping[str, str]:
+        """Commit, and before it, or with it, all that was accepted earlier."""
+        touched = {*changes, *(expect or ())}
+        mark, write = self._inner_mark(), None
+        with self._entries.lock:
+            if not self._pending:
+                write = _Write(self, changes, touched, mark)
+        if write is None:
+            async with flusher.turn:
+                with self._entries.lock:
+                    batch = None if expect else self._pending.only(touched)
+                    if batch is not None:
+                        write = _Write(self, changes, touched, mark)
+                if batch is not None and write is not None:
+                    return await self._commit_with(flusher, batch, write, changes, durability)
+                while write is None:
+                    await flusher.store_pending()
+                    with self._entries.lock:
+                        if not any(key in self._pending for key in touched):
+                            write = _Write(self, changes, touched, mark)
+        with write:
+            wanted = expect and {key: self._pending.inner(key, version) for key, version in expect.items()}
+            write.versions = await self.inner.commit(changes, expect=wanted, durability=durability)
+            return write.versions
+
+    async def _commit_with(
+        self,
+        flusher: Flusher,
+        batch: Batch,
+        write: _Write,
+        changes: dict[str, bytes | None],
+        durability: Durability,
+    ) -> Mapping[str, str]:
+        """Commit ``changes`` and the only batch that is pending, which has none of their keys, in one."""
+        with write:
+            versions = await self.inner.commit({**batch.changes, **changes}, durability=durability)
+            flusher.stored(batch, versions)
+            write.versions = {key: version for key, version in versions.items() if key in changes}
+            return write.versions
+
+    def _checked_size(self, changes: Changes) -> int:
+        """The bytes of ``changes``. What the store would refuse for ever is refused before it is accepted."""
+        size, most = 0, self._traits.max_value_bytes
+        for key, data in changes.items():
+            check_stored_key(key, self._traits.max_key_bytes)
+            size += len(key) + (0 if data is None else len(data))
+            if most is not None and data is not None and len(data) > most:
+                raise StorageFullError(
+                    f"a value has at most {most:,} bytes here; this one has {len(data):,}",
+                    key=key,
+                    adapter=self,
+                    hint="split it, or keep it in a file of its own",
+                )
+        return size
+
+    def _refuse_unless_open(self) -> None:
+        if self._owner != os.getpid():
+            raise CapabilityUnavailableError(
+                "the store is not open" if self._owner is None else "the store was opened before a fork",
+                adapter=self,
+                hint="open it first",
+            )
+
+    def _write(self, changes: dict[str, bytes | None], expect: Expect | None) -> _Write:
+        mark = self._inner_mark()
+        with self._entries.lock:
+            return _Write(self, changes, {*changes, *expect} if expect else changes.keys(), mark)
+
+
+class _Write:
+    """One commit that goes to the inner adapter; made under the lock of the entries."""
+
+    __slots__ = ("_cache", "_changes", "_keys", "_mark", "_number", "versions")
+
+    def __init__(
+        self, cache: Cached, changes: dict[str, bytes | None], keys: Collection[str], mark: Hashable
+    ) -> None:
+        self.versions: Mapping[str, str] | None = None
+        self._cache = cache
+        self._changes = changes
+        self._keys = keys
+        self._mark = mark
+        self._number = cache._entries.begin_write(keys)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        cache, entries = self._cache, self._cache._entries
+        if kind is not None:
+            if self._mark is None and not issubclass(kind, ConflictError):
+                # No mark would tell that it took effect after all.
+                entries.doubt(self._number, self._changes)
+        elif self.versions is not None:
+            entries.settle_doubts(self._number)
+        entries.end_write(self._number, self._keys, self._written(), self._mark, cache._now())
+        if cache._flusher is not None:
+            cache._flusher.moves += 1
+
+    def _written(self) -> dict[str, Kept | None] | None:
+        """What a read would find now, unless that cannot be told from what somebody else committed."""
+        versions, cache = self.versions, self._cache
+        if versions is None or not cache._may_keep(self._mark):
+            return None
+        try:
+            if cache._inner_mark() != self._mark:
+                return None
+        except PersistenceError:
+            return None  # closed meanwhile; the commit is acknowledged all the same
+        return {
+            key: None if data is None else Kept(data, versions[key]) for key, data in self._changes.items()
+        }
+
+
+def _owned(changes: Changes) -> dict[str, bytes | None]:
+    """A copy that stays as it is when the caller changes its own."""
+    return {
+        key: data if data is None or type(data) is bytes else bytes(memoryview(data))
+        for key, data in changes.items()
+    }

@@ -1,0 +1,56 @@
+"""Cached and Observed keep every promise of the adapter they wrap."""
+
+from axiom_persistence.adapters.file import FileStorageAdapter
+from axiom_persistence.adapters.memory import MemoryAdapter
+from axiom_persistence.adapters.sqlite import SQLiteAdapter
+from axiom_persistence.layers.cached import Cached, CachePolicy
+from axiom_persistence.storage import Durability
+from axiom_persistence.testing.conformance import AdapterSuite
+from axiom_persistence.testing.suite._base import content, run
+
+
+class TestCachedMemory(AdapterSuite):
+    def adapter(self, place):
+        return Cached(MemoryAdapter())
+
+
+class TestCachedSQLite(AdapterSuite):
+    def adapter(self, place):
+        return Cached(SQLiteAdapter(place / "store.db"))
+
+
+class TestCachedFiles(AdapterSuite):
+    def adapter(self, place):
+        return Cached(FileStorageAdapter(place / "store"))
+
+
+class TestTinyCache(AdapterSuite):
+    def adapter(self, place):
+        return Cached(SQLiteAdapter(place / "store.db"), CachePolicy(max_bytes=2000))
+
+
+class TestWriteBackMemory(AdapterSuite):
+    def adapter(self, place):
+        return Cached(MemoryAdapter(), CachePolicy.write_back(interval=0.005))
+
+
+class TestWriteBackSQLite(AdapterSuite):
+    def adapter(self, place):
+        return Cached(SQLiteAdapter(place / "store.db"), CachePolicy.write_back(interval=60))
+
+    def test_a_new_opening_finds_everything(self, tmp_path):
+        """What was accepted is there after a close; its version was this object's own, so it may differ."""
+
+        async def body():
+            async with self.adapter(tmp_path) as adapter:
+                await adapter.commit({"a": b"1", "deleted": b"1"})
+                await adapter.commit({"lazy": b"1"}, durability=Durability.MEMORY)
+                await adapter.commit({"a": b"2", "deleted": None}, durability=Durability.MEMORY)
+                adapter.commit_now({"now": b"1"})
+                await adapter.commit({"lazy": b"2", "é/../CON": b"odd"}, durability=Durability.MEMORY)
+                before = await content(adapter)
+            async with self.adapter(tmp_path) as adapter:
+                assert await content(adapter) == before
+                assert before == {"a": b"2", "lazy": b"2", "now": b"1", "é/../CON": b"odd"}
+
+        run(body())
