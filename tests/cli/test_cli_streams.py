@@ -1,11 +1,11 @@
 """The command as a process: its imports, its streams, its end."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +18,15 @@ COMMAND = (sys.executable, "-m", "axiom_persistence")
 def environment(**changes):
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     return {**kept, "PYTHONWARNINGS": "error", **changes}
+
+
+def environments():
+    """Of every process that can be looked into; none where there is no /proc."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            yield (process / "environ").read_bytes()
+        except OSError:
+            continue  # it has ended meanwhile, or is not ours
 
 
 def run(*arguments, **options):
@@ -130,8 +139,9 @@ def test_a_reader_that_never_read_is_no_error(where):
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_interrupting_gives_130(tmp_path):
     """Ctrl-C in the middle ends with 130, one line and no traceback, and leaves no process behind."""
+    marked = environment(AXIOM_TEST_MARK=str(tmp_path))
     with subprocess.Popen(
-        [*COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        [*COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=marked
     ) as process:
         assert process.stderr is not None
         assert "Saving" in process.stderr.readline()
@@ -141,6 +151,7 @@ def test_interrupting_gives_130(tmp_path):
     assert process.returncode == 130
     assert out == ""
     assert err == "error: interrupted\n"
+    assert not any(str(tmp_path).encode() in environ for environ in environments())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo terminal")

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, Self, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -75,17 +75,25 @@ COMPLETED_MAX: Final = 500
 class ExitCode(IntEnum):
     """How a command ends. Unknown codes are failures; more may be added."""
 
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    FOUND = 3  # done, and something was found that should not be
-    NO_SUCH_KEY = 4
-    NO_SUCH_STORE = 10
-    LOCKED = 11
-    WRONG_KEY = 12
-    SCHEMA_TOO_NEW = 13
-    INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
-    NO_READER = 141  # 128 + SIGPIPE: whoever read the output had enough
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        self = int.__new__(cls, code)
+        self._value_ = code
+        self.meaning = meaning
+        return self
+
+    DONE = 0, "done"
+    FAILED = 1, "failed"
+    USAGE = 2, "the command, its address, key or value cannot be"
+    FOUND = 3, "done, and something was found that should not be"
+    NO_SUCH_KEY = 4, "no such key"
+    NO_SUCH_STORE = 10, "no such store"
+    LOCKED = 11, "locked or busy: another process holds it"
+    WRONG_KEY = 12, "wrong key or password (kept for encrypted stores)"
+    SCHEMA_TOO_NEW = 13, "written by a newer version of the program"
+    INTERRUPTED = 130, "interrupted, as a shell reports it (128 + SIGINT)"
+    NO_READER = 141, "whoever read the output had enough (128 + SIGPIPE)"
 
     @property
     def label(self) -> str:
@@ -324,7 +332,7 @@ async def _explained(where: str) -> AsyncIterator[None]:
             ExitCode.FAILED,
             _message_of(error),
             key=error.key,
-            hint=f"axiom-persistence verify {shlex.quote(where)} --repair brings back an earlier value, if any",
+            hint=f"axiom-persistence verify {shlex.quote(where)} --repair brings back the value before it",
         ) from None
 
 

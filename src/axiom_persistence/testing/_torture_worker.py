@@ -121,11 +121,9 @@ def _live(make: Callable[[str], StorageAdapter], life: dict[str, Any]) -> None:
         os._exit(1)
 
 
-def main() -> None:
+def main(adapter: str) -> None:
     """Be the nursery: a child for each line on standard input, killed at the line after it."""
-    plan = json.loads(sys.stdin.readline())
-    sys.path[:] = plan["path"]
-    make = resolve(plan["adapter"])
+    make = resolve(adapter)
     say("ready")
     while line := sys.stdin.readline():
         pid = os.fork()
@@ -135,7 +133,3 @@ def main() -> None:
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         say("dead", os.waitstatus_to_exitcode(status))
-
-
-if __name__ == "__main__":
-    main()

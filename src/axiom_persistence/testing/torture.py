@@ -25,7 +25,7 @@ from ..errors import ConfigurationError, PersistenceError
 from ..persistence import AdapterBasedPersistence
 from ..storage import Durability, StorageAdapter
 from ._torture_work import ACCOUNTS, BATCH, COUNTED, Account, Counted, balances, counted
-from ._torture_worker import resolve
+from ._torture_worker import main, resolve
 
 __all__ = ["TortureReport", "percentile", "torture"]
 
@@ -147,18 +147,20 @@ class _Nursery:
     """The other side of ``_torture_worker``."""
 
     def __init__(self, make: Callable[[str], StorageAdapter]) -> None:
-        self._plan = {"adapter": _name_of(make), "path": sys.path}
+        self._program = (
+            f"import sys; sys.path[:] = {sys.path!r}; "  # what can be imported here can be there
+            f"from {main.__module__} import main; main({_name_of(make)!r})"
+        )
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "axiom_persistence.testing._torture_worker"),
+            *("-c", self._program),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=2**20,
             start_new_session=True,  # Ctrl-C is for whoever asked for the torture
         )
-        self.tell(self._plan)
         if (await self.hear())[0] != "ready":
             raise ConfigurationError("the worker of the torture does not start; its words are above")
         return self
