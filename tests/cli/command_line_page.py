@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from axiom_persistence.cli import main
+from axiom_persistence.cli._endings import ExitCode
 from axiom_persistence.cli.app import PROGRAM, app
-from axiom_persistence.cli.base import ExitCode
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
 

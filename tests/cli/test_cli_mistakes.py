@@ -10,7 +10,7 @@ import click
 import pytest
 
 from axiom_persistence.cli import main
-from axiom_persistence.cli.base import ExitCode, ending_of
+from axiom_persistence.cli._endings import ExitCode, ending_of
 from axiom_persistence.errors import StorageLockedError
 
 

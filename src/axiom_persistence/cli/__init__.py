@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; what it returns is the exit code (listed in ``base.ExitCode``)."""
+    """Run one command; what it returns is the exit code (listed in ``_endings.ExitCode``)."""
     try:
         import click  # noqa: F401 - asked first, so that a missing extra gives one line and no traceback
     except ModuleNotFoundError:

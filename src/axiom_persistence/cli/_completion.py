@@ -6,7 +6,8 @@ from typing import Final
 
 import click
 
-from .base import command, data, to_json
+from ._output import data, to_json
+from .base import command
 
 __all__ = ["completion"]
 

@@ -14,7 +14,9 @@ from ..corruption import CorruptionReport
 from ..persistence import AdapterBasedPersistence
 from ..storage import StorageAdapter
 from ..testing.torture import TortureReport, percentile, torture
-from .base import ExitCode, StatusLine, coloured, data, note, on_terminal, printable, run_async, to_json
+from ._endings import ExitCode
+from ._output import StatusLine, coloured, data, note, on_terminal, printable, to_json
+from .base import run_async
 
 __all__ = ["show"]
 

@@ -12,22 +12,17 @@ from ..keys import MISSING
 from ..open import adapter_for, open_persistence
 from ..persistence import AdapterBasedPersistence
 from ..storage import Durability
+from ._endings import Ending, ExitCode
+from ._output import data, note, printable, timestamp, to_json
 from .base import (
-    Ending,
-    ExitCode,
     command,
     complete_key,
     complete_store,
-    data,
     must_be_there,
     no_such_key,
-    note,
     opened,
     place_of,
-    printable,
     run_async,
-    timestamp,
-    to_json,
 )
 
 __all__ = ["get", "has", "listing", "remove", "save"]

@@ -20,24 +20,17 @@ from ..open import adapter_for
 from ..record import open_record
 from ..storage import StorageAdapter
 from ..store import HEADER, Header
+from ._endings import ExitCode
+from ._output import StatusLine, data, note, on_terminal, printable, style, timestamp, to_json
 from .base import (
-    ExitCode,
-    StatusLine,
     command,
     complete_key,
     complete_store,
-    data,
     must_be_there,
     no_such_key,
-    note,
-    on_terminal,
     opened,
     place_of,
-    printable,
     run_async,
-    style,
-    timestamp,
-    to_json,
 )
 
 __all__ = ["info", "path", "verify"]

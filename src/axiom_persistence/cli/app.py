@@ -11,9 +11,11 @@ from typing import Final
 import click
 
 from ._completion import completion
+from ._endings import ExitCode, ending_of
+from ._output import data, report, set_colour
 from ._records import get, has, listing, remove, save
 from ._stores import info, path, verify
-from .base import ExitCode, colour_option, command, data, ending_of, report, set_colour, suggestion
+from .base import colour_option, command, suggestion
 
 __all__ = ["PROGRAM", "app", "run"]
 

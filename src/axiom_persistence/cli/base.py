@@ -1,64 +1,37 @@
-"""What every command shares: its options, its streams, how it ends."""
+"""What every command shares: its options, its store and the help with a misspelt name."""
 
 from __future__ import annotations
 
 import asyncio
 import difflib
 import functools
-import json
-import os
 import shlex
-import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, Self, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from ..errors import (
-    ConfigurationError,
-    CorruptedDataError,
-    EncodingError,
-    InvalidKeyError,
-    PersistenceError,
-    SchemaTooNewError,
-    StorageLockedError,
-    StoreNotFoundError,
-)
+from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
 from ..open import adapter_for, open_persistence
 from ..persistence import AdapterBasedPersistence
 from ..storage import StorageAdapter
+from ._endings import Ending, ExitCode, message_of
+from ._output import printable, set_colour
 
 __all__ = [
-    "Ending",
-    "ExitCode",
-    "StatusLine",
     "colour_option",
-    "coloured",
     "command",
     "complete_key",
     "complete_store",
-    "data",
-    "ending_of",
     "must_be_there",
     "no_such_key",
-    "note",
-    "on_terminal",
     "opened",
     "place_of",
-    "printable",
-    "report",
     "run_async",
-    "set_colour",
-    "style",
     "suggestion",
-    "timestamp",
-    "to_json",
 ]
 
 T = TypeVar("T")
@@ -66,192 +39,8 @@ T = TypeVar("T")
 SUGGESTED_FROM_MAX: Final = 20_000
 """Keys compared with a misspelt one; more would make the error slow."""
 
-STATUS_EVERY_SECONDS: Final = 0.1
-
 COMPLETED_MAX: Final = 500
 """Keys offered to a shell: more than a person reads."""
-
-
-class ExitCode(IntEnum):
-    """How a command ends. Unknown codes are failures; more may be added."""
-
-    meaning: str
-
-    def __new__(cls, code: int, meaning: str) -> Self:
-        self = int.__new__(cls, code)
-        self._value_ = code
-        self.meaning = meaning
-        return self
-
-    DONE = 0, "done"
-    FAILED = 1, "failed"
-    USAGE = 2, "the command, its address, key or value cannot be"
-    FOUND = 3, "done, and something was found that should not be"
-    NO_SUCH_KEY = 4, "no such key"
-    NO_SUCH_STORE = 10, "no such store"
-    LOCKED = 11, "locked or busy: another process holds it"
-    WRONG_KEY = 12, "wrong key or password (kept for encrypted stores)"
-    SCHEMA_TOO_NEW = 13, "written by a newer version of the program"
-    INTERRUPTED = 130, "interrupted, as a shell reports it (128 + SIGINT)"
-    NO_READER = 141, "whoever read the output had enough (128 + SIGPIPE)"
-
-    @property
-    def label(self) -> str:
-        """What JSON calls it."""
-        return self.name.lower()
-
-
-class Ending(Exception):
-    """A command's end with a message for the person who gave it."""
-
-    def __init__(self, code: ExitCode, message: str = "", *, key: str | None = None, hint: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.key = key
-        self.hint = hint
-
-
-def ending_of(error: BaseException) -> Ending | None:
-    """How a command ends that raised ``error``. None: that is a bug, and wants its traceback."""
-    if isinstance(error, Ending):
-        return error
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        return Ending(ExitCode.INTERRUPTED, "interrupted")
-    if isinstance(error, click.UsageError):
-        context = error.ctx
-        hint = f"see {context.command_path} --help" if context is not None else ""
-        return Ending(ExitCode.USAGE, error.format_message(), hint=hint)
-    if isinstance(error, click.ClickException):
-        return Ending(ExitCode.FAILED, error.format_message())
-    if isinstance(error, BrokenPipeError) and not isinstance(error, PersistenceError):
-        return Ending(ExitCode.NO_READER)
-    if isinstance(error, PersistenceError):
-        return Ending(_code_of(error), _message_of(error), key=error.key, hint=error.hint)
-    return None
-
-
-def _code_of(error: PersistenceError) -> ExitCode:
-    for kind, code in (
-        (StoreNotFoundError, ExitCode.NO_SUCH_STORE),
-        (StorageLockedError, ExitCode.LOCKED),
-        (SchemaTooNewError, ExitCode.SCHEMA_TOO_NEW),
-        (ConfigurationError, ExitCode.USAGE),
-        (InvalidKeyError, ExitCode.USAGE),
-        (EncodingError, ExitCode.USAGE),
-    ):
-        if isinstance(error, kind):
-            return code
-    return ExitCode.FAILED
-
-
-def _message_of(error: PersistenceError) -> str:
-    place = "" if error.adapter is None or error.adapter in error.message else f" (in {error.adapter})"
-    key = "" if error.key is None or repr(error.key) in error.message else f"{printable(error.key)}: "
-    return f"{key}{error.message}{place}"
-
-
-def report(ending: Ending, as_json: bool) -> None:
-    """Say on standard error how the command ended, if there is something to say."""
-    if not ending.message:
-        return
-    if as_json:
-        error = {
-            "code": ending.code.label,
-            "message": ending.message,
-            "key": ending.key,
-            "hint": ending.hint,
-        }
-        click.echo(to_json({"error": error}, ascii_only=True), err=True)
-        return
-    note(f"{style('error:', 'red', err=True)} {printable(ending.message)}")
-    if ending.hint:
-        note(f"{style('hint:', 'cyan', err=True)} {printable(ending.hint)}")
-
-
-# -- colour and text -----------------------------------------------------------------------------------
-
-_colour: Literal["auto", "always", "never"] = "auto"
-
-
-def set_colour(asked: Literal["auto", "always", "never"]) -> None:
-    global _colour
-    _colour = asked
-
-
-def coloured(*, err: bool = False) -> bool:
-    """Whether to write colours: as asked, as the environment says, else on a terminal."""
-    if _colour != "auto":
-        return _colour == "always"
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return os.environ.get("TERM") != "dumb" and on_terminal(err=err)
-
-
-def on_terminal(*, err: bool = False) -> bool:
-    return (sys.stderr if err else sys.stdout).isatty()
-
-
-def style(text: str, colour: str, *, err: bool = False) -> str:
-    return click.style(text, fg=colour, bold=True) if coloured(err=err) else text
-
-
-def printable(text: str) -> str:
-    """``text`` on one line, with nothing in it that would steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def to_json(value: Any, *, indent: int | None = None, ascii_only: bool | None = None) -> str:
-    """``value`` as JSON, in letters that standard output can carry."""
-    if ascii_only is None:
-        encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "").replace("_", "")
-        ascii_only = encoding not in ("utf8", "utf8sig")
-    return json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-
-
-def data(text: str) -> None:
-    """Write one line of what was asked for."""
-    click.echo(text, color=coloured())
-
-
-def note(text: str) -> None:
-    """Write one line for the person at the terminal."""
-    click.echo(text, err=True, color=coloured(err=True))
-
-
-def timestamp(seconds: float | None) -> str | None:
-    """A time since 1970 as ISO 8601 in UTC."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-class StatusLine:
-    """One line on the terminal that is written over, once it takes long enough to wonder."""
-
-    WIDTH_MAX: Final = 78
-
-    def __init__(self, *, after_seconds: float, enabled: bool) -> None:
-        self._next = time.monotonic() + after_seconds
-        self._enabled = enabled
-        self._shown = False
-
-    def show(self, text: str) -> None:
-        now = time.monotonic()
-        if not self._enabled or now < self._next:
-            return
-        self._next = now + STATUS_EVERY_SECONDS
-        self._shown = True
-        click.echo(f"\r{text[: self.WIDTH_MAX]:<{self.WIDTH_MAX}}", nl=False, err=True)
-
-    def clear(self) -> None:
-        if self._shown:
-            click.echo("\r" + " " * self.WIDTH_MAX + "\r", nl=False, err=True)
-
-
-# -- options and arguments -----------------------------------------------------------------------------
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -293,9 +82,6 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     return [CompletionItem(key) for key in found if key.isprintable()]
 
 
-# -- stores and keys -----------------------------------------------------------------------------------
-
-
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
@@ -330,7 +116,7 @@ async def _explained(where: str) -> AsyncIterator[None]:
     except CorruptedDataError as error:
         raise Ending(
             ExitCode.FAILED,
-            _message_of(error),
+            message_of(error),
             key=error.key,
             hint=f"axiom-persistence verify {shlex.quote(where)} --repair brings back the value before it",
         ) from None

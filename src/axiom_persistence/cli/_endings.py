@@ -1,0 +1,99 @@
+"""How a command ends: exit codes, and what is said of an error."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Self
+
+import click
+
+from ..errors import (
+    ConfigurationError,
+    EncodingError,
+    InvalidKeyError,
+    PersistenceError,
+    SchemaTooNewError,
+    StorageLockedError,
+    StoreNotFoundError,
+)
+
+__all__ = ["Ending", "ExitCode", "ending_of", "message_of"]
+
+
+class ExitCode(IntEnum):
+    """How a command ends. Unknown codes are failures; more may be added."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        self = int.__new__(cls, code)
+        self._value_ = code
+        self.meaning = meaning
+        return self
+
+    DONE = 0, "done"
+    FAILED = 1, "failed"
+    USAGE = 2, "the command, its address, key or value cannot be"
+    FOUND = 3, "done, and something was found that should not be"
+    NO_SUCH_KEY = 4, "no such key"
+    NO_SUCH_STORE = 10, "no such store"
+    LOCKED = 11, "locked or busy: another process holds it"
+    WRONG_KEY = 12, "wrong key or password (kept for encrypted stores)"
+    SCHEMA_TOO_NEW = 13, "written by a newer version of the program"
+    INTERRUPTED = 130, "interrupted, as a shell reports it (128 + SIGINT)"
+    NO_READER = 141, "whoever read the output had enough (128 + SIGPIPE)"
+
+    @property
+    def label(self) -> str:
+        """What JSON calls it."""
+        return self.name.lower()
+
+
+class Ending(Exception):
+    """A command's end with a message for the person who gave it."""
+
+    def __init__(self, code: ExitCode, message: str = "", *, key: str | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.key = key
+        self.hint = hint
+
+
+def ending_of(error: BaseException) -> Ending | None:
+    """How a command ends that raised ``error``. None: that is a bug, and wants its traceback."""
+    if isinstance(error, Ending):
+        return error
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return Ending(ExitCode.INTERRUPTED, "interrupted")
+    if isinstance(error, click.UsageError):
+        context = error.ctx
+        hint = f"see {context.command_path} --help" if context is not None else ""
+        return Ending(ExitCode.USAGE, error.format_message(), hint=hint)
+    if isinstance(error, click.ClickException):
+        return Ending(ExitCode.FAILED, error.format_message())
+    if isinstance(error, BrokenPipeError) and not isinstance(error, PersistenceError):
+        return Ending(ExitCode.NO_READER)
+    if isinstance(error, PersistenceError):
+        return Ending(_code_of(error), message_of(error), key=error.key, hint=error.hint)
+    return None
+
+
+def _code_of(error: PersistenceError) -> ExitCode:
+    for kind, code in (
+        (StoreNotFoundError, ExitCode.NO_SUCH_STORE),
+        (StorageLockedError, ExitCode.LOCKED),
+        (SchemaTooNewError, ExitCode.SCHEMA_TOO_NEW),
+        (ConfigurationError, ExitCode.USAGE),
+        (InvalidKeyError, ExitCode.USAGE),
+        (EncodingError, ExitCode.USAGE),
+    ):
+        if isinstance(error, kind):
+            return code
+    return ExitCode.FAILED
+
+
+def message_of(error: PersistenceError) -> str:
+    place = "" if error.adapter is None or error.adapter in error.message else f" (in {error.adapter})"
+    key = "" if error.key is None or repr(error.key) in error.message else f"{error.key}: "
+    return f"{key}{error.message}{place}"

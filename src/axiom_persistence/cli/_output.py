@@ -1,0 +1,127 @@
+"""What is written where: data, notes, errors, colour and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import click
+
+from ._endings import Ending
+
+__all__ = [
+    "StatusLine",
+    "coloured",
+    "data",
+    "note",
+    "on_terminal",
+    "printable",
+    "report",
+    "set_colour",
+    "style",
+    "timestamp",
+    "to_json",
+]
+
+STATUS_EVERY_SECONDS: Final = 0.1
+
+_colour: Literal["auto", "always", "never"] = "auto"
+
+
+def set_colour(asked: Literal["auto", "always", "never"]) -> None:
+    global _colour
+    _colour = asked
+
+
+def coloured(*, err: bool = False) -> bool:
+    """Whether to write colours: as asked, as the environment says, else on a terminal."""
+    if _colour != "auto":
+        return _colour == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return os.environ.get("TERM") != "dumb" and on_terminal(err=err)
+
+
+def on_terminal(*, err: bool = False) -> bool:
+    return (sys.stderr if err else sys.stdout).isatty()
+
+
+def style(text: str, colour: str, *, err: bool = False) -> str:
+    return click.style(text, fg=colour, bold=True) if coloured(err=err) else text
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, with nothing in it that would steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def to_json(value: Any, *, indent: int | None = None, ascii_only: bool | None = None) -> str:
+    """``value`` as JSON, in letters that standard output can carry."""
+    if ascii_only is None:
+        encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "").replace("_", "")
+        ascii_only = encoding not in ("utf8", "utf8sig")
+    return json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+
+
+def data(text: str) -> None:
+    """Write one line of what was asked for."""
+    click.echo(text, color=coloured())
+
+
+def note(text: str) -> None:
+    """Write one line for the person at the terminal."""
+    click.echo(text, err=True, color=coloured(err=True))
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """A time since 1970 as ISO 8601 in UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class StatusLine:
+    """One line on the terminal that is written over, once it takes long enough to wonder."""
+
+    WIDTH_MAX: Final = 78
+
+    def __init__(self, *, after_seconds: float, enabled: bool) -> None:
+        self._next = time.monotonic() + after_seconds
+        self._enabled = enabled
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        now = time.monotonic()
+        if not self._enabled or now < self._next:
+            return
+        self._next = now + STATUS_EVERY_SECONDS
+        self._shown = True
+        click.echo(f"\r{text[: self.WIDTH_MAX]:<{self.WIDTH_MAX}}", nl=False, err=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            click.echo("\r" + " " * self.WIDTH_MAX + "\r", nl=False, err=True)
+
+
+def report(ending: Ending, as_json: bool) -> None:
+    """Say on standard error how the command ended, if there is something to say."""
+    if not ending.message:
+        return
+    if as_json:
+        error = {
+            "code": ending.code.label,
+            "message": ending.message,
+            "key": ending.key,
+            "hint": ending.hint,
+        }
+        click.echo(to_json({"error": error}, ascii_only=True), err=True)
+        return
+    note(f"{style('error:', 'red', err=True)} {printable(ending.message)}")
+    if ending.hint:
+        note(f"{style('hint:', 'cyan', err=True)} {printable(ending.hint)}")
