@@ -44,7 +44,7 @@ text { fill: currentColor; }
 def svg(results: Results, rows: Sequence[Row]) -> str:
     """One picture: bars for what is compared, lines for what grows. Shorter and lower are better."""
     parts: list[str] = []
-    top = 28
+    top = 28.0
     for row in rows:
         if row.chart == "bars":
             drawn, top = _bars(results, row, top)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from . import floors, growth, inside, live_clients, ours, peers, processes  # noqa: F401 - they register
 from .contender import Unavailable
@@ -18,8 +19,10 @@ def _rounded(value: object) -> object:
 
 def main() -> int:
     job = json.loads(sys.argv[1])
+    scenario = SCENARIOS[job["scenario"]]
+    answer: dict[str, Any]
     try:
-        figures = asyncio.run(SCENARIOS[job["scenario"]](Path(job["directory"]), job["parameters"]))
+        figures = asyncio.run(scenario(Path(job["directory"]), job["parameters"]))
     except (ImportError, Unavailable) as error:
         answer = {"missing": str(error)}
     else:

@@ -8,8 +8,8 @@ import statistics
 from pathlib import Path
 from time import perf_counter
 
-from .ours import cache_is_there, opened
-from .scenarios import Figures, Parameters, saves_of, scenario, settled, start
+from .ours import as_it_comes, opened
+from .scenarios import Figures, Parameters, filled, saves_of, scenario, settled, start
 from .timing import blocks, calls, summary
 from .values import Document, Documents, key_names
 
@@ -36,8 +36,7 @@ async def fill(directory: Path, parameters: Parameters) -> Figures:
     contender = await start({"contender": "ours"}, directory)
     names = key_names(parameters["keys"])
     begin = perf_counter()
-    for first in range(0, len(names), 1000):
-        await contender.fill({name: values.take() for name in names[first : first + 1000]})
+    await filled(contender, values, names)
     seconds = perf_counter() - begin
     await contender.close()
     return {"item_us": seconds / len(names) * 1e6}
@@ -80,7 +79,7 @@ async def _memory(directory: Path, drawn: list[str]) -> tuple[float, float]:
 
     Before anything else was measured: memory that was freed meanwhile would hide what this takes.
     """
-    async with opened(directory / "ours.db", cached=cache_is_there()) as persistence:
+    async with as_it_comes(directory / "ours.db") as persistence:
         await persistence.load(drawn[0], Document)
         settled()
         before = resident_bytes()

@@ -12,7 +12,7 @@ import msgspec
 
 from .contender import Unavailable
 from .ours import Ours, opened
-from .scenarios import Figures, Parameters, scenario, settled, start
+from .scenarios import Figures, Parameters, filled, scenario, settled, start
 from .timing import percentile
 from .values import Document, Documents, key_names
 
@@ -71,8 +71,7 @@ async def commit_now(directory: Path, parameters: Parameters) -> Figures:
     assert isinstance(contender, Ours)
     values = Documents(1000)
     keys = key_names(2000)
-    for begin in range(0, len(keys), 1000):
-        await contender.fill({key: values.take() for key in keys[begin : begin + 1000]})
+    await filled(contender, values, keys)
     settled()
     stop = False
 

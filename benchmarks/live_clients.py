@@ -9,19 +9,15 @@ from pathlib import Path
 from time import perf_counter, perf_counter_ns, process_time
 from typing import Any
 
-from .contender import Unavailable
 from .growth import resident_bytes
-from .ours import opened
+from .ours import as_it_comes
 from .scenarios import Figures, Parameters, scenario, settled
 from .timing import BLOCK, percentile
 
 
 def _five_fields() -> Any:
-    """A client of five fields. Made here, so that this file can be read without the package."""
-    try:
-        from axiom_persistence import Client, client_state
-    except ImportError as error:
-        raise Unavailable(str(error)) from None
+    """A client of five fields. Made here: other scenarios should not pay for importing clients."""
+    from axiom_persistence.client import Client, client_state
 
     class Preferences(Client):
         theme: str = client_state("system")
@@ -43,7 +39,7 @@ async def assign(directory: Path, parameters: Parameters) -> Figures:
     """A small value leaves the process: assigned to a field, or saved with PROCESS_EXIT."""
     count, times = parameters["count"], []
     async with AsyncExitStack() as stack:
-        persistence = await stack.enter_async_context(opened(directory / "ours.db", cached=True))
+        persistence = await stack.enter_async_context(as_it_comes(directory / "ours.db"))
         if parameters["how"] == "field":
             client = await stack.enter_async_context(_five_fields()(persistence))
             settled()
@@ -66,7 +62,7 @@ async def read_field(directory: Path, parameters: Parameters) -> Figures:
     """A field of a live client, or an attribute of a plain object, read again and again."""
     async with AsyncExitStack() as stack:
         if parameters["how"] == "field":
-            persistence = await stack.enter_async_context(opened(directory / "ours.db", cached=True))
+            persistence = await stack.enter_async_context(as_it_comes(directory / "ours.db"))
             holder = await stack.enter_async_context(_five_fields()(persistence))
         else:
             holder = _Plain()
@@ -94,27 +90,36 @@ def _read_block(holder: Any) -> float:
 @scenario("live_clients")
 async def live_clients(directory: Path, parameters: Parameters) -> Figures:
     """Very many client instances in one process: started, idle, changed, closed."""
+    from axiom_persistence.client import ClientManager
+
     kind, many = _five_fields(), parameters["clients"]
-    async with opened(directory / "ours.db", cached=True) as persistence:
+    async with as_it_comes(directory / "ours.db") as persistence:
         await persistence.save("first", 0)
         settled()
         before = resident_bytes()
-        async with AsyncExitStack() as stack:
-            begin = perf_counter()
-            clients = [
-                await stack.enter_async_context(kind(persistence, instance=f"user-{number}"))
-                for number in range(many)
-            ]
-            started = perf_counter() - begin
-            grown = resident_bytes() - before
-            idle = await _idle_percent(parameters["idle_seconds"])
-            for number, client in enumerate(clients):
-                client.volume = number
-            begin = perf_counter()
+        manager = ClientManager()
+        begin = perf_counter()
+        clients = [
+            manager.register(kind(persistence, instance=f"user-{number}"), f"user-{number}")
+            for number in range(many)
+        ]
+        failures = await manager.start()
+        started = perf_counter() - begin
+        if failures:
+            raise RuntimeError(f"{len(failures)} clients did not start: {next(iter(failures.values()))}")
+        grown = resident_bytes() - before
+        idle = await _idle_percent(parameters["idle_seconds"])
+        begin = perf_counter()
+        for number, client in enumerate(clients):
+            client.volume = number
+        assigned = perf_counter() - begin
+        begin = perf_counter()
+        await manager.stop()
         closed = perf_counter() - begin
     return {
         "start_us": started / many * 1e6,
         "idle_percent": idle,
+        "assign_us": assigned / many * 1e6,
         "kib": grown / many / 1024,
         "close_us": closed / many * 1e6,
     }

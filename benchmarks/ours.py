@@ -7,28 +7,29 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .contender import Contender, Survival, Unavailable, contender
 
-__all__ = ["Ours", "cache_is_there", "opened"]
+__all__ = ["Ours", "as_it_comes", "opened"]
 
 
-def cache_is_there() -> bool:
+def as_it_comes(where: str | Path) -> Any:
+    """A persistence that is not open yet, with everything by default."""
     from axiom_persistence import open_persistence
 
-    return "cache" in inspect.signature(open_persistence).parameters
+    return open_persistence(where)
 
 
 def opened(where: str | Path, *, cached: bool = False) -> Any:
     """A persistence that is not open yet, with the default cache or with none."""
     from axiom_persistence import open_persistence
 
-    if not cache_is_there():
+    if "cache" not in inspect.signature(open_persistence).parameters:
         if cached:
             raise Unavailable("open_persistence(cache=...)")
-        return open_persistence(where)
-    return open_persistence(where) if cached else open_persistence(where, cache=None)  # type: ignore[call-arg]
+        return as_it_comes(where)
+    return as_it_comes(where) if cached else cast(Any, open_persistence)(where, cache=None)
 
 
 class Ours(Contender):

@@ -11,7 +11,7 @@ from time import monotonic_ns, perf_counter
 from typing import Any, Final
 
 from .contender import Unavailable
-from .ours import opened
+from .ours import as_it_comes, opened
 from .scenarios import Figures, Parameters, scenario
 from .timing import percentile
 
@@ -81,20 +81,18 @@ async def write_marks(directory: Path, parameters: Parameters) -> Figures:
 @scenario("external_change")
 async def external_change(directory: Path, parameters: Parameters) -> Figures:
     """From before another process's save to the new value in the hands of this one's task."""
-    # The watcher has the default cache, if there is one.
+    from axiom_persistence import AdapterBasedPersistence
+
+    if not hasattr(AdapterBasedPersistence, "changes"):
+        raise Unavailable("AdapterBasedPersistence.changes")
     job = {"scenario": "write_marks", "directory": str(directory), "parameters": parameters}
     writer = await _begin(job)
     late: list[float] = []
-    async with _watcher(directory) as persistence:
-        changes = getattr(persistence, "changes", None)
-        if changes is None:
-            writer.kill()
-            await writer.communicate()
-            raise Unavailable("AdapterBasedPersistence.changes")
+    async with as_it_comes(directory / "ours.db") as persistence:
 
         async def watch() -> None:
             last = await persistence.load("mark", int)
-            async for _ in changes("mark"):
+            async for _ in persistence.changes("mark"):
                 mark = await persistence.load("mark", int)
                 if mark != last:
                     late.append(monotonic_ns() - mark)
@@ -110,12 +108,6 @@ async def external_change(directory: Path, parameters: Parameters) -> Figures:
         "p50_ms": statistics.median(late) / 1e6,
         "p99_ms": percentile(late, 0.99) / 1e6,
     }
-
-
-def _watcher(directory: Path) -> Any:
-    from axiom_persistence import open_persistence
-
-    return open_persistence(directory / "ours.db")
 
 
 # Each writes one byte when the first value is there; a second argument "make" makes the store instead.

@@ -33,7 +33,8 @@ def _text(metric: str, value: float) -> str:
 def _rounds(results: Results, row: Row, label: str | None) -> Sequence[Mapping[str, float]]:
     if label is None:
         return ()
-    return results.get(row.name, {}).get(label, {}).get("rounds", ())
+    found: Sequence[Mapping[str, float]] = results.get(row.name, {}).get(label, {}).get("rounds", ())
+    return found
 
 
 def _pool(row: Row, metric: str) -> str:

@@ -320,6 +320,7 @@ def _clients() -> list[Row]:
                 Metric("start_us", "start, µs a client"),
                 Metric("kib", "memory, KiB a client"),
                 Metric("idle_percent", "idle, % of a core"),
+                Metric("assign_us", "assign, µs"),
                 Metric("close_us", "close, µs a client"),
             ),
             (Job(DURABLE, "live_clients", {"clients": 10_000, "idle_seconds": 2}),),

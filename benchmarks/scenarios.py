@@ -7,7 +7,7 @@ import gc
 import random
 import statistics
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -16,11 +16,13 @@ from .contender import CONTENDERS, Contender
 from .timing import BLOCK, blocks, calls, percentile, summary
 from .values import Document, Documents, key_names, small
 
-__all__ = ["SCENARIOS", "Figures", "Parameters", "scenario", "settled", "start"]
+__all__ = ["SCENARIOS", "Figures", "Parameters", "filled", "saves_of", "scenario", "settled", "start"]
 
 Figures = dict[str, Any]
 Parameters = dict[str, Any]
-Scenario = Callable[[Path, Parameters], Awaitable[Figures]]
+Scenario = Callable[[Path, Parameters], Coroutine[Any, Any, Figures]]
+
+WARM_SECONDS: Final = 0.4
 
 SCENARIOS: Final[dict[str, Scenario]] = {}
 
@@ -34,14 +36,21 @@ def scenario(name: str) -> Callable[[Scenario], Scenario]:
 
 
 async def start(parameters: Parameters, directory: Path) -> Contender:
-    contender = CONTENDERS[parameters["contender"]]()
+    contender: Contender = CONTENDERS[parameters["contender"]]()
     await contender.open(directory)
     return contender
 
 
+async def filled(contender: Contender, values: Documents, names: list[str]) -> None:
+    """Store a document under each of ``names``."""
+    for first in range(0, len(names), len(values)):
+        await contender.fill({name: values.take() for name in names[first : first + len(values)]})
+
+
 def warm_seconds(parameters: Parameters) -> float:
     """How long to go on before measuring, so that what a store does once, early, is behind it."""
-    return 0.4 * min(1.0, parameters["scale"])
+    scale: float = parameters["scale"]
+    return WARM_SECONDS * min(1.0, scale)
 
 
 def settled() -> None:
@@ -73,18 +82,13 @@ async def load(directory: Path, parameters: Parameters) -> Figures:
     count = parameters["count"]
     values = Documents(min(1000, count), body_bytes=parameters.get("body_bytes", 0))
     names = key_names(parameters.get("keys", 1000))
-    if parameters.get("immutable"):
-        kind, make = _IMMUTABLE[parameters["immutable"]]
-        filled: dict[str, Any] = {name: make(number) for number, name in enumerate(names)}
-    else:
-        kind, filled = Document, None
+    kind: Any = Document
     contender = await start(parameters, directory)
-    if filled is None:
-        for begin in range(0, len(names), len(values)):
-            part = names[begin : begin + len(values)]
-            await contender.fill({name: values.take() for name in part})
+    if "immutable" in parameters:
+        kind, make = _IMMUTABLE[parameters["immutable"]]
+        await contender.fill({name: make(number) for number, name in enumerate(names)})
     else:
-        await contender.fill(filled)
+        await filled(contender, values, names)
     order = random.Random(2).choices(names, k=max(count, BLOCK))
     await blocks(contender.load, names, kind, awaits=contender.awaits)
     settled()
@@ -120,7 +124,8 @@ async def saves_of(
 
     begin = perf_counter()
     await asyncio.gather(*(one(first) for first in range(savers)))
-    return (perf_counter() - begin) / (each * savers)
+    seconds: float = perf_counter() - begin
+    return seconds / (each * savers)
 
 
 @scenario("savers")
@@ -132,8 +137,7 @@ async def savers(directory: Path, parameters: Parameters) -> Figures:
     values = Documents(1000)
     contender = await start(parameters, directory)
     if parameters.get("fill", True):
-        for begin in range(0, len(keys), 1000):
-            await contender.fill({key: values.take() for key in keys[begin : begin + 1000]})
+        await filled(contender, values, keys)
     settled()
     end = perf_counter() + warm_seconds(parameters)
     while perf_counter() < end:
@@ -199,8 +203,7 @@ async def lag(directory: Path, parameters: Parameters) -> Figures:
     random.Random(3).shuffle(keys)
     values = Documents(1000)
     contender = await start(parameters, directory)
-    for begin in range(0, len(keys), 1000):
-        await contender.fill({key: values.take() for key in keys[begin : begin + 1000]})
+    await filled(contender, values, keys)
     settled()
     await saves_of(contender, many, many, values, keys)
     late: list[float] = []
