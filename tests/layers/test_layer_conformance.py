@@ -4,6 +4,7 @@ from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.layers.cached import Cached, CachePolicy
+from axiom_persistence.layers.observed import Observed
 from axiom_persistence.storage import Durability
 from axiom_persistence.testing.conformance import AdapterSuite
 from axiom_persistence.testing.suite._base import content, run
@@ -54,3 +55,24 @@ class TestWriteBackSQLite(AdapterSuite):
                 assert before == {"a": b"2", "lazy": b"2", "now": b"1", "é/../CON": b"odd"}
 
         run(body())
+
+
+class TestObservedMemory(AdapterSuite):
+    def adapter(self, place):
+        return Observed(MemoryAdapter())
+
+
+class TestObservedSQLite(AdapterSuite):
+    """With a stream that nobody reads, so that every commit is told."""
+
+    def adapter(self, place):
+        return StreamedFromOpening(Cached(SQLiteAdapter(place / "store.db")))
+
+
+class StreamedFromOpening(Observed):
+    async def aopen(self):
+        await super().aopen()
+        self.unread = self.changes()
+
+    def __repr__(self):
+        return f"StreamedFromOpening({self.inner!r})"

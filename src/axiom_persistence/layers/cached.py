@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Self
 
 from ..errors import (
@@ -262,15 +261,17 @@ class Cached(Layer):
 
     async def _fetch_with_pending(self, flusher: Flusher, keys: list[str]) -> dict[str, Stored]:
         """What is stored, overlaid with what is pending, as they were together at one moment."""
-        for attempt in count():
+        attempts = 0
+        while True:
             moves = flusher.moves
             found = await self._fetch_inner(keys)
             with self._entries.lock:
+                accepted = {key: self._pending.get(key) for key in keys}
                 # What was accepted meanwhile is overlaid. What was stored meanwhile may be in neither.
                 if moves == flusher.moves:
-                    accepted = {key: self._pending.get(key) for key in keys}
                     break
-            if attempt > 2:
+            attempts += 1
+            if attempts > 2:
                 await flusher.flush(flusher.weakest)
         for key, change in accepted.items():
             if change is not None:
