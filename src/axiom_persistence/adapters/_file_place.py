@@ -15,6 +15,7 @@ from ..errors import (
     ForeignStoreError,
     PersistenceError,
     SchemaTooNewError,
+    StorageError,
     StorageLockedError,
     StoreNotFoundError,
     from_os_error,
@@ -143,11 +144,10 @@ class FilePlace:
             raise from_os_error(error, "the directory could not be opened", adapter=self.label) from error
         try:
             self._claim()
-        except PersistenceError:
-            self.close()
-            raise
-        except OSError as error:
-            self.close()
+        except BaseException as error:
+            self.close_after(error)
+            if isinstance(error, PersistenceError) or not isinstance(error, OSError):
+                raise
             if error.errno in _NO_FILE:
                 raise ForeignStoreError(
                     f"{MARKER} or {MARK} is not a regular file; a symbolic link is not followed",
@@ -155,9 +155,6 @@ class FilePlace:
                     hint="remove what was put in its place",
                 ) from error
             raise from_os_error(error, "the store could not be opened", adapter=self.label) from error
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def open_mark(self) -> ChangeMark:
@@ -166,9 +163,19 @@ class FilePlace:
         return self.mark
 
     def close(self) -> None:
+        """Let go of everything; it is let go of even when this raises."""
         self._writer = None
         self.mark = None
-        self.files.detach()
+        try:
+            self.files.detach()
+        except OSError as error:
+            raise from_os_error(error, "closing the store", adapter=self.label) from error
+
+    def close_after(self, error: BaseException) -> None:
+        try:
+            self.close()
+        except StorageError as second:
+            error.add_note(f"and then: {second}")
 
     def _claim(self) -> None:
         files = self.files
@@ -241,13 +248,20 @@ class FilePlace:
         self.files.sync(main)
         self.files.sync_directory("")
 
-    def _map_mark(self, handle: int | None) -> int:
-        if handle is None:
-            handle = self.files.open(MARK, write=True, create=True)
-        if self.files.status(MARK).size < ChangeMark.SIZE:
-            self.files.write(handle, bytes(ChangeMark.SIZE))
-        self.mark = ChangeMark(self.files.map(handle, ChangeMark.SIZE, write=True))
-        return handle
+    def _map_mark(self, gate: int | None) -> int:
+        files = self.files
+        if gate is None:
+            gate = files.open(MARK, write=True, create=True)
+        if files.status(MARK).size < ChangeMark.SIZE:
+            files.write(gate, bytes(ChangeMark.SIZE))
+        # Mapping keeps a descriptor to itself; were it one of the gate's, a forked child would keep
+        # the gate locked with it.
+        mapped = files.open(MARK, write=True)
+        try:
+            self.mark = ChangeMark(files.map(mapped, ChangeMark.SIZE, write=True))
+        finally:
+            files.close(mapped)
+        return gate
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -105,8 +105,8 @@ class FileTree(FileValues):
         try:
             with self.writing(), self.failing("cleaning up after an interrupted save"):
                 self._clean()
-        except BaseException:
-            self.place.close()
+        except BaseException as error:
+            self.place.close_after(error)
             raise
 
     def close(self) -> None:

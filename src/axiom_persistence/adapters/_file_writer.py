@@ -8,12 +8,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakSet
 
 from ..errors import PersistenceError, StorageError
 from ..storage import Changes, Expect, Stored, content_version, verify_expected
 from ._file_tree import Edit, FileTree
 
-__all__ = ["CommitJob", "FileWriter"]
+__all__ = ["RUNNING", "CommitJob", "FileWriter"]
 
 GROUP_MAX: Final = 128
 """Commits written together: bounds how long the first of them waits and how much a crash can leave."""
@@ -63,6 +64,7 @@ class FileWriter:
 
     def start(self) -> None:
         self._thread.start()
+        RUNNING.add(self)
 
     def put(self, job: CommitJob) -> None:
         """Queue a commit. Commits take effect in the order of these calls."""
@@ -86,6 +88,11 @@ class FileWriter:
         """End the thread, and close the tree when all is written: the adapter was dropped unclosed."""
         self._abandoned = True
         self._queue.put(None)
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end of the thread of an abandoned writer."""
+        if self._abandoned:
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -214,6 +221,10 @@ class FileWriter:
                 loop.call_soon_threadsafe(_resolve, told)
             except RuntimeError:
                 continue  # the loop was closed; nobody waits there any more
+
+
+RUNNING: Final[WeakSet[FileWriter]] = WeakSet()
+"""Kept alive by their threads, those of dropped adapters too."""
 
 
 def _resolve(jobs: list[CommitJob]) -> None:

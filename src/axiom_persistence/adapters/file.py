@@ -26,7 +26,7 @@ from ..storage import (
     Traits,
 )
 from ._file_tree import FileTree
-from ._file_writer import CommitJob, FileWriter
+from ._file_writer import RUNNING, CommitJob, FileWriter
 from ._names import file_name
 
 __all__ = ["FileStorageAdapter"]
@@ -174,8 +174,8 @@ class FileStorageAdapter(StorageAdapter):
             finally:
                 if ended:
                     self._uses.wait_for_none()
-                    self._tree.close()
                     _OPEN.discard(self)
+                    self._tree.close()
 
     def _refuse_forked(self) -> None:
         if self._forked:
@@ -265,6 +265,7 @@ class FileStorageAdapter(StorageAdapter):
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
+        self._refuse_forked()
         if self.inspect:
             key = next(iter(changes), None)
             raise AccessDeniedError("the store was opened for inspection only", key=key, adapter=self)
@@ -299,13 +300,18 @@ def _after_fork_in_child() -> None:
         # An inherited descriptor would keep the parent's lock held after the parent's end.
         adapter._forked = True
         adapter._files.detach()
+    for writer in list(RUNNING):
+        writer.tree.files.detach()
     _OPEN.clear()
+    RUNNING.clear()
 
 
 def _at_exit() -> None:
     # Daemon threads still run now; what is queued is written by the one that always writes.
     for adapter in list(_OPEN):
         adapter._close(EXIT_SECONDS_MAX)
+    for writer in list(RUNNING):
+        writer.join(EXIT_SECONDS_MAX)
 
 
 if hasattr(os, "register_at_fork"):

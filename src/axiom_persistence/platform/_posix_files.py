@@ -72,11 +72,18 @@ class PosixFileSystem(FileSystem):
                 os.close(parent)
 
     def detach(self) -> None:
-        for handle in list(self._handles):
-            self.close(handle)
+        handles, self._handles = self._handles, set()
         if self._root >= 0:
-            root, self._root = self._root, -1
-            os.close(root)
+            handles.add(self._root)
+            self._root = -1
+        failed = None
+        for handle in handles:
+            try:
+                os.close(handle)
+            except OSError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     # Directories
 
