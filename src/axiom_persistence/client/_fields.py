@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from ..codec import Codec, is_immutable
 from ..errors import ConfigurationError, PersistenceError, TypeMismatchError
@@ -236,8 +236,8 @@ def resolve_kinds(cls: type, pending: dict[str, Any], found: Mapping[str, Field]
             kind = typing.get_type_hints(holder, module, names, include_extras=True)[name]
         except NameError:
             continue
-        if typing.get_origin(kind) is ClassVar or kind is ClassVar:
-            raise ConfigurationError(f"{cls.__qualname__}.{name} is a ClassVar, not a field of each client")
+        except (TypeError, SyntaxError, AttributeError) as error:  # ClassVar[int], for one
+            raise ConfigurationError(f"{cls.__qualname__}.{name} has no type of a value: {error}") from error
         field = found[name]
         field.kind = type(None) if kind is None else kind
         del pending[name]

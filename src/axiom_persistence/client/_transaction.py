@@ -83,7 +83,7 @@ class _Transaction:
                     state.put(state.fields[name], point.values[name])
             for name, data in point.mutable.items():
                 field = state.fields[name]
-                if getattr(state.client, name) is point.values[name] and state.encoded(field) != data:
+                if getattr(state.client, name) is point.values[name] and not _encodes_to(state, field, data):
                     state.put(field, state.plain.store.codec.decode(data, field.kind))
 
     # -- the end -----------------------------------------------------------------------------------
@@ -180,6 +180,13 @@ class _Transaction:
             entry.cell.under_way += 1
         settle(entries, versions)
         state.unsynced += 1
+
+
+def _encodes_to(state: State, field: Field, data: bytes) -> bool:
+    try:
+        return state.encoded(field) == data
+    except PersistenceError:  # it was changed into what cannot be stored
+        return False
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Client:
             if issubclass(base, Client):
                 inherited |= base._fields
                 unresolved |= base._unresolved
-        cls._fields, own = collect_fields(cls, inherited, dir(Client))
+        cls._fields, own = collect_fields(cls, inherited, {*dir(Client), "persistence"})
         cls._unresolved = {n: a for n, a in unresolved.items() if n not in own} | own
         cls._stored_name = cls.__name__ if name is None else name
         encode_segment(cls._stored_name)
