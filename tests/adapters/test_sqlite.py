@@ -509,6 +509,20 @@ class TestForeignLocks:
             await adapter.commit({"a": b"2"})
             assert await adapter.read("a") == b"2"
 
+    async def test_the_thread_rests_once_a_caller_has_written_the_queue(self, path, locked):
+        """What waited for a lock may be written by a commit on another thread; then nothing spins."""
+        async with SQLiteAdapter(path) as adapter:
+            with locked:
+                waiting = asyncio.create_task(adapter.commit({"a": b"1"}))
+                while adapter._writer._busy_since is None:
+                    await asyncio.sleep(0.001)
+            while adapter.commit_now({"a": b"2"}) is None:
+                await asyncio.sleep(0.001)
+            await waiting
+            while not adapter._writer._asleep:
+                await asyncio.sleep(0.001)
+            assert await adapter.read("a") == b"2"
+
 
 class TestFaults:
     @pytest.fixture
@@ -653,6 +667,17 @@ class TestLifecycle:
         await adapter.aopen()
         assert await adapter.read("k") == b"1"
         await adapter.aclose()
+
+    async def test_many_at_once_make_one_store(self, path):
+        """Adapters that find no file and open it at the same moment share the one that comes to be."""
+        for attempt in range(5):
+            place = path.with_name(f"{attempt}") / "store.db"
+            adapters = [SQLiteAdapter(place) for _ in range(6)]
+            await asyncio.gather(*(adapter.aopen() for adapter in adapters))
+            await asyncio.gather(*(adapter.commit({f"k{n}": b"1"}) for n, adapter in enumerate(adapters)))
+            assert len([key async for key in adapters[0].keys("")]) == 6
+            await asyncio.gather(*(adapter.aclose() for adapter in adapters))
+            assert [file.name for file in place.parent.iterdir()] == ["store.db"]
 
     async def test_commits_on_the_way_when_it_closes_are_kept(self, path):
         """Everything accepted before the close is on the disk after it."""

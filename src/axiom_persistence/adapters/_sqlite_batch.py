@@ -23,13 +23,18 @@ __all__ = [
 # Nothing is written unless the new version is greater than the one it replaces and than the clock row,
 # which has passed every version that was ever deleted. So a version never comes twice for a key, whatever
 # the clock does and however many processes write; it costs nothing, the row is on the page anyway.
-_PUT: Final = (
-    "INSERT INTO record(key, data, version) SELECT ?1, {}, ?3 WHERE ?3>(SELECT last FROM clock)"
+_ROW: Final = (
     " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version"
     " WHERE excluded.version>record.version"
 )
-PUT_TEXT: Final = _PUT.format("CAST(?2 AS TEXT)")  # the same bytes, shown as text by every SQLite tool
-PUT_BLOB: Final = _PUT.format("?2")
+_AFTER_CLOCK: Final = " WHERE ?3>(SELECT last FROM clock)"
+_TEXT: Final = "INSERT INTO record(key, data, version) SELECT ?1, CAST(?2 AS TEXT), ?3"
+_BLOB: Final = "INSERT INTO record(key, data, version) SELECT ?1, ?2, ?3"
+PUT_TEXT: Final = _TEXT + _AFTER_CLOCK + _ROW  # the same bytes, shown as text by every SQLite tool
+PUT_BLOB: Final = _BLOB + _AFTER_CLOCK + _ROW
+# In a transaction the clock row is looked at once.
+_PUT_TEXT_LATER: Final = _TEXT + " WHERE true" + _ROW
+_PUT_BLOB_LATER: Final = _BLOB + " WHERE true" + _ROW
 
 _KEEP: Final = (
     "INSERT INTO previous(key, data, version, kept) SELECT r.key, r.data, r.version, ?2"
@@ -137,6 +142,10 @@ class Batch:
         deleted = list(self._deleted)
         if deleted:
             self._delete(deleted)
+        if self._final:
+            first = min(version for _, version in self._final.values())
+            if first <= self._cursor.execute("SELECT last FROM clock").fetchone()[0]:
+                raise ClockBehindError
         due = self._keeper.due(self._durable, self._clock.last)
         if due:
             self._keep(due)
@@ -145,7 +154,7 @@ class Batch:
         for key, (data, version) in self._final.items():
             if data is not None:
                 (texts if data[:1] == b"{" else blobs).append((key, data, version))
-        for statement, rows in ((PUT_TEXT, texts), (PUT_BLOB, blobs)):
+        for statement, rows in ((_PUT_TEXT_LATER, texts), (_PUT_BLOB_LATER, blobs)):
             if len(rows) == 1:
                 self._cursor.execute(statement, rows[0])
             elif rows:

@@ -53,10 +53,11 @@ class Checkpointer:
                 connection.execute("PRAGMA synchronous=NORMAL")
                 connection.execute("PRAGMA fullfsync=ON")
                 connection.execute("PRAGMA checkpoint_fullfsync=ON")
+            frames, copied = self._copy(connection)
             for _ in range(_PASSES):
-                frames, copied = self._copy(connection)
                 if frames - copied <= _LITTLE:
                     break
+                frames, copied = self._copy(connection)
             if (whole or frames >= RESTART_FRAMES) and restart(connection):
                 self._copied = 0
 

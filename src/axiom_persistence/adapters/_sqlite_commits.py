@@ -65,28 +65,31 @@ class Commits:
         self._pages_seen = 0
         self._failure: str | None = None
 
-    def check(self) -> None:
-        """Raise unless commits are taken."""
+    def check(self, key: str | None) -> None:
+        """Raise, naming ``key``, unless commits are taken."""
         if self.refusal is not None:
-            raise CapabilityUnavailableError(self.refusal, adapter=self._adapter, hint="open the store again")
+            raise CapabilityUnavailableError(
+                self.refusal, key=key, adapter=self._adapter, hint="open the store again"
+            )
         if self._failure is not None:
             self.unreported = None
-            raise self._refused(None)
+            raise self._refused(key)
 
     def submit(self, job: Job) -> None:
         """Queue a commit; it is written once the writer thread wakes."""
         with self._mutex:
-            self.check()
+            self.check(job.key)
             self.queue.put(job)
 
     def commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str] | None:
         """Commit on this thread, to outlive the process. None: it would have to wait; nothing was done."""
-        self.check()
+        key = next(iter(changes), None)
+        self.check(key)
         if not self.lock.acquire_inline():
             self.counters["deferred"] += 1
             return None
         try:
-            self.check()
+            self.check(key)
             if self.queue:
                 self._write_before(changes, expect)
             versions = self._commit(changes, expect)
@@ -94,7 +97,7 @@ class Commits:
             if errors.is_busy(error):
                 self.counters["deferred"] += 1
                 return None
-            raise self._explained(error, next(iter(changes), None)) from error
+            raise self._explained(error, key) from error
         finally:
             self.lock.release()
         if changes:
@@ -185,7 +188,7 @@ class Commits:
             count = self.queue.count_up_to(keys) if keys else len(self.queue)
         if count:
             self.write_front(count)
-            self.check()
+            self.check(next(iter(keys), None))
 
     def _commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
         if len(changes) == 1 and expect is None:

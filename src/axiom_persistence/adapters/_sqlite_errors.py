@@ -16,7 +16,7 @@ from ..errors import (
     StorageUnavailableError,
 )
 
-__all__ = ["is_busy", "is_failed_sync", "is_foreign", "translate"]
+__all__ = ["is_busy", "is_damage", "is_failed_sync", "is_foreign", "translate"]
 
 # Primary result codes: https://www.sqlite.org/rescode.html
 _PERM, _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL = 3, 5, 6, 8, 10, 11, 13
@@ -47,6 +47,11 @@ def is_failed_sync(error: sqlite3.Error) -> bool:
 def is_foreign(error: sqlite3.Error) -> bool:
     """The file is not an SQLite database."""
     return _code(error) & 0xFF == _NOTADB
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """The pages of the file contradict each other."""
+    return _code(error) & 0xFF == _CORRUPT
 
 
 def translate(

@@ -37,8 +37,9 @@ _BUSY_WAIT_S: Final = 0.005
 
 # Closing any descriptor of a file drops all POSIX locks that this process has on it, SQLite's included.
 # So a new file is created, and its descriptor closed, before anything in this process may connect to it;
-# and nothing here ever opens a database file by itself.
+# and nothing here opens a database file and closes it again.
 creating = threading.Lock()
+_headers: dict[tuple[int, int], int] = {}  # the exception, seldom needed: descriptors that stay open
 
 
 def connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -133,7 +134,10 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
     except sqlite3.Error as error:
         if errors.is_foreign(error):
             raise foreign("it is not an SQLite database", adapter) from error
-        raise errors.translate(error, "cannot read the database file", adapter=adapter) from error
+        # Without its log a file may look damaged, while pages are copied into it or after a crash then.
+        if not errors.is_damage(error) or _mark_of(path) != APPLICATION_ID:
+            raise errors.translate(error, "cannot read the database file", adapter=adapter) from error
+        return
     finally:
         connection.close()
     if blank and not create:
@@ -142,6 +146,18 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
         why = "it has no mark of ours and a write-ahead log of another program"
     if why is not None:
         raise foreign(why, adapter)
+
+
+def _mark_of(path: str) -> int:
+    """The application id in the file's header, whatever state the rest is in."""
+    status = os.stat(path)
+    identity = (status.st_dev, status.st_ino)
+    with creating:
+        descriptor = _headers.get(identity)
+        if descriptor is None:
+            descriptor = _headers[identity] = os.open(path, os.O_RDONLY)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return int.from_bytes(os.read(descriptor, 100)[68:72], "big")
 
 
 def stranger(connection: sqlite3.Connection) -> str | None:

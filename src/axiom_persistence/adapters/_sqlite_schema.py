@@ -96,7 +96,12 @@ def open_writer(path: str, adapter: object, *, exclusive: bool, deadline: float)
 
 def open_reader(path: str) -> sqlite3.Connection:
     connection = connect(path)
-    connection.execute("PRAGMA query_only=ON")
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("SELECT last FROM clock").fetchone()  # so that what fails, fails now
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -96,7 +96,10 @@ class Writer:
         with self._mutex:
             if self._asleep:
                 self._asleep = False
-                self._bell.release()
+                try:
+                    self._bell.release()
+                except RuntimeError:
+                    pass  # a finalizer rang in the middle of this
 
     def request_close(self) -> None:
         """Have the thread write, sync and close everything; ``closed`` says when."""
@@ -165,24 +168,28 @@ class Writer:
                 )
             create_file(self.path)
             connection = open_writer(self.path, self._adapter, exclusive=self._exclusive, deadline=deadline)
+            try:
+                self._attach(connection)
+            except BaseException:
+                connection.close()
+                raise
         except OSError as error:
             raise from_os_error(error, "cannot open the store", adapter=self._adapter) from error
         except sqlite3.Error as error:
             raise errors.translate(error, "cannot open the store", adapter=self._adapter) from error
-        try:
-            self._attach(connection)
-        except BaseException:
-            connection.close()
-            raise
 
     def _attach(self, connection: sqlite3.Connection) -> None:
         self._log = Log(self.path)
-        self.commits = Commits(connection, self._log, self._adapter, self.ring, self._mutex)
-        if self._exclusive:
-            # No other connection may exist then: one for all, under one lock.
-            self.reader = Reader(connection, self.commits.lock.inner)
-            return
-        self.reader = Reader(open_reader(self.path), threading.Lock())
+        try:
+            self.commits = Commits(connection, self._log, self._adapter, self.ring, self._mutex)
+            if self._exclusive:
+                # No other connection may exist then: one for all, under one lock.
+                self.reader = Reader(connection, self.commits.lock.inner)
+                return
+            self.reader = Reader(open_reader(self.path), threading.Lock())
+        except BaseException:
+            self._log.close()
+            raise
         self.checkpointer = Checkpointer(self.path)
         try:
             self.index = Index(self.path)
@@ -198,8 +205,9 @@ class Writer:
             timeout = max(0.0, since + _SYNC_DELAY_S - time.monotonic())
         elif self._left() > _IDLE_FRAMES:
             timeout = _IDLE_S
-        if self._busy_since is not None:
+        if self._busy_since is not None and commits.queue:
             return False  # SQLite itself has slept
+        self._busy_since = None
         with self._mutex:
             if commits.queue or commits.has_unsynced or self._closing or self._stopped:
                 return False
