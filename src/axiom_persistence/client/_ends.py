@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from ..errors import PersistenceError
 from ..store import Store
+from ._commit import save_together
 from ._lifecycle import ClientPhase
-from ._saver import rosters, save_together
+from ._saver import rosters
 from ._state import Entry, State, settle
 
 __all__ = ["save_at_exit", "save_on_signals"]

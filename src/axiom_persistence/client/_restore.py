@@ -13,12 +13,13 @@ from ..errors import (
     StorageError,
     TypeMismatchError,
 )
+from ..layers.observed import Origin
 from ..record import Seen
 from ..store import Store
+from ._commit import save_together
 from ._fields import Field, ValidationError
 from ._lifecycle import ClientPhase, RestoreReport
-from ._saver import roster_of, save_together
-from ._seam import Origin, evidence_of, forget_refusal, reports_of
+from ._seam import evidence_of, forget_refusal, reports_of
 from ._state import State, fingerprint
 
 __all__ = ["accept", "refresh", "restore"]
@@ -35,8 +36,6 @@ async def restore(state: State) -> RestoreReport:
     Raises what kept the store as a whole from being read; the client is then as it was before.
     """
     before = state.phase
-    roster = roster_of(state.plain.store)
-    roster.enter(state, state.auto_save.clock)
     if not state.is_live:
         state.phase = ClientPhase.RESTORING
     try:
@@ -46,8 +45,6 @@ async def restore(state: State) -> RestoreReport:
         report = _apply_all(state, found, reports)
     except BaseException:
         state.phase = before
-        if not state.is_live:
-            roster.leave(state)
         raise
     if state.dirty:
         for failed, errors in (await save_together([state], background=True)).items():

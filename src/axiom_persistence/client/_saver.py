@@ -4,94 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Iterable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from ..errors import ConfigurationError, PersistenceError
-from ..storage import Durability
+from ..errors import ConfigurationError
 from ..store import Store
 from ._auto_save import Clock
-from ._seam import weakest
-from ._state import Entry, State, settle
+from ._commit import save_together
+from ._state import State
+from ._watch import Watch
 
-__all__ = ["Roster", "roster_of", "rosters", "save_together"]
+__all__ = ["Roster", "roster_of", "rosters"]
 
 _SLICE: Final = 100
 """Clients looked at before other tasks get a turn."""
 _SWEEP_SHARE: Final = 100
 """Looking for changes inside mutable values takes at most one part in this many of the time."""
 _RETRY_MAX_S: Final = 30.0
-_SPLITS: Final = 16
-"""Failures in one save after which the medium is at fault, and no longer some value."""
-
-
-async def save_together(
-    states: Iterable[State], *, names: Collection[str] | None = None, background: bool = False
-) -> dict[State, list[PersistenceError]]:
-    """Commit what is dirty in ``states``: one commit for each store. Returns why something stays dirty.
-
-    In the background a commit need only outlive the process; else it is as durable as the store's default
-    says, and what was committed before becomes so, too.
-    """
-    failures: dict[State, list[PersistenceError]] = {}
-    groups: dict[Store, list[Entry]] = {}
-    seen: dict[State, int] = {}
-    for state in states:
-        seen[state] = state.unsynced
-        entries, errors = state.collect(names)
-        if errors:
-            failures[state] = errors
-        for entry in entries:
-            groups.setdefault(entry.store, []).append(entry)
-        if state.unsynced and not background:
-            groups.setdefault(state.plain.store, [])
-    while groups:
-        store, group = groups.popitem()
-        try:
-            for entry, error in await _commit(store, group, weakest(store) if background else None):
-                failures.setdefault(entry.state, []).append(error)
-            if not group:
-                await store.commit({})
-        except PersistenceError as error:  # of the commit without changes: a sync that failed
-            for state in seen:
-                failures.setdefault(state, []).append(error)
-        except BaseException:
-            settle([entry for group in groups.values() for entry in group], None)
-            raise
-    for state, count in seen.items():
-        if state not in failures:
-            with state.lock:
-                state.unsynced += 1 if background else -count
-    return failures
-
-
-async def _commit(
-    store: Store, entries: list[Entry], durability: Durability | None
-) -> list[tuple[Entry, PersistenceError]]:
-    """Commit ``entries``; where one of them makes that fail, the others all the same."""
-    failed: list[tuple[Entry, PersistenceError]] = []
-    todo = [entries] if entries else []
-    splits = _SPLITS
-    while todo:
-        part = todo.pop()
-        try:
-            versions = await store.commit({e.key: e.data for e in part}, durability=durability)
-        except PersistenceError as error:
-            settle(part, None)
-            splits -= 1
-            if len(part) == 1 or splits <= 0:
-                failed += [(entry, error) for entry in part]
-                continue
-            for entry in part:
-                entry.cell.under_way += 1
-            todo += [part[len(part) // 2 :], part[: len(part) // 2]]
-        except BaseException:
-            settle([entry for group in (part, *todo) for entry in group], None)
-            raise
-        else:
-            settle(part, versions)
-    return failed
 
 
 class _Saver:
@@ -105,6 +34,7 @@ class _Saver:
         self.due: dict[State, None] = {}
         self.sweeping: set[State] = set()
         self.sweep_at = math.inf
+        self._watch: Watch | None = None
         self._handle: Any = None
         self._fires_at = math.inf
         self._task: asyncio.Task[None] | None = None
@@ -112,6 +42,9 @@ class _Saver:
     def add(self, state: State) -> None:
         self.states.add(state)
         state.saver = self
+        if self._watch is None:
+            self._watch = Watch(state.plain.store, self.states)
+        self._watch.start(self.loop)
         if state.mutable:
             self.watch_mutations(state)
         if state.dirty:
@@ -124,9 +57,12 @@ class _Saver:
         state.saver = None
         if not self.sweeping:
             self.sweep_at = math.inf
-        if not self.states and self._handle is not None:
-            self._handle.cancel()
-            self._handle, self._fires_at = None, math.inf
+        if not self.states:
+            if self._watch is not None:
+                self._watch.stop()
+            if self._handle is not None:
+                self._handle.cancel()
+                self._handle, self._fires_at = None, math.inf
 
     def changed(self, state: State, delay: float) -> None:
         """Something of ``state`` is dirty: save it once it has been quiet for ``delay`` seconds."""

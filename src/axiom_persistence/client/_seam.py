@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
+from collections.abc import Collection, Hashable, Mapping
 from typing import NamedTuple
 
 from ..corruption import CorruptionReport, quarantine_key, quarantine_value
@@ -15,26 +14,19 @@ from ..storage import Durability, StorageAdapter
 from ..store import Store
 
 __all__ = [
-    "Origin",
     "Place",
+    "change_mark",
     "commits_now",
     "evidence_of",
     "forget_refusal",
     "plain_place",
     "reports_of",
     "secure_place",
+    "versions_of",
     "weakest",
 ]
 
 _INTERNAL_SCHEMA = "1.0"
-
-
-class Origin(StrEnum):
-    """Who changed something."""
-
-    HERE = "here"
-    PROCESS = "process"
-    REMOTE = "remote"
 
 
 class Place(NamedTuple):
@@ -72,6 +64,17 @@ def commits_now(adapter: StorageAdapter) -> bool:
 def weakest(store: Store) -> Durability:
     """What saves in the background ask for: to outlive the process, where the adapter can do that."""
     return min(Durability.PROCESS_EXIT, store.adapter.traits.durability)
+
+
+def change_mark(store: Store) -> Hashable | None:
+    """A value that differs once somebody has committed. None: the adapter cannot tell."""
+    return store.adapter.change_mark()
+
+
+async def versions_of(store: Store, keys: Collection[str]) -> dict[str, str]:
+    """The versions of ``keys`` as they are now, absent ones left out. Nothing is checked or decoded."""
+    found = await store.adapter.fetch(keys)
+    return {key: stored.version for key, stored in found.items()}
 
 
 async def evidence_of(store: Store, key: str, reason: str) -> tuple[Mapping[str, bytes], str | None]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
-from ._seam import Origin
+from ..layers.observed import Origin
 
 __all__ = ["ClientUpdate", "Watchers"]
 

@@ -14,10 +14,11 @@ from ..persistence import AdapterBasedPersistence
 from ..storage import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
+from ._commit import save_together
 from ._ends import watch_exit
 from ._fields import Field, collect_fields, resolve_kinds, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
-from ._saver import roster_of, save_together
+from ._saver import roster_of
 from ._seam import commits_now, plain_place, secure_place
 from ._state import State
 from ._stream import ClientUpdate
@@ -193,7 +194,13 @@ class Client:
         state = self._state
         state.refuse_in_transaction("restore_state")
         async with state.plain.store.turn("client " + state.plain.prefix):
-            report = await _restore.restore(state)
+            roster = roster_of(state.plain.store)
+            roster.enter(state, state.auto_save.clock)
+            try:
+                report = await _restore.restore(state)
+            finally:
+                if not state.is_live:
+                    roster.leave(state)
         watch_exit()
         return report
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
 from ..errors import ConfigurationError, PersistenceError
+from ._commit import save_together
 from ._lifecycle import ClientPhase, Persistable
-from ._saver import save_together
 from ._state import State, state_of
 
 __all__ = ["ClientManager", "ClientsFailedError"]
