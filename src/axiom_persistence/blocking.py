@@ -26,6 +26,7 @@ from .corruption import Corruption, CorruptionReport, OnCorruption
 from .errors import CapabilityUnavailableError, ConfigurationError
 from .jobs.verify import VerifyReport
 from .keys import MISSING, Key
+from .layers.cached import CachePolicy
 from .open import Where
 from .open import open_persistence as _open_persistence
 from .persistence import AdapterBasedPersistence
@@ -40,6 +41,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _PAGE: Final = 1000
+_DEFAULT_CACHE: Final = CachePolicy()
 
 
 class _Background:
@@ -92,13 +94,16 @@ def open_persistence(
     where: Where,
     *,
     durability: Durability | str | None = None,
+    cache: CachePolicy | None = _DEFAULT_CACHE,
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | None = None,
     mode: Literal["normal", "inspect"] = "normal",
 ) -> Persistence:
     """The persistence at ``where``, to be used in a ``with`` block; with the same arguments."""
     return Persistence(
-        _open_persistence(where, durability=durability, on_corruption=on_corruption, secure=secure, mode=mode)
+        _open_persistence(
+            where, durability=durability, cache=cache, on_corruption=on_corruption, secure=secure, mode=mode
+        )
     )
 
 

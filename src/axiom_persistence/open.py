@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 from .corruption import Corruption, OnCorruption
 from .errors import AccessDeniedError, ConfigurationError
+from .layers.cached import Cached, CachePolicy
+from .layers.observed import Observed
 from .persistence import AdapterBasedPersistence
 from .storage import Durability, StorageAdapter
 
@@ -30,6 +32,8 @@ _FILE_LIKE: Final = (
     *(".pickle", ".pkl", ".dat", ".bin", ".shelve"),
 )
 
+_DEFAULT_CACHE: Final = CachePolicy()
+
 Where = str | os.PathLike[str] | StorageAdapter
 
 
@@ -37,6 +41,7 @@ def open_persistence(
     where: Where,
     *,
     durability: Durability | str | None = None,
+    cache: CachePolicy | None = _DEFAULT_CACHE,
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | None = None,
     mode: Literal["normal", "inspect"] = "normal",
@@ -50,6 +55,7 @@ def open_persistence(
     a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
+    ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing.
     ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets.
     ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write.
 
@@ -60,6 +66,11 @@ def open_persistence(
         raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect)
+    # The order of the layers is part of what a store is: nowhere else are they put together.
+    if cache is not None and not inspect and adapter.traits.durability > Durability.MEMORY:
+        adapter = Cached(adapter, cache)
+    if not inspect:
+        adapter = Observed(adapter)
     return AdapterBasedPersistence(
         adapter,
         durability=durability,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, NoReturn, Protocol, Self, TypeVar, cast, overload, runtime_checkable
 
 from . import transaction as _transaction
 from .capability import Capability, CapabilityState
+from .collection import Collection
 from .corruption import Corruption, CorruptionReport, OnCorruption
 from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStorageError
 from .jobs.verify import VerifyReport
 from .jobs.verify import verify as _verify
-from .keys import MISSING, Key, encode_segment
+from .keys import INTERNAL, MISSING, Key, encode_segment
+from .layers.base import Layer
+from .layers.observed import Change, Observed
 from .record import RecordInfo
 from .storage import NOT_NOW, Durability, StorageAdapter
 from .store import Store
@@ -45,7 +48,7 @@ class PersistenceCapability(Protocol):
     async def delete(self, key: str) -> bool: ...
     async def exists(self, key: str) -> bool: ...
     async def save_many(self, values: Mapping[str, Any]) -> None: ...
-    async def load_many(self, keys: Collection[str], type: Any) -> dict[str, Any]: ...
+    async def load_many(self, keys: Iterable[str], type: Any) -> dict[str, Any]: ...
     async def delete_many(self, keys: Iterable[str]) -> int: ...
     async def migrate(self, from_version: str, to_version: str) -> Any: ...
 
@@ -372,6 +375,27 @@ class AdapterBasedPersistence(Capability):
         """A view in which every key begins with ``name/``. It opens and closes with this one."""
         return _Namespace(self, f"{self._prefix}{encode_segment(name)}/")
 
+    def collection(self, name: str, type: type[T]) -> Collection[T]:
+        """Many items of one type, a record each, under ``name/``."""
+        return Collection(self._store, f"{self._prefix}{encode_segment(name)}/", type)
+
+    def changes(self, prefix: str = "") -> AsyncIterator[Change]:
+        """What is changed from now on under ``prefix``: key, version and by whom, without the value.
+
+        Bounded: a key that changes often is told once, with its latest version. Other processes' commits
+        are noticed too. Raises ``ConfigurationError`` where no ``Observed`` is in the stack.
+        """
+        adapter: StorageAdapter = self._store.adapter
+        while not isinstance(adapter, Observed):
+            if not isinstance(adapter, Layer):
+                raise ConfigurationError(
+                    "nobody watches this adapter",
+                    adapter=self.adapter,
+                    hint="open it with open_persistence, or wrap it in Observed",
+                )
+            adapter = adapter.inner
+        return _without_prefix(adapter.changes(self._prefix + prefix), len(self._prefix))
+
     async def describe(self, key: str | Key[Any]) -> RecordInfo | None:
         """Size, schema, times and damage of a record, its value untouched. None: nothing is stored."""
         return await self._store.describe(self._name(key))
@@ -399,6 +423,12 @@ class AdapterBasedPersistence(Capability):
     def stats(self) -> dict[str, int]:
         """Counters of the adapter and its layers, by name."""
         return self.adapter.stats()
+
+
+async def _without_prefix(changes: AsyncIterator[Change], cut: int) -> AsyncIterator[Change]:
+    async for change in changes:
+        if change.key[cut : cut + 1] != INTERNAL:
+            yield change._replace(key=change.key[cut:]) if cut else change
 
 
 def _corruption(asked: OnCorruption | str) -> OnCorruption:

@@ -3,8 +3,8 @@
 ``AdapterSuite`` checks the promises of an adapter, and ``AdapterMachine`` compares one with a dict.
 ``ConfidentialMemory`` takes secrets in tests. ``FailingFileSystem`` fails at the nth operation,
 ``RecordingFileSystem`` writes down what is done to a disk, and ``explore`` tries every state a crash
-could have left of it. Everything is imported when it is first asked for: the suite needs pytest and
-Hypothesis, applications do not.
+could have left of it. ``torture`` kills a saving process again and again. Everything is imported when it
+is first asked for: the suite needs pytest and Hypothesis, applications do not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .failing import FailingFileSystem, Fault
     from .machine import AdapterMachine, check_against_dict
     from .recording import RecordingFileSystem
+    from .torture import TortureReport, torture
 
 __all__ = [
     "AdapterMachine",
@@ -28,9 +29,11 @@ __all__ = [
     "FailingFileSystem",
     "Fault",
     "RecordingFileSystem",
+    "TortureReport",
     "check_against_dict",
     "crash_states",
     "explore",
+    "torture",
 ]
 
 _WHERE: Final = {
@@ -41,9 +44,11 @@ _WHERE: Final = {
     "FailingFileSystem": "failing",
     "Fault": "failing",
     "RecordingFileSystem": "recording",
+    "TortureReport": "torture",
     "check_against_dict": "machine",
     "crash_states": "crash",
     "explore": "crash",
+    "torture": "torture",
 }
 
 
