@@ -300,6 +300,8 @@ class Store:
 
     def load_now(self, key: str, kind: Any, default: Any) -> Any:
         """What ``load`` would return, where that can be told without waiting; else ``NOT_NOW``."""
+        if self._too_new:
+            return NOT_NOW  # load looks whether it still is
         stored = self.adapter.fetch_now(key)
         if stored is None:
             return default
