@@ -7,6 +7,7 @@ explorer of ``axiom_persistence.testing`` is run over it.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +95,8 @@ class FileTree(FileValues):
         super().__init__(files, lock_timeout=lock_timeout, label=label)
         self.failure: str | None = None
         self._loose = Loose()
+        self._random = os.urandom(4).hex()
+        self._numbers = itertools.count()
 
     def open(self, *, inspect: bool) -> None:
         """Open the place, finish what a crash left half done, and remove its leftovers."""
@@ -224,12 +227,17 @@ class FileTree(FileValues):
                     raise
 
     def _create_temporary(self, folder: str, loose: Loose) -> tuple[str, int]:
-        name = _beside(folder)
+        name = self._beside(folder)
         try:
             return name, self.files.create(name)
         except FileNotFoundError:
             self._make_directories(folder, loose)
             return name, self.files.create(name)
+
+    def _beside(self, folder: str) -> str:
+        """A new name in ``folder``, which nobody can have foreseen."""
+        name = f".{self._random}{next(self._numbers):08x}.tmp"
+        return f"{folder}/{name}" if folder else name
 
     def _make_directories(self, folder: str, loose: Loose) -> None:
         at = 0
@@ -299,7 +307,7 @@ class FileTree(FileValues):
         except FileNotFoundError:
             self._forget_previous(name)
             return
-        spare = _beside(folder_of(name))
+        spare = self._beside(folder_of(name))
         try:
             try:
                 self.files.link(name, spare)
@@ -374,14 +382,18 @@ class FileTree(FileValues):
 
     def _sync_directories(self, loose: Loose) -> None:
         mark = self.place.mark
-        removal = mark is not None and mark.loose
-        if removal:
+        if mark is not None and mark.loose:
+            # Taken back before the sync, not after: another process may set it meanwhile.
+            mark.loose = False
             loose.directories.add("")
         for folder in sorted(loose.directories):
-            self.sync_directory(folder)
+            try:
+                self.sync_directory(folder)
+            except OSError:
+                if mark is not None:
+                    mark.loose = True
+                raise
             loose.directories.discard(folder)
-        if removal and mark is not None:
-            mark.loose = False
 
     # The journal
 
@@ -445,9 +457,3 @@ class FileTree(FileValues):
 
 def folder_of(name: str) -> str:
     return name.rpartition("/")[0]
-
-
-def _beside(folder: str) -> str:
-    """A new name for a temporary file in ``folder``; nobody can have put anything there beforehand."""
-    token = os.urandom(8).hex()
-    return f"{folder}/.{token}.tmp" if folder else f".{token}.tmp"

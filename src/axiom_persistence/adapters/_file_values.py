@@ -17,6 +17,24 @@ from ._names import PREVIOUS, SUFFIX, directory_of_prefix, file_name, key_of
 __all__ = ["FileValues"]
 
 
+class _Failing:
+    __slots__ = ("_doing", "_key", "_label")
+
+    def __init__(self, label: str, doing: str, key: str | None) -> None:
+        self._label = label
+        self._doing = doing
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, StorageError):
+            error.naming(key=self._key, adapter=self._label)
+        elif isinstance(error, OSError):
+            raise from_os_error(error, self._doing, key=self._key, adapter=self._label) from error
+
+
 class FileValues:
     """All values of one store, to be read by any thread. Raises errors of our tree that name the key."""
 
@@ -30,15 +48,9 @@ class FileValues:
         """Finish a commit that was decided, forget one that was not. Only under the exclusive lock."""
         raise NotImplementedError
 
-    @contextmanager
-    def failing(self, doing: str, key: str | None = None) -> Iterator[None]:
-        try:
-            yield
-        except StorageError as error:
-            error.naming(key=key, adapter=self.label)
-            raise
-        except OSError as error:
-            raise from_os_error(error, doing, key=key, adapter=self.label) from error
+    def failing(self, doing: str, key: str | None = None) -> _Failing:
+        """Inside, an ``OSError`` becomes one of ours, which says what was being done to which key."""
+        return _Failing(self.label, doing, key)
 
     # Reading
 

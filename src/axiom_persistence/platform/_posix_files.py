@@ -9,8 +9,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +29,26 @@ _FULLFSYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
 class _Steady(threading.local):
     directories: dict[str, int] | None = None
+
+
+class _Steadily:
+    """Directories stay open until the outermost of these ends."""
+
+    __slots__ = ("_opened", "_steady")
+
+    def __init__(self, steady: _Steady) -> None:
+        self._steady = steady
+        self._opened: dict[str, int] | None = None
+
+    def __enter__(self) -> None:
+        if self._steady.directories is None:
+            self._steady.directories = self._opened = {}
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._steady.directories = None
+            for directory in self._opened.values():
+                os.close(directory)
 
 
 class PosixFileSystem(FileSystem):
@@ -124,30 +143,13 @@ class PosixFileSystem(FileSystem):
         if name and self._steady.directories is None:
             os.close(directory)
 
-    @contextmanager
-    def _parent(self, name: str) -> Iterator[tuple[int, str]]:
-        folder, _, last = name.rpartition("/")
-        directory = self._enter(folder)
-        try:
-            yield directory, last
-        finally:
-            self._leave(folder, directory)
-
-    @contextmanager
-    def steady(self) -> Iterator[None]:
-        if self._steady.directories is not None:
-            yield
-            return
-        self._steady.directories = directories = {}
-        try:
-            yield
-        finally:
-            self._steady.directories = None
-            for directory in directories.values():
-                os.close(directory)
+    def steady(self) -> AbstractContextManager[None]:
+        return _Steadily(self._steady)
 
     def mkdir(self, name: str) -> None:
-        with self._parent(name) as (parent, last):
+        folder, _, last = name.rpartition("/")
+        parent = self._enter(folder)
+        try:
             os.mkdir(last, DIRECTORY_MODE, dir_fd=parent)
             try:
                 made = os.open(last, _DIRECTORY, dir_fd=parent)
@@ -158,10 +160,16 @@ class PosixFileSystem(FileSystem):
                 os.fchmod(made, DIRECTORY_MODE)
             finally:
                 os.close(made)
+        finally:
+            self._leave(folder, parent)
 
     def rmdir(self, name: str) -> None:
-        with self._parent(name) as (parent, last):
+        folder, _, last = name.rpartition("/")
+        parent = self._enter(folder)
+        try:
             os.rmdir(last, dir_fd=parent)
+        finally:
+            self._leave(folder, parent)
 
     def sync_directory(self, name: str) -> None:
         directory = self._enter(name)
@@ -181,20 +189,25 @@ class PosixFileSystem(FileSystem):
     # Files
 
     def create(self, name: str) -> int:
-        with self._parent(name) as (parent, last):
-            handle = os.open(last, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, FILE_MODE, dir_fd=parent)
-        return self._own(handle)
+        return self._own(self._open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE))
 
     def open(self, name: str, *, write: bool, create: bool = False) -> int:
         flags = (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0) | _FILE
-        with self._parent(name) as (parent, last):
-            handle = os.open(last, flags, FILE_MODE, dir_fd=parent)
+        handle = self._open(name, flags)
         try:
             _regular(handle)
         except OSError:
             os.close(handle)
             raise
         return self._own(handle) if create else self._keep(handle)
+
+    def _open(self, name: str, flags: int) -> int:
+        folder, _, last = name.rpartition("/")
+        directory = self._enter(folder)
+        try:
+            return os.open(last, flags, FILE_MODE, dir_fd=directory)
+        finally:
+            self._leave(folder, directory)
 
     def _own(self, handle: int) -> int:
         self._keep(handle)
@@ -220,12 +233,7 @@ class PosixFileSystem(FileSystem):
         os.close(handle)
 
     def read(self, name: str) -> bytes:
-        folder, _, last = name.rpartition("/")
-        directory = self._enter(folder)
-        try:
-            handle = os.open(last, os.O_RDONLY | _FILE, dir_fd=directory)
-        finally:
-            self._leave(folder, directory)
+        handle = self._open(name, os.O_RDONLY | _FILE)
         try:
             size = _regular(handle).st_size
             data = os.read(handle, size + 1)
@@ -239,21 +247,37 @@ class PosixFileSystem(FileSystem):
             os.close(handle)
 
     def status(self, name: str) -> FileStatus:
-        with self._parent(name) as (parent, last):
+        folder, _, last = name.rpartition("/")
+        parent = self._enter(folder)
+        try:
             found = os.stat(last, dir_fd=parent, follow_symlinks=False)
+        finally:
+            self._leave(folder, parent)
         return FileStatus(found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(found.st_mode))
 
     def link(self, source: str, target: str) -> None:
-        with self._parent(source) as (old, source_last), self._parent(target) as (new, target_last):
-            os.link(source_last, target_last, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+        folder, last, new = _siblings(source, target)
+        parent = self._enter(folder)
+        try:
+            os.link(last, new, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            self._leave(folder, parent)
 
     def replace(self, source: str, target: str) -> None:
-        with self._parent(source) as (old, source_last), self._parent(target) as (new, target_last):
-            os.replace(source_last, target_last, src_dir_fd=old, dst_dir_fd=new)
+        folder, last, new = _siblings(source, target)
+        parent = self._enter(folder)
+        try:
+            os.replace(last, new, src_dir_fd=parent, dst_dir_fd=parent)
+        finally:
+            self._leave(folder, parent)
 
     def unlink(self, name: str) -> None:
-        with self._parent(name) as (parent, last):
+        folder, _, last = name.rpartition("/")
+        parent = self._enter(folder)
+        try:
             os.unlink(last, dir_fd=parent)
+        finally:
+            self._leave(folder, parent)
 
     # Between processes
 
@@ -269,6 +293,14 @@ class PosixFileSystem(FileSystem):
 
     def map(self, handle: int, size: int, *, write: bool) -> mmap.mmap:
         return mmap.mmap(handle, size, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
+
+
+def _siblings(source: str, target: str) -> tuple[str, str, str]:
+    folder, _, last = source.rpartition("/")
+    other, _, new = target.rpartition("/")
+    if folder != other:
+        raise OSError(errno.EXDEV, "a file stays in its directory")
+    return folder, last, new
 
 
 def _kind(entry: os.DirEntry[str]) -> FileKind:

@@ -112,7 +112,7 @@ class FileSystem(ABC):
 
     @abstractmethod
     def replace(self, source: str, target: str) -> None:
-        """Rename atomically, over whatever file ``target`` was."""
+        """Rename atomically within a directory, over whatever file ``target`` was."""
 
     @abstractmethod
     def unlink(self, name: str) -> None: ...
