@@ -84,8 +84,8 @@ def encode_segment(name: str) -> str:
 
     ``%``, ``/`` and control characters are percent-encoded; everything else stays readable.
     """
-    if not name:
-        raise InvalidKeyError("a name cannot be empty")
+    if not isinstance(name, str) or not name:
+        raise InvalidKeyError(f"a name is text that is not empty, not {name!r:.80}")
     return "".join(f"%{ord(c):02X}" if c in "%/" or c < " " or c == "\x7f" else c for c in name)
 
 
