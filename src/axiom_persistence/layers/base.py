@@ -18,6 +18,9 @@ class Layer(StorageAdapter):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
 
+    def __str__(self) -> str:
+        return str(self.inner)  # in a message, the place matters and not how it is wrapped
+
     @property
     def traits(self) -> Traits:
         return self.inner.traits
