@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -51,6 +52,25 @@ def rows(path, statement, *parameters):
 def snapshot(directory):
     """Every file below ``directory``, with its bytes and the time it was written."""
     return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in directory.iterdir()}
+
+
+@asynccontextmanager
+async def sleeping(adapter):
+    """The writer thread sleeps on within the block, whatever is queued, and wakes at its end."""
+    writer = adapter._writer
+    while not writer._asleep:
+        await asyncio.sleep(0.001)
+    writer.ring, ring = (lambda: None), writer.ring
+    yield
+    writer.ring = ring
+    ring()
+
+
+async def started(*commits):
+    """Tasks of ``commits``, each of which is queued."""
+    tasks = [asyncio.ensure_future(commit) for commit in commits]
+    await asyncio.sleep(0)
+    return tasks
 
 
 class TestFile:
@@ -324,15 +344,17 @@ class TestOrder:
     async def race(self, path):
         """A queued commit, then one on this thread of the same key before the writer thread has woken."""
         async with SQLiteAdapter(path) as adapter:
-            queued = asyncio.create_task(adapter.commit({"k": b"first", "a": b"1"}))
-            other = asyncio.create_task(adapter.commit({"b": b"1"}))
-            last = asyncio.create_task(adapter.commit({"c": b"1"}))
-            await asyncio.sleep(0)
-            assert adapter.stats()["waiting"] == 3
-            assert adapter.commit_now({"k": b"second"}) is not None
-            waiting = adapter.stats()["waiting"]
-            assert not queued.done()  # written, but not synced
-            await asyncio.gather(queued, other, last)
+            async with sleeping(adapter):
+                tasks = await started(
+                    adapter.commit({"k": b"first", "a": b"1"}),
+                    adapter.commit({"b": b"1"}),
+                    adapter.commit({"c": b"1"}),
+                )
+                assert adapter.stats()["waiting"] == 3
+                assert adapter.commit_now({"k": b"second"}) is not None
+                waiting = adapter.stats()["waiting"]
+                assert not tasks[0].done()  # written, but not synced
+            await asyncio.gather(*tasks)
             return await adapter.read("k"), waiting
 
     async def test_a_commit_on_this_thread_comes_after_what_was_queued(self, path):
@@ -348,18 +370,19 @@ class TestOrder:
         """A queued compare-and-set is decided before a later write to the key it expects."""
         async with SQLiteAdapter(path) as adapter:
             version = (await adapter.commit({"k": b"1"}))["k"]
-            queued = asyncio.create_task(adapter.commit({"other": b"1"}, expect={"k": version}))
-            await asyncio.sleep(0)
-            assert adapter.commit_now({"k": b"2"})
+            async with sleeping(adapter):
+                (queued,) = await started(adapter.commit({"other": b"1"}, expect={"k": version}))
+                assert adapter.commit_now({"k": b"2"})
             assert (await queued).keys() == {"other"}
 
     async def test_an_empty_commit_waits_for_all(self, path):
         """Without changes everything before is written, and synced where POWER_LOSS is asked for."""
         async with SQLiteAdapter(path) as adapter:
-            waiting = [asyncio.create_task(adapter.commit({f"k{i}": b"1"})) for i in range(5)]
-            await asyncio.sleep(0)
-            assert adapter.commit_now({}) == {}
-            assert adapter.stats()["waiting"] == 0
+            async with sleeping(adapter):
+                waiting = await started(*(adapter.commit({f"k{i}": b"1"}) for i in range(5)))
+                assert adapter.stats()["waiting"] == 5
+                assert adapter.commit_now({}) == {}
+                assert adapter.stats()["waiting"] == 0
             await asyncio.gather(*waiting)
             adapter.commit_now({"k": b"1"})
             syncs = adapter.stats()["syncs"]
@@ -369,15 +392,16 @@ class TestOrder:
     async def test_a_group_is_decided_job_by_job(self, path):
         """Commits written together see each other, and one that fails takes no other with it."""
         async with SQLiteAdapter(path) as adapter:
-            results = await asyncio.gather(
-                adapter.commit({"a": b"1"}, expect={"a": None}),
-                adapter.commit({"a": b"2", "x": b"2"}, expect={"a": None}),
-                adapter.commit({"a": None}),
-                adapter.commit({"a": b"3"}, expect={"a": None}),
-                adapter.commit({"b": b"1"}, expect={"missing": "7"}),
-                adapter.commit({"c": b"1"}),
-                return_exceptions=True,
-            )
+            async with sleeping(adapter):
+                tasks = await started(
+                    adapter.commit({"a": b"1"}, expect={"a": None}),
+                    adapter.commit({"a": b"2", "x": b"2"}, expect={"a": None}),
+                    adapter.commit({"a": None}),
+                    adapter.commit({"a": b"3"}, expect={"a": None}),
+                    adapter.commit({"b": b"1"}, expect={"missing": "7"}),
+                    adapter.commit({"c": b"1"}),
+                )
+            results = await asyncio.gather(*tasks, return_exceptions=True)
             assert [isinstance(result, ConflictError) for result in results] == [0, 1, 0, 0, 1, 0]
             assert adapter.stats()["groups"] == 1
             found = await adapter.fetch(("a", "b", "c", "x"))
@@ -578,12 +602,13 @@ class TestFaults:
             await adapter.commit({"k": b"1"})
             pages = rows(path, "PRAGMA page_count")[0][0]
             adapter._writer.commits.connection.execute(f"PRAGMA max_page_count={pages + 20}")
-            results = await asyncio.gather(
-                adapter.commit({"a": b"1"}),
-                adapter.commit({"big": bytes(1 << 20)}),
-                adapter.commit({"b": b"1"}),
-                return_exceptions=True,
-            )
+            async with sleeping(adapter):
+                tasks = await started(
+                    adapter.commit({"a": b"1"}),
+                    adapter.commit({"big": bytes(1 << 20)}),
+                    adapter.commit({"b": b"1"}),
+                )
+            results = await asyncio.gather(*tasks, return_exceptions=True)
             assert isinstance(results[1], StorageFullError)
             assert results[1].key == "big"
             assert (results[0].keys(), results[2].keys()) == ({"a"}, {"b"})

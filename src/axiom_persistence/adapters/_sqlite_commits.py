@@ -51,6 +51,7 @@ class Commits:
         self.unsynced_since: float | None = None
         self.wrote_at = 0.0
         self.pages = 0
+        self.last_group = 0
         self.refusal: str | None = None
         self.unreported: PersistenceError | None = None
         self.counters = dict.fromkeys(("commits", "groups", "syncs", "deferred"), 0)
@@ -114,6 +115,7 @@ class Commits:
             jobs = self.queue.front(limit)
         if not jobs:
             return
+        self.last_group = len(jobs)
         try:
             self._write(jobs)
         except sqlite3.Error as error:

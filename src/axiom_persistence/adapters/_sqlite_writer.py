@@ -24,7 +24,7 @@ from ._sqlite_wal import Index, Log
 
 __all__ = ["Writer"]
 
-_GROUP: Final = 1000
+_GROUP: Final = 256
 """Commits in one transaction: bounds how long a caller's commit waits behind it."""
 _SYNC_DELAY_S: Final = 0.5
 """How long after a PROCESS_EXIT commit its sync begins: half of what is promised."""
@@ -86,10 +86,16 @@ class Writer:
         _live.add(self)
         self._thread.start()
 
-    def submit(self, job: Job) -> bool:
-        """Queue a commit. True: the thread sleeps, and ``ring`` must follow."""
+    def submit(self, job: Job) -> None:
+        """Queue a commit, and wake the thread: at once for one that comes alone, else for all together."""
         self.commits.submit(job)
-        return self._asleep
+        if not self._asleep:
+            return
+        if self.commits.last_group > 1:
+            # After all tasks that are ready now, so that there is one group, and one sync, for all of them.
+            job.loop.call_soon(self.ring)
+        else:
+            self.ring()
 
     def ring(self) -> None:
         """Wake the thread."""

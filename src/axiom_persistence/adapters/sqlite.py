@@ -183,11 +183,8 @@ class SQLiteAdapter(StorageAdapter):
             versions = writer.commits.commit(changes, expect)
             if versions is not None:
                 return versions
-        loop = asyncio.get_running_loop()
-        job = Job(changes, expect, durable, loop)
-        if writer.submit(job):
-            # After all tasks that are ready now: one wake-up, and one group, for all of them.
-            loop.call_soon(writer.ring)
+        job = Job(changes, expect, durable, asyncio.get_running_loop())
+        writer.submit(job)
         return await job.future
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
