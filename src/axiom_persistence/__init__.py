@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING
 # Names are imported when they are first used: a program pays only for what it touches.
 _HOMES = {
     "AdapterBasedPersistence": "persistence",
+    "AutoSave": "client",
     "BasicAdapter": "storage",
+    "CachePolicy": "layers.cached",
     "Capability": "capability",
     "CapabilityState": "capability",
+    "Client": "client",
+    "ClientManager": "client",
     "Corruption": "corruption",
     "CorruptionReport": "corruption",
     "Durability": "storage",
@@ -25,10 +29,13 @@ _HOMES = {
     "Key": "keys",
     "MISSING": "keys",
     "MemoryAdapter": "adapters.memory",
+    "Persistable": "client",
     "PersistenceCapability": "persistence",
     "PersistenceError": "errors",
     "SQLiteAdapter": "adapters.sqlite",
     "StorageAdapter": "storage",
+    "action": "client",
+    "client_state": "client",
     "open_persistence": "open",
     "register": "codec",
 }
@@ -39,12 +46,19 @@ if TYPE_CHECKING:
     from .adapters.sqlite import SQLiteAdapter as SQLiteAdapter
     from .capability import Capability as Capability
     from .capability import CapabilityState as CapabilityState
+    from .client import AutoSave as AutoSave
+    from .client import Client as Client
+    from .client import ClientManager as ClientManager
+    from .client import Persistable as Persistable
+    from .client import action as action
+    from .client import client_state as client_state
     from .codec import register as register
     from .corruption import Corruption as Corruption
     from .corruption import CorruptionReport as CorruptionReport
     from .errors import PersistenceError as PersistenceError
     from .keys import MISSING as MISSING
     from .keys import Key as Key
+    from .layers.cached import CachePolicy as CachePolicy
     from .open import open_persistence as open_persistence
     from .persistence import AdapterBasedPersistence as AdapterBasedPersistence
     from .persistence import PersistenceCapability as PersistenceCapability
@@ -52,7 +66,32 @@ if TYPE_CHECKING:
     from .storage import Durability as Durability
     from .storage import StorageAdapter as StorageAdapter
 
-__all__ = list(_HOMES)
+__all__ = [
+    "MISSING",
+    "AdapterBasedPersistence",
+    "AutoSave",
+    "BasicAdapter",
+    "CachePolicy",
+    "Capability",
+    "CapabilityState",
+    "Client",
+    "ClientManager",
+    "Corruption",
+    "CorruptionReport",
+    "Durability",
+    "FileStorageAdapter",
+    "Key",
+    "MemoryAdapter",
+    "Persistable",
+    "PersistenceCapability",
+    "PersistenceError",
+    "SQLiteAdapter",
+    "StorageAdapter",
+    "action",
+    "client_state",
+    "open_persistence",
+    "register",
+]
 
 
 def __getattr__(name: str) -> object:

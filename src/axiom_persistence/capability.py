@@ -147,8 +147,9 @@ class Capability(ABC):
         mine.end()
 
     async def _activate_in_time(self) -> None:
+        limit = asyncio.timeout(self.activation_timeout)
         try:
-            async with asyncio.timeout(self.activation_timeout) as limit:
+            async with limit:
                 await self._activate()
         except TimeoutError as error:
             await self._deactivate()
