@@ -79,7 +79,7 @@ async def test_a_commit_that_fails(flaky, failing):
             async with counter.transaction():
                 counter.a = 2
         assert (counter.a, counter.pending) == (1, ("a",))
-        await flaky._store.adapter.inner.commit({"Counter/a": flaky._store.seal("Counter/a", 2, int)})
+        await failing.inner.commit({"Counter/a": flaky._store.seal("Counter/a", 2, int)})
         failing.error = None
         await counter.persist_state()
         assert await flaky.load("Counter/a", int) == 1

@@ -18,10 +18,12 @@ from ._lifecycle import ClientPhase
 from ._saver import rosters
 from ._state import Entry, State, settle
 
-__all__ = ["save_at_exit", "save_on_signals"]
+__all__ = ["save_at_exit", "save_on_signals", "watch_exit"]
 
 _SIGNAL_WAIT_S: Final = 10.0
 _AGAIN_S: Final = 0.005
+_WAITING: Final = ("blocking", "cli", "testing")
+"""Parts of the library that hold no lock of a store while they wait for other code."""
 _PATIENCE: Final = 400
 """How often a signal that came at a bad moment is put off before it acts without a save."""
 
@@ -149,10 +151,9 @@ class _Handler:
 def _inside_the_library(frame: FrameType | None) -> bool:
     """Whether the interrupted code is inside a call into a store or client, not merely below one."""
     package = __name__.rpartition(".client.")[0]
-    waiting = (f"{package}.blocking", f"{package}.cli", f"{package}.testing")
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name.startswith(package + ".") and not name.startswith(waiting):
+        library, _, rest = frame.f_globals.get("__name__", "").partition(".")
+        if library == package and rest.partition(".")[0] not in _WAITING:
             return True
         frame = frame.f_back
     return False

@@ -53,12 +53,9 @@ def secure_place(persistence: AdapterBasedPersistence, path: str) -> Place:
 
 def commits_now(adapter: StorageAdapter) -> bool:
     """Whether ``adapter`` has a synchronous commit at all. That one may still be refused at times."""
-    while True:
-        method = type(adapter).commit_now
-        if isinstance(adapter, Layer) and method is Layer.commit_now:
-            adapter = adapter.inner
-        else:
-            return method is not StorageAdapter.commit_now
+    while isinstance(adapter, Layer):
+        adapter = adapter.inner
+    return type(adapter).commit_now is not StorageAdapter.commit_now
 
 
 def weakest(store: Store) -> Durability:

@@ -25,6 +25,7 @@ __all__ = ["Cell", "Entry", "Holder", "State", "fingerprint", "state_of"]
 _log = logging.getLogger("axiom_persistence")
 
 _SHORT: Final = 256
+_PATIENCE: Final = 8
 _CLOSED: Final = "the client is closed"
 
 
@@ -89,7 +90,7 @@ class State:
     __slots__ = (
         *("__weakref__", "auto_save", "cells", "client", "dirty", "due_at", "due_by", "failures", "fields"),
         *("gone", "immediate", "last_error", "lock", "mutable", "name", "not_before", "observed", "on_error"),
-        *("open", "phase", "plain", "report", "saver", "secret", "unreadable", "unsynced"),
+        *("open", "phase", "plain", "put_off", "report", "saver", "secret", "unreadable", "unsynced"),
         *("watchers", "will_observe"),
     )
     hooks: ClassVar[tuple[str, str]] = ("state_will_update", "state_did_update")
@@ -124,7 +125,7 @@ class State:
         self.watchers = Watchers()
         self.saver: Saver | None = None
         self.unsynced = 0  # commits that power loss could still take
-        self.failures = 0
+        self.failures = self.put_off = 0
         self.due_at = self.due_by = self.not_before = 0.0
         self.open: list[Holder] = []
         self.gone = _CLOSED
@@ -240,9 +241,13 @@ class State:
             if versions is not None:
                 cell.version, cell.saved = versions[key], fingerprint(data)
                 self.unsynced += 1
+                self.put_off = 0
                 self.dirty.pop(name, None)
                 return
-            self.later(name, 0.0)
+            # Another process holds the lock: right away by the queue. If that goes on, some layer never
+            # commits at once, and the interval keeps its commits few.
+            self.put_off += 1
+            self.later(name, 0.0 if self.put_off <= _PATIENCE else self.auto_save.interval)
             return
         self.later(name, self.auto_save.interval)
 
