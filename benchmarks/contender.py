@@ -31,7 +31,6 @@ class Contender(ABC):
     called as they are, so that nobody pays for an event loop it does not need.
     """
 
-    title: ClassVar[str]
     awaits: ClassVar[bool] = False
     survives: Survival
 

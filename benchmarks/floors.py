@@ -32,7 +32,6 @@ def database(path: Path) -> sqlite3.Connection:
 
 @contender("append")
 class Append(Contender):
-    title = "append + fdatasync"
     survives = Survival("yes", "yes", "yes", "a log that nothing can be looked up in")
     prefilled = 0
 
@@ -56,7 +55,6 @@ class Append(Contender):
 
 @contender("append-prefilled")
 class AppendPrefilled(Append):
-    title = "append + fdatasync, zero-filled file"
     prefilled = PREFILLED_BYTES
 
 
@@ -64,7 +62,6 @@ class AppendPrefilled(Append):
 class Cycle(Contender):
     """What a durable save of one file costs when nothing else is done."""
 
-    title = "write + fsync + rename + fsync(dir)"
     survives = Survival("yes", "yes", "yes", "the order that POSIX asks for")
 
     async def open(self, directory: Path) -> None:
@@ -89,7 +86,6 @@ class Cycle(Contender):
 
 @contender("decode")
 class Decode(Contender):
-    title = "dict + msgspec decoding"
     survives = Survival("no", "no", "no", "a dict")
 
     async def open(self, directory: Path) -> None:
@@ -109,7 +105,6 @@ class Decode(Contender):
 
 @contender("executemany")
 class ExecuteMany(Contender):
-    title = "sqlite3 executemany, one transaction"
     survives = Survival("yes", "yes", "yes", "WAL, synchronous=FULL")
 
     async def open(self, directory: Path) -> None:

@@ -8,7 +8,8 @@ import statistics
 from pathlib import Path
 from time import perf_counter
 
-from .ours import as_it_comes, opened
+from axiom_persistence import open_persistence
+
 from .scenarios import Figures, Parameters, filled, saves_of, scenario, settled, start
 from .timing import blocks, calls, summary
 from .values import Document, Documents, key_names
@@ -51,14 +52,16 @@ async def keys(directory: Path, parameters: Parameters) -> Figures:
     opening = []
     for _ in range(5):
         begin = perf_counter()
-        async with opened(directory / "ours.db"):
+        async with open_persistence(directory / "ours.db"):
             opening.append(perf_counter() - begin)
     grown, resident = await _memory(directory, source.choices(names, k=10 * count))
     values = Documents(1000)
-    contender = await start({"contender": "ours"}, directory)
+    contender = await start({"contender": "ours-uncached"}, directory)
     settled()
     await blocks(contender.load, source.choices(names, k=count), Document, awaits=True)
     loads = await blocks(contender.load, source.choices(names, k=count), Document, awaits=True)
+    await contender.close()
+    contender = await start({"contender": "ours"}, directory)
     drawn = source.choices(names, k=count)
     saves = await calls(contender.save, ((name, values.take()) for name in drawn), awaits=True)
     drawn = source.choices(names, k=4 * count)
@@ -79,7 +82,7 @@ async def _memory(directory: Path, drawn: list[str]) -> tuple[float, float]:
 
     Before anything else was measured: memory that was freed meanwhile would hide what this takes.
     """
-    async with as_it_comes(directory / "ours.db") as persistence:
+    async with open_persistence(directory / "ours.db") as persistence:
         await persistence.load(drawn[0], Document)
         settled()
         before = resident_bytes()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
 import msgspec
 
-from .contender import Unavailable
-from .ours import Ours, opened
+from axiom_persistence import open_persistence
+
+from .ours import Ours
 from .scenarios import Figures, Parameters, filled, scenario, settled, start
 from .timing import percentile
 from .values import Document, Documents, key_names
@@ -26,9 +28,7 @@ async def collection(directory: Path, parameters: Parameters) -> Figures:
     everything = {name: values.take() for name in key_names(items)}
     names = list(everything)
     times = []
-    async with opened(directory / "ours.db") as persistence:
-        if not hasattr(persistence, "collection"):
-            raise Unavailable("AdapterBasedPersistence.collection")
+    async with open_persistence(directory / "ours.db") as persistence:
         kept = persistence.collection("documents", Document)
         await kept.save_all(everything)
         settled()
@@ -54,7 +54,7 @@ async def one_value(directory: Path, parameters: Parameters) -> Figures:
     values = Documents(parameters["items"])
     everything = {name: values.take() for name in key_names(parameters["items"])}
     times = []
-    async with opened(directory / "ours.db") as persistence:
+    async with open_persistence(directory / "ours.db") as persistence:
         settled()
         for _ in range(parameters["repeats"]):
             next(iter(everything.values())).revision += 1
@@ -107,3 +107,35 @@ async def _commits(commit: Any, values: Documents, count: int) -> tuple[list[int
         # The durable savers have their turn: one commit between two turns of the loop.
         await asyncio.sleep(0)
     return times, deferred
+
+
+@scenario("blocking")
+async def blocking(directory: Path, parameters: Parameters) -> Figures:
+    """The verbs without ``await``, from a thread that has no event loop."""
+    return await asyncio.to_thread(_blocking, directory, parameters["count"])
+
+
+def _blocking(directory: Path, count: int) -> Figures:
+    from axiom_persistence import blocking as without_await
+
+    values = Documents(1000)
+    keys = key_names(100)
+    with without_await.open_persistence(directory / "ours.db") as persistence:
+        for key in keys:
+            persistence.save(key, values.take())
+        settled()
+        durable = _timed(lambda key: persistence.save(key, values.take()), keys, count // 5)
+        killed = _timed(
+            lambda key: persistence.save(key, values.take(), durability="process_exit"), keys, count
+        )
+        loads = _timed(lambda key: persistence.load(key, Document), keys, count)
+    return {"durable_us": durable, "exit_us": killed, "load_us": loads}
+
+
+def _timed(call: Callable[[str], Any], keys: list[str], count: int) -> float:
+    times = []
+    for number in range(count + 1):
+        begin = perf_counter_ns()
+        call(keys[number % len(keys)])
+        times.append(perf_counter_ns() - begin)
+    return statistics.median(times) / 1000

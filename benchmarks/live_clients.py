@@ -9,8 +9,9 @@ from pathlib import Path
 from time import perf_counter, perf_counter_ns, process_time
 from typing import Any
 
+from axiom_persistence import open_persistence
+
 from .growth import resident_bytes
-from .ours import as_it_comes
 from .scenarios import Figures, Parameters, scenario, settled
 from .timing import BLOCK, percentile
 
@@ -39,7 +40,7 @@ async def assign(directory: Path, parameters: Parameters) -> Figures:
     """A small value leaves the process: assigned to a field, or saved with PROCESS_EXIT."""
     count, times = parameters["count"], []
     async with AsyncExitStack() as stack:
-        persistence = await stack.enter_async_context(as_it_comes(directory / "ours.db"))
+        persistence = await stack.enter_async_context(open_persistence(directory / "ours.db"))
         if parameters["how"] == "field":
             client = await stack.enter_async_context(_five_fields()(persistence))
             settled()
@@ -62,7 +63,7 @@ async def read_field(directory: Path, parameters: Parameters) -> Figures:
     """A field of a live client, or an attribute of a plain object, read again and again."""
     async with AsyncExitStack() as stack:
         if parameters["how"] == "field":
-            persistence = await stack.enter_async_context(as_it_comes(directory / "ours.db"))
+            persistence = await stack.enter_async_context(open_persistence(directory / "ours.db"))
             holder = await stack.enter_async_context(_five_fields()(persistence))
         else:
             holder = _Plain()
@@ -93,7 +94,7 @@ async def live_clients(directory: Path, parameters: Parameters) -> Figures:
     from axiom_persistence.client import ClientManager
 
     kind, many = _five_fields(), parameters["clients"]
-    async with as_it_comes(directory / "ours.db") as persistence:
+    async with open_persistence(directory / "ours.db") as persistence:
         await persistence.save("first", 0)
         settled()
         before = resident_bytes()

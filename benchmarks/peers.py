@@ -20,7 +20,6 @@ from .values import Document
 class AioSQLite(Contender):
     """One autocommit upsert a save: with implicit transactions, tasks would commit each other's rows."""
 
-    title = "aiosqlite, WAL, synchronous=FULL"
     awaits = True
     survives = Survival("yes", "yes", "yes", "WAL, synchronous=FULL, one autocommit statement a save")
 
@@ -63,7 +62,6 @@ class AioSQLite(Contender):
 
 @contender("diskcache")
 class DiskCache(Contender):
-    title = "diskcache"
     survives = Survival(
         "yes", "yes", "no", "core.py: WAL, synchronous=NORMAL; evicts beyond 1 GiB unless told otherwise"
     )
@@ -127,7 +125,6 @@ class KeyValue(Contender):
 
 @contender("kv-memory")
 class KeyValueMemory(KeyValue):
-    title = "py-key-value Memory"
     survives = Survival("no", "no", "no", "memory")
 
     def _store(self, directory: Path) -> Any:
@@ -138,7 +135,6 @@ class KeyValueMemory(KeyValue):
 
 @contender("kv-disk")
 class KeyValueDisk(KeyValue):
-    title = "py-key-value Disk"
     survives = Survival("yes", "yes", "no", "disk/store.py: over diskcache, WAL, synchronous=NORMAL")
 
     def _store(self, directory: Path) -> Any:
@@ -149,7 +145,6 @@ class KeyValueDisk(KeyValue):
 
 @contender("kv-filetree")
 class KeyValueFileTree(KeyValue):
-    title = "py-key-value FileTree"
     survives = Survival(
         "yes", "yes", "in part", "filetree/store.py: fsync of the file, none of the directory"
     )
@@ -172,7 +167,6 @@ class KeyValueFileTree(KeyValue):
 
 @contender("kv-rocksdb")
 class KeyValueRocksDB(KeyValue):
-    title = "py-key-value RocksDB"
     survives = Survival("yes", "yes", "no", "rocksdb/store.py: writes without sync")
 
     def _store(self, directory: Path) -> Any:
@@ -185,7 +179,6 @@ class KeyValueRocksDB(KeyValue):
 class SQLiteDict(Contender):
     """With a commit that is waited for: its autocommit returns before anything is written."""
 
-    title = "sqlitedict, commit() after each"
     survives = Survival("yes", "yes", "no", "sqlitedict.py: PRAGMA synchronous=OFF")
 
     async def open(self, directory: Path) -> None:
@@ -217,7 +210,6 @@ class SQLiteDict(Contender):
 
 @contender("tinydb")
 class TinyDB(Contender):
-    title = "tinydb"
     survives = Survival("yes", "no", "no", "storages.py: rewrites the whole file in place, then truncates")
 
     async def open(self, directory: Path) -> None:

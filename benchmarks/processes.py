@@ -10,8 +10,9 @@ from pathlib import Path
 from time import monotonic_ns, perf_counter
 from typing import Any, Final
 
+from axiom_persistence import open_persistence
+
 from .contender import Unavailable
-from .ours import as_it_comes, opened
 from .scenarios import Figures, Parameters, scenario
 from .timing import percentile
 
@@ -67,7 +68,7 @@ async def processes(directory: Path, parameters: Parameters) -> Figures:
 @scenario("write_marks")
 async def write_marks(directory: Path, parameters: Parameters) -> Figures:
     """The other process: saves the time, again and again."""
-    async with opened(directory / "ours.db") as persistence:
+    async with open_persistence(directory / "ours.db") as persistence:
         await persistence.save("mark", monotonic_ns())
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
@@ -81,19 +82,15 @@ async def write_marks(directory: Path, parameters: Parameters) -> Figures:
 @scenario("external_change")
 async def external_change(directory: Path, parameters: Parameters) -> Figures:
     """From before another process's save to the new value in the hands of this one's task."""
-    from axiom_persistence import AdapterBasedPersistence
-
-    if not hasattr(AdapterBasedPersistence, "changes"):
-        raise Unavailable("AdapterBasedPersistence.changes")
     job = {"scenario": "write_marks", "directory": str(directory), "parameters": parameters}
     writer = await _begin(job)
     late: list[float] = []
-    async with as_it_comes(directory / "ours.db") as persistence:
+    async with open_persistence(directory / "ours.db") as persistence:
 
         async def watch() -> None:
             last = await persistence.load("mark", int)
             async for _ in persistence.changes("mark"):
-                mark = await persistence.load("mark", int)
+                mark = await persistence.load("mark", int, default=0)
                 if mark != last:
                     late.append(monotonic_ns() - mark)
                     last = mark

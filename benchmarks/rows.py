@@ -47,7 +47,7 @@ def _jobs(scenario: str, names: Iterable[str], count: int, **parameters: object)
             TITLES[name],
             scenario,
             {
-                "contender": "ours" if name == "ours-uncached" else name,
+                "contender": "ours" if name == "ours-cached" else name,
                 "count": max(20, int(count * SLOW.get(name, 1))),
                 **parameters,
             },
@@ -139,7 +139,7 @@ def _loads() -> list[Row]:
                 Job(
                     f"axiom-persistence, {what}",
                     "load",
-                    {"contender": "ours-cached", "count": 20_000, "immutable": what},
+                    {"contender": "ours", "count": 20_000, "immutable": what},
                 )
                 for what in ("str", "int", "frozen Struct")
             ),
@@ -289,6 +289,21 @@ def _inside() -> list[Row]:
     ]
 
 
+def _blocking() -> Row:
+    return Row(
+        "blocking",
+        "Without await",
+        (
+            Metric("durable_us", "durable save p50, µs"),
+            Metric("exit_us", "PROCESS_EXIT save p50, µs"),
+            Metric("load_us", "load p50, µs"),
+        ),
+        (Job("axiom-persistence, blocking", "blocking", {"count": 2500}),),
+        note="From a thread without an event loop, with the default cache.",
+        rounds=5,
+    )
+
+
 def _clients() -> list[Row]:
     field, save = "axiom-persistence, field", KILL_SAFE
     return [
@@ -339,5 +354,6 @@ def rows(*, quick: bool) -> list[Row]:
         *_cold(),
         *_inside(),
         *_clients(),
+        _blocking(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]
