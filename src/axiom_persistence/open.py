@@ -101,7 +101,10 @@ def application_directory(name: str) -> Path:
         return Path(home).expanduser() / name
     from platformdirs import user_data_path
 
-    place = user_data_path(name, appauthor=False)
+    try:
+        place = user_data_path(name, appauthor=False)
+    except RuntimeError:  # what pathlib raises without a home, and platformdirs too
+        place = Path("~")
     if not place.is_absolute() or str(place).startswith("~"):
         raise ConfigurationError(
             f"this account has no home directory, so there is no place for the application {name!r}",
@@ -252,7 +255,14 @@ def _documents(rest: str, inspect: bool) -> StorageAdapter:
         )
     from platformdirs import user_documents_path
 
-    return _directory(str(user_documents_path() / rest), inspect)
+    try:
+        documents = user_documents_path()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"this account has no home directory, so there are no documents for {rest!r}",
+            hint="set HOME, or open a path",
+        ) from error
+    return _directory(str(documents / rest), inspect)
 
 
 def _memory(rest: str, inspect: bool) -> StorageAdapter:
