@@ -16,7 +16,7 @@ from axiom_persistence.errors import (
     StorageLockedError,
 )
 from axiom_persistence.journal import encode_journal
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage import NOT_NOW, Durability
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, links and fork")
 
@@ -104,7 +104,34 @@ async def test_an_interrupted_writer_blocks_no_reader(place):
         assert {key: stored.data for key, stored in found.items()} == {"a": b"2", "b": b"2"}
         assert adapter.stats()["recovered"] == 1
         assert (await adapter.previous("b")).data == b"1"
+        assert await adapter.previous("a") is None  # what was in place is not its own previous generation
         assert adapter.fetch_now("a").data == b"2"
+
+
+async def test_a_writer_that_died_between_two_renames(place):
+    """Where nothing is left to finish, the next reader says so, and readers need no lock again."""
+    async with FileStorageAdapter(place) as adapter:
+        await adapter.commit({"a": b"1"})
+        adapter._tree.place.mark.begin()
+        assert adapter.fetch_now("a") is NOT_NOW
+        assert await adapter.read("a") == b"1"
+        assert adapter.fetch_now("a").data == b"1"
+
+
+async def test_who_waits_comes_before_who_comes_back(place):
+    """Whoever waits for the lock gets it before its holder can take it again."""
+    async with FileStorageAdapter(place) as one, FileStorageAdapter(place) as two:
+        first, second = one._tree.place._writer, two._tree.place._writer
+        first.acquire(exclusive=True, timeout=1)
+        waiting = asyncio.ensure_future(asyncio.to_thread(second.acquire, exclusive=True, timeout=10))
+        while two._files.try_lock(first.gate, exclusive=True):
+            two._files.unlock(first.gate)
+            await asyncio.sleep(0.001)
+        first.release()
+        with pytest.raises(BlockingIOError):
+            first.acquire(exclusive=True, timeout=0)
+        await waiting
+        second.release()
 
 
 async def test_a_torn_journal_is_forgotten(place):
@@ -136,7 +163,7 @@ async def test_a_busy_writer_starves_nobody(place):
     script = (
         "import asyncio, sys\n"
         "from axiom_persistence.adapters.file import FileStorageAdapter\n"
-        "from axiom_persistence.storage import Durability\n"
+        "from axiom_persistence.storage import NOT_NOW, Durability\n"
         "async def main():\n"
         "    async with FileStorageAdapter(sys.argv[1]) as a:\n"
         "        print('ready', flush=True)\n"

@@ -79,6 +79,32 @@ async def test_a_stronger_commit_flushes_everything_older(place):
     assert files(start) == 1
 
 
+async def test_the_removal_of_a_journal_is_synced_by_whoever_syncs_next(place):
+    """A journal removed without a sync could come back and undo what another process commits."""
+    recording = RecordingFileSystem(local_filesystem(place))
+    async with FileStorageAdapter(place) as one, FileStorageAdapter(place, filesystem=recording) as two:
+        await two.commit({"x/a": b"1"})
+        for expected in ({"", "x"}, {"x"}):
+            start = len(recording.operations)
+            if "" in expected:
+                await one.commit({"x/a": b"2", "x/b": b"2"}, durability=Durability.PROCESS_EXIT)
+            await two.commit({"x/a": b"3"})
+            synced = {op.name for op in recording.operations[start:] if op.action is Action.SYNC_DIRECTORY}
+            assert synced == expected
+
+
+async def test_readers_need_no_lock_after_a_failed_rename(place):
+    """A single save that failed leaves the store readable at full speed."""
+    failing = FailingFileSystem(local_filesystem(place))
+    async with FileStorageAdapter(place, filesystem=failing) as adapter:
+        await adapter.commit({"a": b"1"})
+        failing.fault = Fault(code=errno.EIO, operation="replace")
+        with pytest.raises(StorageError):
+            await adapter.commit({"a": b"2"})
+        assert adapter.fetch_now("a").data == b"1"
+        assert values(place) == {"a.json": b"1"}
+
+
 async def test_unsynced_commits_are_synced_in_the_background(place):
     """What PROCESS_EXIT left unsynced is synced soon, with no further call."""
     recording = RecordingFileSystem(local_filesystem(place))

@@ -218,6 +218,28 @@ async def test_snapshots_beside_commits():
     assert min(await asyncio.gather(*writers)) > 1
 
 
+async def test_a_commit_in_the_middle_of_a_fetch():
+    """A fetch that a whole commit overtook between two keys is done again."""
+    shelf = Shelf({"a": b"0", "b": b"0"})
+    layer = Journaled(shelf)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    read = shelf.read
+
+    async def slow(key):
+        found = await read(key)
+        if key == "a" and not reached.is_set():
+            reached.set()
+            await go_on.wait()
+        return found
+
+    shelf.read = slow
+    fetching = asyncio.ensure_future(layer.fetch(["a", "b"]))
+    await reached.wait()
+    await layer.commit({"a": b"1", "b": b"1"})
+    go_on.set()
+    assert {key: stored.data for key, stored in (await fetching).items()} == {"a": b"1", "b": b"1"}
+
+
 async def test_expectations():
     """An expectation on any key is checked with the change as one step."""
     layer = Journaled(Shelf(dict(OLD)))
