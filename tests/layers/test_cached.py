@@ -209,6 +209,8 @@ async def test_without_a_mark_answers_age(monkeypatch):
         now += 5
         assert await data(cache, "a") == b"1"
         # Entries of different ages are no snapshot.
+        await inner.inner.commit({"b": b"2"})
+        assert await data(cache, "b") == b"2"
         found = await cache.fetch(("a", "b"))
         assert found["a"].data == b"2"
         await inner.inner.commit({"a": b"3"})
@@ -227,6 +229,24 @@ async def test_invalidate():
         assert (await data(cache, "a"), await data(cache, "b")) == (b"2", b"1")
         cache.invalidate()
         assert await data(cache, "b") == b"2"
+
+
+async def test_several_cached_keys_are_one_moment():
+    """If another thread commits while cached answers are put together, the store is asked instead."""
+    async with Cached(MemoryAdapter()) as cache:
+        await cache.commit({"a": b"1", "b": b"1"})
+        await cache.fetch(("a", "b"))
+        lookup = cache._lookup
+
+        def meanwhile(key):
+            if key == "b" and cache.inner.fetch_now("b").data == b"1":
+                cache.inner.commit_now({"a": b"2", "b": b"2"})
+                lookup("b").kept = Kept(b"2", "2")  # as a reader that had seen the earlier mark leaves it
+            return lookup(key)
+
+        cache._lookup = meanwhile
+        found = await cache.fetch(("a", "b"))
+        assert {stored.data for stored in found.values()} == {b"2"}
 
 
 # -- slow reads, slow writes -----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from axiom_persistence.errors import CapabilityUnavailableError, ConflictError, 
 from axiom_persistence.layers import _write_back
 from axiom_persistence.layers.base import Layer
 from axiom_persistence.layers.cached import Cached, CachePolicy
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage import NOT_NOW, Durability
 
 MEMORY = Durability.MEMORY
 TIMEOUT = 30
@@ -191,8 +191,6 @@ async def test_one_moment_for_several_keys():
 
     class Slow(Recording):
         def fetch_now(self, key):
-            from axiom_persistence.storage import NOT_NOW
-
             return NOT_NOW
 
         async def fetch(self, keys):
@@ -239,6 +237,54 @@ async def test_one_moment_for_several_keys():
             group.create_task(write())
             group.create_task(read())
             group.create_task(read())
+
+
+class FarAway(Recording):
+    """A store whose reads and commits wait for the test: reads after they read, commits before they act."""
+
+    def __init__(self):
+        super().__init__()
+        self.read_gate = None
+
+    def fetch_now(self, key):
+        return NOT_NOW
+
+    async def fetch(self, keys):
+        found = await self.inner.fetch(keys)
+        if self.read_gate is not None:
+            await self.read_gate.wait()
+        return found
+
+
+async def test_a_flush_during_a_read_hides_nothing():
+    """What is stored while a read is on its way, and so pending no more, is in the answer."""
+    inner = FarAway()
+    async with write_back(inner) as cache:
+        await save(cache, {"a": b"1", "b": b"1"})
+        inner.read_gate = asyncio.Event()
+        reading = asyncio.create_task(cache.fetch(("a", "b")))
+        await asyncio.sleep(0)
+        await cache.commit({}, durability=Durability.PROCESS_EXIT)
+        inner.read_gate.set()
+        found = await asyncio.wait_for(reading, TIMEOUT)
+        assert {key: stored.data for key, stored in found.items()} == {"a": b"1", "b": b"1"}
+
+
+async def test_a_save_waits_for_a_commit_of_its_key():
+    """A save is not seen before a commit that was called earlier, of which it replaces a part."""
+    inner = FarAway()
+    async with write_back(inner) as cache:
+        inner.gate = asyncio.Event()
+        direct = asyncio.create_task(cache.commit({"a": b"1", "b": b"1"}))
+        await until(lambda: inner.commits)
+        later = asyncio.create_task(save(cache, {"a": b"2"}))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert await cache.fetch(("a", "b")) == {}
+        inner.gate.set()
+        await asyncio.gather(direct, later)
+        found = await cache.fetch(("a", "b"))
+        assert {key: stored.data for key, stored in found.items()} == {"a": b"2", "b": b"1"}
 
 
 # -- flushed ---------------------------------------------------------------------------------------
