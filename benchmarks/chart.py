@@ -18,6 +18,8 @@ LEFT: Final = 250
 RIGHT: Final = 110
 BAR: Final = 15
 STEP: Final = 21
+LETTER: Final = 6.5
+"""About the width of a letter, which only the viewer's font knows."""
 PLOT_WIDTH: Final = 380
 PLOT_HEIGHT: Final = 190
 
@@ -122,7 +124,8 @@ def _plot(results: Results, row: Row, left: float, top: float) -> list[str]:
     parts = [_text(left, top + 14, f"{row.title} ({unit})", "title")]
     parts += _axes(sorted({x for x, _ in points}), across, down, left, top)
     kinds = dict(zip(lines, _kinds(lines), strict=True))
-    for number, (name, line) in enumerate(lines.items()):
+    place = left + 46
+    for name, line in lines.items():
         kind = kinds[name]
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in line)
         parts.append(f'<polyline points="{path}" class="line {kind}" style="fill:none"/>')
@@ -131,11 +134,11 @@ def _plot(results: Results, row: Row, left: float, top: float) -> list[str]:
             f"<title>{escape(f'{name}: {figure(y)} {unit}')}</title></circle>"
             for x, y in line
         ]
-        place = left + 46 + number * 115
         parts.append(
             f'<rect x="{place:.1f}" y="{top + PLOT_HEIGHT + 56:.1f}" width="10" height="10" class="{kind}"/>'
         )
         parts.append(_text(place + 15, top + PLOT_HEIGHT + 65, name))
+        place += 32 + LETTER * len(name)
     return parts
 
 

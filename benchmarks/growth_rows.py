@@ -76,7 +76,7 @@ def _savers() -> Row:
             jobs.append(Job(label, "savers", parameters, series=title, x=savers))
     return Row(
         "savers",
-        "From 1 to 1,000 tasks that save durably",
+        "From 1 to 1,000 durable savers",
         (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second")),
         tuple(jobs),
         note="diskcache does not survive the loss of power.",
@@ -94,8 +94,8 @@ def _processes() -> Row:
             jobs.append(Job(label, "processes", parameters, series=title, x=many))
     return Row(
         "processes",
-        "From 1 to 8 processes that save durably into one store",
-        (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second, all")),
+        "From 1 to 8 processes, one store",
+        (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second, together")),
         tuple(jobs),
         rounds=3,
         chart="lines",
