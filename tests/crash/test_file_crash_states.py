@@ -200,13 +200,14 @@ async def test_commits_that_share_their_syncs(scratch):
         recording = RecordingFileSystem(local_filesystem(place))
         adapter = FileStorageAdapter(place, filesystem=recording)
         async with adapter:
+            await adapter.commit({"a": value(9)})
             await adapter.commit({"a": value(0)})
             recording.acknowledge("first")
             with adapter._tree.place.reading(exclusive=True):  # the writer has to wait, the others gather
                 waiting = [asyncio.ensure_future(adapter.commit(changes)) for changes in some]
                 await asyncio.sleep(0.01)
             await asyncio.gather(*waiting)
-            assert adapter.stats()["groups"] == 2
+            assert adapter.stats()["groups"] == 3
             operations = list(recording.operations)
             recording.acknowledge("all")
             assert (await adapter.fetch(("a",)))["a"].data == after(some, len(some))["a"]
