@@ -1,4 +1,4 @@
-"""What the tests of clients share: fields of every sort, a clock of their own, a place that fails on request."""
+"""What the tests of clients share: fields of every sort, a clock, a place that fails on request."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ async def test_looking_for_changes_has_a_budget(flaky, clock, monkeypatch):
 
 
 async def test_a_failing_adapter(flaky, failing, clock):
-    """The callback fires, the value stays pending, the next save stores it, and close raises while it fails."""
+    """The callback fires, the value stays pending, the next save stores it; close raises while it fails."""
     calls = []
     auto_save = AutoSave(0.5, 2, clock=clock)
     counter = Counter(
@@ -197,7 +197,7 @@ async def test_a_failing_adapter(flaky, failing, clock):
 
 
 async def test_a_failing_immediate_save(flaky, failing, clock):
-    """An assignment does not raise because of the store; the value is kept and tried again, less and less often."""
+    """An assignment does not raise because of the store; its value is tried again, less and less often."""
     calls = []
     auto_save = AutoSave(0.5, 2, immediate=True, clock=clock)
     async with Counter(flaky, auto_save=auto_save, on_error=lambda *call: calls.append(call)) as counter:

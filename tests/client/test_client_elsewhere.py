@@ -1,16 +1,17 @@
 """What others store in a client's records: other opens of the store, other processes."""
 
+# ruff: noqa: SIM117
+
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import textwrap
 from contextlib import aclosing
 from typing import Any
 
 import pytest
-from client_worlds import Clock, Counter, Preferences, Theme
+from client_worlds import Counter, Preferences
 
 from axiom_persistence.client import AutoSave, ClientPhase
 from axiom_persistence.open import open_persistence

@@ -10,7 +10,6 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from client_worlds import Counter
 
 from axiom_persistence.open import open_persistence
 
@@ -91,13 +90,13 @@ async def stored(place: Path) -> tuple[int, int, list[int]]:
 ENDS = {
     "the end of the context managers": """
         async def main():
-            async with open_persistence(place) as persistence, Counter(persistence, auto_save=SLOW) as counter:
+            async with open_persistence(place) as store, Counter(store, auto_save=SLOW) as counter:
                 fill(counter)
         asyncio.run(main())
         """,
     "sys.exit in the body": """
         async def main():
-            async with open_persistence(place) as persistence, Counter(persistence, auto_save=SLOW) as counter:
+            async with open_persistence(place) as store, Counter(store, auto_save=SLOW) as counter:
                 fill(counter)
                 sys.exit(0)
         asyncio.run(main())
@@ -167,7 +166,8 @@ async def test_an_uncaught_exception(place):
         )
     ):
         where = place.with_name(f"{number}-{place.name}")
-        code = f"async def main():\n    {body}\n        fill(counter)\n        raise KeyError('mine')\nasyncio.run(main())"
+        code = f"async def main():\n    {body}\n        fill(counter)\n        raise KeyError('mine')\n"
+        code += "asyncio.run(main())"
         ended = run(where, code)
         assert ended.status == 1
         assert "KeyError: 'mine'" in ended.err
@@ -180,7 +180,7 @@ async def test_sigint(place):
         place,
         """
         async def main():
-            async with open_persistence(place) as persistence, Counter(persistence, auto_save=SLOW) as counter:
+            async with open_persistence(place) as store, Counter(store, auto_save=SLOW) as counter:
                 fill(counter)
                 say("ready")
                 await asyncio.sleep(60)
@@ -212,7 +212,7 @@ asyncio.run(main())
     ("number", "wait"), [(signal.SIGTERM, "await asyncio.sleep(60)"), (signal.SIGHUP, "time.sleep(60)")]
 )
 async def test_signals_on_request(place, number, wait):
-    """With ``save_on_signals`` SIGTERM and SIGHUP save first, in a running or a blocked loop, and end by the signal."""
+    """With ``save_on_signals`` SIGTERM and SIGHUP save first, also in a blocked loop, and then end."""
     ended = run(place, IDLE.format(before="", after="", wait=wait), number)
     assert (ended.status, ended.err) == (-number, "")
     assert await stored(place) == (1, 2, [3])
@@ -306,7 +306,7 @@ async def test_a_fork(place):
                 say("refused:", error)
             counter.items.append(99)
             async def own():
-                async with open_persistence(place) as persistence, Counter(persistence, instance="child") as mine:
+                async with open_persistence(place) as store, Counter(store, instance="child") as mine:
                     mine.a = 5
             asyncio.run(own())
             sys.exit(3)

@@ -1,5 +1,7 @@
 """What a class may declare, and what an attribute takes."""
 
+# ruff: noqa: SIM118
+
 from __future__ import annotations
 
 import pickle
@@ -130,7 +132,7 @@ def test_a_plain_attribute_over_a_field():
 
 def test_wrong_defaults():
     """A default that is not of the field's type, or that its own validation refuses, is found at once."""
-    with pytest.raises(ConfigurationError, match="default of .*Wrong.theme cannot be used"):
+    with pytest.raises(ConfigurationError, match=r"default of .*Wrong\.theme cannot be used"):
 
         class Wrong(Client):
             theme: Theme = client_state("system")
@@ -148,7 +150,7 @@ def test_wrong_defaults():
 
 def test_what_client_state_takes():
     """Either a default or one factory, and no secure field that is not stored."""
-    for wrong in (dict(), dict(default=1, factory=int), dict(factory=int, default_factory=int)):
+    for wrong in ({}, {"default": 1, "factory": int}, {"factory": int, "default_factory": int}):
         with pytest.raises(ConfigurationError):
             client_state(**wrong)
     with pytest.raises(ConfigurationError, match="function"):

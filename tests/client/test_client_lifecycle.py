@@ -1,5 +1,7 @@
 """Phases, restore and the end of a client."""
 
+# ruff: noqa: PT012, SIM118
+
 from __future__ import annotations
 
 import asyncio
@@ -212,7 +214,7 @@ async def refused(store: Store, key: str) -> bytes:
     [(too_new, SchemaTooNewError), (other_type, TypeMismatchError), (refused, TypeMismatchError)],
 )
 async def test_an_unreadable_field_is_left_alone(store, make, error):
-    """A value too new or of another type stays byte for byte through save, close and restart, until accepted."""
+    """A value too new or of another type stays byte for byte, through close and restart, until accepted."""
     key = "Preferences/theme"
     raw = store._store
     async with Preferences(store) as preferences:

@@ -1,5 +1,7 @@
 """Secrets: kept in a confidential place or not at all, and shown nowhere."""
 
+# ruff: noqa: SIM117
+
 from __future__ import annotations
 
 import io
@@ -121,7 +123,7 @@ async def test_a_default_is_not_shown():
 
 
 async def test_a_confidential_store_holds_both():
-    """In a store that is confidential itself, secrets are fields like the others: stored at once, and atomic."""
+    """In a store that is confidential itself, secrets are fields like the others: stored at once, atomic."""
     async with open_persistence(ConfidentialMemory()) as persistence, Account(persistence) as account:
         account.token = SECRET
         assert account.pending == ()

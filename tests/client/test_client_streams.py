@@ -1,5 +1,7 @@
 """Who watches a client: the present state first, then what changed."""
 
+# ruff: noqa: SIM117
+
 from __future__ import annotations
 
 import asyncio

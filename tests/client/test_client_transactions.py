@@ -1,5 +1,7 @@
 """Several fields as one commit, undone when the body raises; actions and hooks."""
 
+# ruff: noqa: PT012, SIM117
+
 from __future__ import annotations
 
 import asyncio
@@ -162,7 +164,7 @@ async def test_an_assignment_during_the_commit(flaky, failing):
 
 
 async def test_nesting(flaky, failing):
-    """An inner transaction joins the outer one: one commit; undone alone when it raises and that is caught."""
+    """An inner transaction joins the outer one in one commit, and is undone alone when it raises."""
     async with Counter(flaky) as counter:
         failing.commits = 0
         async with counter.transaction():

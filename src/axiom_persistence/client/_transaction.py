@@ -239,12 +239,14 @@ async def transaction(state: State, durability: Durability | None) -> AsyncItera
             "the client is not restored yet", key=state.plain.prefix, hint="use it inside its `async with`"
         )
     async with state.plain.store.turn("client " + state.plain.prefix):
+        lost: dict[str, int] = {}
         try:
             with _running(state) as running:
                 yield
+                lost = running.stamps
                 await running.commit(durability)
         except ConflictError:
-            await refresh(state, [n for n in running.stamps if state.fields[n].persisted], Origin.PROCESS)
+            await refresh(state, [name for name in lost if state.fields[name].persisted], Origin.PROCESS)
             raise
 
 

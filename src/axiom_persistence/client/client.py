@@ -52,7 +52,8 @@ class Client:
     used from any event loop.
     """
 
-    persisted_keys: ClassVar[tuple[str, ...]] = ()
+    # No ClassVar: pyright would not take the class for a Persistable then.
+    persisted_keys: tuple[str, ...] = ()
     """The keys of all fields that are stored."""
     _fields: ClassVar[dict[str, Field]] = {}
     _unresolved: ClassVar[dict[str, Any]] = {}
