@@ -219,7 +219,7 @@ class ChangeStream:
             try:
                 if self._compare_all or self._moved():
                     await self._compare(tell=True)
-                    if self._pending:
+                    if self._pending or self._compare_all:
                         continue
             except CapabilityUnavailableError:
                 if self._closed:
@@ -315,6 +315,9 @@ class ChangeStream:
                 waiting = self._pending.get(key)
                 if digest == (self._known.get(key) if waiting is None else waiting.digest):
                     continue
+                if tell and waiting is None and len(self._pending) >= self._limit:
+                    self._compare_all = True  # again, once these are read
+                    return
                 if tell:
                     version = None if stored is None else stored.version
                     self._tell(Change(key, version, Origin.PROCESS), digest)
