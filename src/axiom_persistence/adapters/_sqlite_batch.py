@@ -18,6 +18,7 @@ __all__ = [
     "Clock",
     "ClockBehindError",
     "Keeper",
+    "advance_clock",
 ]
 
 # Nothing is written unless the new version is greater than the one it replaces and than the clock row,
@@ -117,6 +118,8 @@ class Batch:
         self._durable: dict[str, None] = {}
         self._kept: list[str] = []
         self.pages = 0
+        self.wrote = False
+        """Whether a page was changed: then, and only then, the log's count of commits rises."""
 
     def add(
         self, changes: Mapping[str, bytes | None], expect: Expect | None, durable: bool
@@ -154,6 +157,7 @@ class Batch:
         for key, (data, version) in self._final.items():
             if data is not None:
                 (texts if data[:1] == b"{" else blobs).append((key, data, version))
+        self.wrote = self.wrote or bool(texts or blobs)
         for statement, rows in ((_PUT_TEXT_LATER, texts), (_PUT_BLOB_LATER, blobs)):
             if len(rows) == 1:
                 self._cursor.execute(statement, rows[0])
@@ -192,11 +196,18 @@ class Batch:
             row = self._cursor.execute("DELETE FROM record WHERE key=? RETURNING version", (key,)).fetchone()
             if row is not None and row[0] >= first:
                 raise ClockBehindError
-            self._cursor.execute("DELETE FROM previous WHERE key=?", (key,))
+            previous = self._cursor.execute("DELETE FROM previous WHERE key=?", (key,)).rowcount
+            self.wrote = self.wrote or row is not None or previous > 0
         self._keeper.forget(keys)
         # Past all that was deleted, and not past the puts of this batch, which come after it.
-        self._cursor.execute("UPDATE clock SET last=max(last, ?)", (first - 1,))
+        if advance_clock(self._cursor, first - 1):
+            self.wrote = True
 
     def _keep(self, keys: list[str]) -> None:
         wanted = msgspec.json.encode(keys).decode()
         self._kept = [key for (key,) in self._cursor.execute(_KEEP, (wanted, self._clock.last)).fetchall()]
+
+
+def advance_clock(cursor: sqlite3.Cursor, last: int) -> bool:
+    """Make sure that every later version is greater than ``last``; whether that took writing."""
+    return cursor.execute("UPDATE clock SET last=?1 WHERE last<?1", (last,)).rowcount > 0

@@ -50,6 +50,10 @@ class Commits:
         self.queue = Queue()
         self.unsynced_since: float | None = None
         self.wrote_at = 0.0
+        self.own = 0
+        """Commits of this adapter that wrote a page: exactly those that the log's own count rises by."""
+        self.committing = False
+        """SQLite's write lock is held, so the log's count can rise by ours only."""
         self.pages = 0
         self.last_group = 0
         self.refusal: str | None = None
@@ -166,7 +170,9 @@ class Commits:
 
     def stamp(self) -> None:
         """The first commit of a new log, under the lock: it syncs the log's header (and the clock)."""
-        self._cursor.execute("UPDATE clock SET last=max(last, ?)", (self._clock.last,))
+        # Always one more, or nothing would be written and the next caller would have to sync the header.
+        self._cursor.execute("UPDATE clock SET last=max(last + 1, ?)", (self._clock.last,))
+        self.own += 1
 
     def locked_out(self, job: Job) -> Exception:
         return StorageLockedError(
@@ -196,7 +202,9 @@ class Commits:
         if len(changes) == 1 and expect is None:
             ((key, data),) = changes.items()
             if data is not None:
-                return self._put(key, data)
+                put = self._put(key, data)
+                self.own += 1
+                return put
         elif not changes and not expect:
             return {}
         versions: Mapping[str, str] = {}
@@ -219,6 +227,21 @@ class Commits:
                 return {key: str(version)}
             self._clock.catch_up(self._cursor, (key,))
 
+    def _put_alone(self, key: str, data: bytes) -> Mapping[str, str]:
+        """The same with the lock taken first, so that readers on other threads know the commit for ours."""
+        self._cursor.execute("BEGIN IMMEDIATE")
+        self.committing = True
+        try:
+            versions = self._put(key, data)
+            self._cursor.execute("COMMIT")
+            self.own += 1
+        except BaseException:
+            self._roll_back()
+            raise
+        finally:
+            self.committing = False
+        return versions
+
     def _write(self, jobs: Sequence[Job]) -> None:
         if self._failure is not None:
             for job in jobs:
@@ -229,7 +252,7 @@ class Commits:
             ((key, data),) = first.changes.items()
             kept = not first.durable or not self._keeper.due((key,), self._clock.now())
             if data is not None and kept and len(data) < 1 << 20:
-                first.versions = self._put(key, data)
+                first.versions = self._put_alone(key, data)
                 return
 
         def fold(batch: Batch) -> None:
@@ -247,11 +270,13 @@ class Commits:
         cursor = self._cursor
         while True:
             cursor.execute("BEGIN IMMEDIATE")
+            self.committing = True
             batch = Batch(cursor, self._clock, self._keeper, self._adapter)
             try:
                 fold(batch)
                 rows = batch.write()
                 cursor.execute("COMMIT")
+                self.own += batch.wrote
             except ClockBehindError:
                 batch.catch_up()
                 self._roll_back()
@@ -260,6 +285,8 @@ class Commits:
                 raise
             else:
                 break
+            finally:
+                self.committing = False
         batch.committed()
         self.pages += batch.pages
         self.counters["groups"] += 1

@@ -17,6 +17,7 @@ from ._sqlite_checkpoint import COPY_FRAMES, Checkpointer
 from ._sqlite_commits import Commits
 from ._sqlite_file import create_file, probe
 from ._sqlite_fork import watch_forks
+from ._sqlite_mark import ChangeMark
 from ._sqlite_queue import Job
 from ._sqlite_reader import Reader
 from ._sqlite_schema import open_reader, open_writer
@@ -42,6 +43,7 @@ class Writer:
         self.commits: Commits
         self.reader: Reader
         self.index: Index | None = None
+        self.mark: ChangeMark | None = None
         self.opened: Future[None] = Future()
         self.closed: Future[None] = Future()
         # A waiter that is cancelled must not cancel these for the others.
@@ -199,6 +201,7 @@ class Writer:
         self.checkpointer = Checkpointer(self.path)
         try:
             self.index = Index(self.path)
+            self.mark = ChangeMark(self.index, self.commits)
         except (OSError, ValueError):
             self.index = None  # no such file where SQLite shares memory in another way
 

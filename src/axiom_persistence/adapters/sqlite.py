@@ -226,10 +226,10 @@ class SQLiteAdapter(StorageAdapter):
         if self._inspect:
             return None
         writer = self._open_writer()
-        if writer.index is not None:
-            return writer.index.mark()
+        if writer.mark is not None:
+            return writer.mark.read()
         if self._exclusive:
-            return writer.commits.pages  # nobody else can commit
+            return 0  # nobody else can commit
         return self._translated(lambda: writer.reader.run(reading.data_version), "cannot read")
 
     def stats(self) -> dict[str, int]:

@@ -1,0 +1,73 @@
+"""The change mark of SQLite: silent about our own commits, never about those of others."""
+
+import asyncio
+import random
+import threading
+
+from axiom_persistence.adapters.sqlite import SQLiteAdapter
+from axiom_persistence.layers.cached import Cached
+from axiom_persistence.storage import Durability
+
+
+async def test_own_commits_do_not_move_it(tmp_path):
+    """Puts, batches, deletions and empty commits of every durability leave the mark where it was."""
+    async with SQLiteAdapter(tmp_path / "a.db") as adapter:
+        mark = adapter.change_mark()
+        for n in range(50):
+            await adapter.commit({"a": b"%d" % n})
+            await adapter.commit({"a": b"{%d}" % n, "b": b"x"}, durability=Durability.PROCESS_EXIT)
+            adapter.commit_now({"c": b"%d" % n})
+            await adapter.commit({"b": None})
+            await adapter.commit({"absent": None})
+            await adapter.commit({})
+            await asyncio.gather(*(adapter.commit({str(i): b"%d" % n}) for i in range(5)))
+        assert adapter.change_mark() == mark
+
+
+async def test_every_foreign_commit_moves_it(tmp_path):
+    """A commit through another opening of the file moves the mark, between any commits of our own."""
+    chance = random.Random(1)
+    async with SQLiteAdapter(tmp_path / "a.db") as ours, SQLiteAdapter(tmp_path / "a.db") as theirs:
+        for n in range(300):
+            mark = ours.change_mark()
+            for _ in range(chance.randrange(3)):
+                ours.commit_now({"a": b"%d" % n})
+            theirs.commit_now({"b": b"%d" % n} if chance.random() < 0.7 else {"a": None, "b": b"%d" % n})
+            if chance.random() < 0.5:
+                await ours.commit({"a": b"mine %d" % n})
+            assert ours.change_mark() != mark
+
+
+async def test_a_restarted_log_of_ours_does_not_move_it(tmp_path):
+    """Copying the log back and starting it again is nobody's commit."""
+    async with SQLiteAdapter(tmp_path / "a.db") as adapter:
+        mark = adapter.change_mark()
+        for n in range(9000):
+            adapter.commit_now({f"k{n % 50}": random.randbytes(4000)})
+        await adapter.commit({})
+        assert adapter.stats()["checkpoints"] > 0
+        assert adapter.change_mark() == mark
+
+
+async def test_readers_on_other_threads_keep_their_cache(tmp_path):
+    """While one thread commits durably, a cache of the same opening is not emptied."""
+    async with Cached(SQLiteAdapter(tmp_path / "a.db")) as adapter:
+        await adapter.commit({"still": b"1"})
+        assert await adapter.read("still") == b"1"
+        misses, marks, done = adapter.stats()["cache_misses"], set(), threading.Event()
+
+        def look() -> None:
+            while not done.is_set():
+                marks.add(adapter.change_mark())
+                adapter.fetch_now("still")
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            for n in range(200):
+                await adapter.commit({"moving": b"%d" % n})
+        finally:
+            done.set()
+            thread.join()
+        assert len(marks) == 1
+        assert adapter.stats()["cache_misses"] == misses
