@@ -16,3 +16,15 @@ async def each_store(kept):
     """An open persistence over each of the embedded stores in turn."""
     async with kept.open() as opened:
         yield opened
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests want to have said, however many processes they ran in."""
+    reports = [
+        report for kind in ("passed", "failed", "xfailed") for report in terminalreporter.getreports(kind)
+    ]
+    told = [text for report in reports for name, text in report.user_properties if name == "told"]
+    if told:
+        terminalreporter.section("tried")
+        for text in sorted(told):
+            terminalreporter.line(text)

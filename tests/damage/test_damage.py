@@ -36,14 +36,13 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def tell(capsys):
-    """Print what was tried: a sweep that tries nothing finds nothing."""
+def tell(record_property):
+    """Say what was tried, in the summary of the run: a sweep that tries nothing finds nothing."""
 
     def tell(what, sweep):
         place = type(sweep.place).__name__
         wrong = len(sweep.violations) + len(sweep.untyped)
-        with capsys.disabled():
-            print(f"\n{place}: {sweep.tried:,} damages of {what}, {wrong} violations")
+        record_property("told", f"{place}: {sweep.tried:,} damages of {what}, {wrong} violations")
 
     return tell
 
