@@ -1,0 +1,290 @@
+"""One event loop in a thread of its own, and the ways onto it for threads that have none."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextvars import ContextVar, copy_context
+from queue import SimpleQueue
+from typing import Any, Final, Generic, TypeVar, cast
+
+from ..errors import CapabilityUnavailableError
+
+__all__ = ["entered", "in_caller", "post", "refuse_event_loop", "run"]
+
+T = TypeVar("T")
+
+_EXIT_WAIT_S: Final = 5.0
+_UNSET: Final = object()
+
+
+class _Call(Generic[T]):
+    """Work on the loop for one thread that waits, and what the work has that thread do meanwhile."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._over = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    def outcome(self) -> T:
+        """Wait for the work, and return or raise what it did.
+
+        After Ctrl-C the work is cancelled and waited for once more, as ``asyncio.run`` does it; a second
+        one does not wait.
+        """
+        self._loop.call_soon_threadsafe(self._begin)
+        try:
+            self._wait()
+        except BaseException:
+            self._loop.call_soon_threadsafe(self._cancel)
+            self._wait()
+            raise
+        if self._error is None:
+            return cast(T, self._value)
+        try:
+            raise self._error
+        finally:
+            del self._error, self  # its traceback has this frame
+
+    def _wait(self) -> None:
+        while not self._over:
+            errand = self._errands.get()
+            if errand is not None:
+                errand()
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._run())
+        self._task.add_done_callback(self._end)
+
+    async def _run(self) -> None:
+        _caller.set(self)
+        try:
+            self._value = await self._work
+        except BaseException as error:
+            # SystemExit, too: it ends the thread that called, not the loop of all the others.
+            self._error = error
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before it began
+            self._work.close()
+            self._error = asyncio.CancelledError()
+        self._over = True
+        self._errands.put(None)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def in_caller(self, function: Callable[[], T]) -> T:
+        """Have the waiting thread call ``function``."""
+        answer: asyncio.Future[tuple[T | None, BaseException | None]] = self._loop.create_future()
+
+        def answered(value: T | None, error: BaseException | None) -> None:
+            if not answer.done():
+                answer.set_result((value, error))
+
+        def errand() -> None:
+            value, error = None, None
+            try:
+                value = function()
+            except BaseException as raised:
+                error = raised
+            self._loop.call_soon_threadsafe(answered, value, error)
+
+        self._errands.put(errand)
+        value, error = await answer
+        if error is not None:
+            raise error
+        return cast(T, value)
+
+
+_caller: Final[ContextVar[_Call[Any]]] = ContextVar("axiom_blocking_call")
+
+
+class _Background:
+    """The loop and its daemon thread, started by the first call; anew in a forked child."""
+
+    def __init__(self) -> None:
+        self._inherited: list[asyncio.AbstractEventLoop] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._over = False
+        self._lock = threading.Lock()
+
+    def begin_anew(self) -> None:
+        """After a fork: the child has no thread that runs the loop, and perhaps a lock that nobody holds."""
+        self._lock = threading.Lock()
+        if self._loop is not None:
+            # Never collected: closing it would take the parent's wake-up pipe out of the shared epoll.
+            self._inherited.append(self._loop)
+        self._loop = self._thread = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop
+        return self._start() if loop is None else loop
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._over:
+                raise CapabilityUnavailableError(
+                    "the interpreter is exiting", hint="close the persistence before, in a `with` block"
+                )
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                # A daemon: a program that never closes anything ends all the same.
+                self._thread = threading.Thread(
+                    target=_serve, args=(loop,), name="axiom-blocking", daemon=True
+                )
+                self._thread.start()
+                self._loop = loop
+            return self._loop
+
+    def runs(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return loop is self._loop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            refuse_event_loop()
+            call = _Call(self.loop(), work)
+        except BaseException:
+            work.close()
+            raise
+        return call.outcome()
+
+    def post(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Have something done some time, from a finaliser on whatever thread: nobody waits, or could."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop was closed this moment, and everything ended with it
+                loop.call_soon_threadsafe(lambda: loop.create_task(work()))
+
+    def stop(self) -> None:
+        """At exit, after the stores have finished: let what still waits end in good order."""
+        with self._lock:
+            self._over = True
+            loop, self._loop = self._loop, None
+        if loop is not None and self._thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(_EXIT_WAIT_S)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            loop.run_forever()
+            break
+        except (KeyboardInterrupt, SystemExit) as error:
+            # From a hook or callback of the application, which asyncio lets through: the others still wait.
+            loop.call_exception_handler({"message": "a callback asked to exit", "exception": error})
+    loop.run_until_complete(_wind_up())
+    loop.close()
+
+
+async def _wind_up() -> None:
+    waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+_background: Final = _Background()
+# Registered before any adapter is imported, so that it is called after they have finished.
+atexit.register(_background.stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_background.begin_anew)
+
+
+def refuse_event_loop() -> None:
+    """Raise ``CapabilityUnavailableError`` in a thread whose event loop would stop while it waits."""
+    running = asyncio._get_running_loop()
+    if running is not None:
+        where = (
+            "a hook or callback on its own thread" if _background.runs(running) else "a running event loop"
+        )
+        raise CapabilityUnavailableError(
+            f"a blocking call from {where} would stop that loop",
+            hint="use axiom_persistence.open_persistence and await, or call from a thread without a loop",
+        )
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the background loop and return what it returns. From any thread without a loop.
+
+    The coroutine sees the caller's context variables. Ctrl-C cancels it. Raises
+    ``CapabilityUnavailableError`` where an event loop is running.
+    """
+    return _background.run(work)
+
+
+def post(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Have ``work()`` done on the background loop if there is one, without waiting for it."""
+    _background.post(work)
+
+
+async def in_caller(function: Callable[[], T]) -> T:
+    """Call ``function`` in the thread that waits in ``run`` for the running coroutine."""
+    call: _Call[T] = _caller.get()
+    return await call.in_caller(function)
+
+
+class _Visit(Generic[T]):
+    """The two halves of an ``async with``. All of it happens on the loop, so each half does once at most."""
+
+    def __init__(self, manager: AbstractAsyncContextManager[T]) -> None:
+        self._manager = manager
+        self._inside = False
+        self._left = False
+        self.variables: dict[ContextVar[Any], Any] = {}
+
+    async def enter(self) -> T:
+        before = copy_context()
+        value = await self._manager.__aenter__()
+        self._inside = True
+        if self._left:  # the caller was interrupted meanwhile, and is gone
+            await self.leave(None)
+        self.variables = {
+            variable: value
+            for variable, value in copy_context().items()
+            if before.get(variable, _UNSET) is not value
+        }
+        return value
+
+    async def leave(self, error: BaseException | None) -> bool:
+        inside, self._inside, self._left = self._inside, False, True
+        if not inside:
+            return False
+        kind, trace = (None, None) if error is None else (type(error), error.__traceback__)
+        return bool(await self._manager.__aexit__(kind, error, trace))
+
+
+@contextmanager
+def entered(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """``async with manager`` around a body in this thread. What it sets of context variables counts here."""
+    refuse_event_loop()
+    visit = _Visit(manager)
+    try:
+        value = run(visit.enter())
+    except BaseException as error:
+        run(visit.leave(error))  # Ctrl-C: it may have been entered all the same
+        raise
+    tokens = [(variable, variable.set(value)) for variable, value in visit.variables.items()]
+    try:
+        try:
+            yield value
+        except BaseException as error:
+            if not run(visit.leave(error)):
+                raise
+        else:
+            run(visit.leave(None))
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)

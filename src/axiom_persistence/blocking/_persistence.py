@@ -1,0 +1,361 @@
+"""The persistence whose verbs return when they are done, instead of being awaited."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final, Literal, Self, TypeVar, cast, overload
+
+from ..capability import CapabilityState
+from ..corruption import Corruption, CorruptionReport, OnCorruption
+from ..errors import ConfigurationError, PersistenceError
+from ..jobs.verify import VerifyReport
+from ..keys import MISSING, Key
+from ..layers.cached import CachePolicy
+from ..layers.observed import Change
+from ..open import Where
+from ..open import open_persistence as _open_persistence
+from ..persistence import AdapterBasedPersistence
+from ..record import RecordInfo
+from ..storage import NOT_NOW, Durability, StorageAdapter
+from ..transaction import ATTEMPTS, kind_and_default
+from ..transaction import Transaction as _Transaction
+from ._background import entered, in_caller, refuse_event_loop, run
+from ._collection import Collection
+from ._streams import Stream, paged
+from ._transaction import Transaction
+
+__all__ = ["Persistence", "open_persistence"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_DEFAULT_CACHE: Final = CachePolicy()
+
+
+def open_persistence(
+    where: Where,
+    *,
+    durability: Durability | str | None = None,
+    cache: CachePolicy | None = _DEFAULT_CACHE,
+    on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
+    secure: StorageAdapter | None = None,
+    mode: Literal["normal", "inspect"] = "normal",
+) -> Persistence:
+    """The persistence at ``where``, to be used in a ``with`` block; with the same arguments."""
+    return Persistence(
+        _open_persistence(
+            where, durability=durability, cache=cache, on_corruption=on_corruption, secure=secure, mode=mode
+        )
+    )
+
+
+class Persistence:
+    """``AdapterBasedPersistence`` without ``await``: see there for what each verb promises and raises.
+
+    Any number of threads may use one, each call returns when it is done. A load that memory can answer
+    and a save that need only outlive the process happen on the calling thread; everything else on one
+    event loop in the background. Ctrl-C while a call waits cancels it: it is then done or not done.
+    A call from a thread with a running event loop raises ``CapabilityUnavailableError``.
+    """
+
+    def __init__(self, inner: AdapterBasedPersistence) -> None:
+        self.inner = inner
+        """The persistence itself, for ``run(...)``."""
+
+    def open(self) -> Self:
+        """Open it, if the ``with`` block is not for you. Close it with ``close``."""
+        run(self.inner.activate())
+        return self
+
+    def close(self) -> None:
+        """Close it; everything acknowledged is stored. Fine when it is closed."""
+        run(self.inner.deactivate())
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<blocking {self.inner!r}>"
+
+    # -- the capability ----------------------------------------------------------------------------
+
+    @property
+    def state(self) -> CapabilityState:
+        """Whether it can be used now."""
+        return self.inner.state
+
+    @property
+    def is_available(self) -> bool:
+        """Whether it is open."""
+        return self.inner.is_available
+
+    def is_supported(self) -> bool:
+        """Whether this machine has what the place needs at all."""
+        return run(self.inner.is_supported())
+
+    def request_permission(self) -> None:
+        """Ask for whatever permission is needed."""
+        run(self.inner.request_permission())
+
+    def state_stream(self, *, timeout: float | None = None) -> Stream[CapabilityState]:
+        """The current state, then every later one; the loop ends after ``timeout`` quiet seconds."""
+        return Stream(self.inner.state_stream(), timeout)
+
+    @property
+    def adapter(self) -> StorageAdapter:
+        """The outermost adapter this persistence writes to."""
+        return self.inner.adapter
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for a person."""
+        return self.inner.location
+
+    @property
+    def secure(self) -> Persistence:
+        """The confidential store beside this one. Raises ``InsecureStorageError`` where there is none."""
+        return Persistence(self.inner.secure)
+
+    @property
+    def reports(self) -> tuple[CorruptionReport, ...]:
+        """What was found damaged and repaired since this persistence was made."""
+        return self.inner.reports
+
+    # -- one value ---------------------------------------------------------------------------------
+
+    @overload
+    def save(
+        self,
+        key: Key[T],
+        value: T,
+        *,
+        ttl: timedelta | None = None,
+        durability: Durability | str | None = None,
+    ) -> None: ...
+    @overload
+    def save(
+        self,
+        key: str,
+        value: object,
+        *,
+        type: Any = None,
+        ttl: timedelta | None = None,
+        durability: Durability | str | None = None,
+    ) -> None: ...
+    def save(
+        self,
+        key: str | Key[Any],
+        value: Any,
+        *,
+        type: Any = None,
+        ttl: timedelta | None = None,
+        durability: Durability | str | None = None,
+    ) -> None:
+        """Store ``value`` under ``key``; when this returns, it is as durable as was asked."""
+        refuse_event_loop()
+        if not self._saved_now(key, value, type, ttl, durability):
+            run(self.inner.save(cast(str, key), value, type=type, ttl=ttl, durability=durability))
+
+    def _saved_now(
+        self,
+        key: str | Key[Any],
+        value: Any,
+        type: Any,
+        ttl: timedelta | None,
+        durability: Durability | str | None,
+    ) -> bool:
+        """Save on this thread, where outliving the process is enough and the adapter can do it at once."""
+        store = self.inner._store
+        if (store.durability(durability) or store._durability) is not Durability.PROCESS_EXIT:
+            return False
+        name = self.inner._name(key)
+        data = store.seal(name, value, key.kind if isinstance(key, Key) else type, store.expiry(ttl))
+        try:
+            return store.commit_now({name: data}) is not None
+        except PersistenceError as error:
+            raise error.naming(key=name, adapter=store.adapter)  # noqa: B904 - the same error, named
+
+    @overload
+    def load(self, key: Key[T]) -> T: ...
+    @overload
+    def load(self, key: str, type: type[T], *, default: None = None) -> T | None: ...
+    @overload
+    def load(self, key: str, type: type[T], *, default: D) -> T | D: ...
+    @overload
+    def load(self, key: str, type: Any, *, default: Any = None) -> Any: ...
+    def load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
+        """The value under ``key`` as ``type``; ``default`` when nothing is stored."""
+        refuse_event_loop()
+        inner = self.inner
+        kind, missing = kind_and_default(key, type, default)
+        value = inner._store.load_now(inner._name(key), kind, missing)
+        if value is not NOT_NOW:
+            return value
+        return run(inner.load(cast(str, key), type, default=default))
+
+    def delete(self, key: str | Key[Any], *, durability: Durability | str | None = None) -> bool:
+        """Forget ``key`` and its kept generations; whether it was there."""
+        return run(self.inner.delete(key, durability=durability))
+
+    def exists(self, key: str | Key[Any]) -> bool:
+        """Whether something is stored under ``key``. Decodes nothing."""
+        return run(self.inner.exists(key))
+
+    @overload
+    def update(
+        self, key: Key[T], type: Callable[[T], T], *, durability: Durability | str | None = None
+    ) -> T: ...
+    @overload
+    def update(
+        self,
+        key: str,
+        type: type[T],
+        function: Callable[[T], T],
+        *,
+        default: T,
+        durability: Durability | str | None = None,
+    ) -> T: ...
+    @overload
+    def update(
+        self,
+        key: str,
+        type: Any,
+        function: Callable[[Any], Any],
+        *,
+        default: Any = None,
+        durability: Durability | str | None = None,
+    ) -> Any: ...
+    def update(
+        self,
+        key: str | Key[Any],
+        type: Any,
+        function: Callable[[Any], Any] | None = None,
+        *,
+        default: Any = None,
+        durability: Durability | str | None = None,
+    ) -> Any:
+        """Replace the value by ``function(value)``, atomically, and return the new one.
+
+        ``function`` is plain, pure and short: it runs on the background thread, again after a conflict.
+        """
+        work = self.inner.update(
+            cast(str, key), type, cast(Any, function), default=default, durability=durability
+        )
+        return run(work)
+
+    # -- several values ----------------------------------------------------------------------------
+
+    def save_many(
+        self,
+        values: Mapping[str, Any],
+        *,
+        type: Any = None,
+        ttl: timedelta | None = None,
+        durability: Durability | str | None = None,
+    ) -> None:
+        """Store all of ``values`` in one commit: all or nothing."""
+        run(self.inner.save_many(values, type=type, ttl=ttl, durability=durability))
+
+    def load_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]:
+        """The values of ``keys``, one snapshot; absent ones are left out."""
+        return run(self.inner.load_many(keys, type))
+
+    def delete_many(self, keys: Iterable[str], *, durability: Durability | str | None = None) -> int:
+        """Forget all of ``keys`` in one commit; how many were there."""
+        return run(self.inner.delete_many(keys, durability=durability))
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Every key that begins with ``prefix``, in code point order, fetched a page at a time."""
+        return paged(self.inner.keys(prefix))
+
+    # -- transactions ------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self, *, durability: Durability | str | None = None) -> Iterator[Transaction]:
+        """All or nothing, isolated: ``with persistence.transaction() as tx``."""
+        with self._only_one(), entered(self.inner.transaction(durability=durability)) as tx:
+            yield Transaction(tx)
+
+    def run_transaction(
+        self,
+        function: Callable[[Transaction], T],
+        *,
+        attempts: int = ATTEMPTS,
+        durability: Durability | str | None = None,
+    ) -> T:
+        """Run ``function(tx)`` in a transaction, on this thread, again after each conflict, fairly."""
+
+        async def body(tx: _Transaction) -> T:
+            return await in_caller(lambda: function(Transaction(tx)))
+
+        with self._only_one():
+            return run(self.inner.run_transaction(body, attempts=attempts, durability=durability))
+
+    @contextmanager
+    def _only_one(self) -> Iterator[None]:
+        """Refuse a transaction of the same store inside another, whose writes it could not see."""
+        adapter, running = self.inner.adapter, _running.adapters
+        if adapter in running:
+            raise ConfigurationError(
+                "a transaction of this store is running in this thread already",
+                adapter=adapter,
+                hint="use the outer transaction; pass it to the function that needs it",
+            )
+        running.append(adapter)
+        try:
+            yield
+        finally:
+            running.remove(adapter)
+
+    # -- views and jobs ----------------------------------------------------------------------------
+
+    def namespace(self, name: str) -> Persistence:
+        """A view in which every key begins with ``name/``. It opens and closes with this one."""
+        return Persistence(self.inner.namespace(name))
+
+    def collection(self, name: str, type: type[T]) -> Collection[T]:
+        """Many items of one type, a record each, under ``name/``."""
+        return Collection(self.inner.collection(name, type))
+
+    def changes(self, prefix: str = "", *, timeout: float | None = None) -> Stream[Change]:
+        """What is changed under ``prefix`` from now on, here and by other processes; see ``Stream``.
+
+        A loop over it ends when nothing has changed for ``timeout`` seconds (None: it waits on).
+        """
+        return Stream(self.inner.changes(prefix), timeout)
+
+    def describe(self, key: str | Key[Any]) -> RecordInfo | None:
+        """Size, schema, times and damage of a record. None: nothing is stored."""
+        return run(self.inner.describe(key))
+
+    def verify(self, *, repair: bool = False, progress: Callable[[int], None] | None = None) -> VerifyReport:
+        """Read everything and report damage; with ``repair``, bring back or quarantine what is damaged."""
+        return run(self.inner.verify(repair=repair, progress=progress))
+
+    def migrate(self, from_version: str, to_version: str) -> None:
+        """Bring every record from one schema version to another."""
+        run(self.inner.migrate(from_version, to_version))
+
+    def flush(self) -> None:
+        """Return when everything acknowledged so far is as durable as the adapter can make it."""
+        run(self.inner.flush())
+
+    def stats(self) -> dict[str, int]:
+        """Counters of the adapter and its layers, by name."""
+        return self.inner.stats()
+
+
+class _Running(threading.local):
+    """The stores of the transactions whose body runs in this thread."""
+
+    def __init__(self) -> None:
+        self.adapters: list[StorageAdapter] = []
+
+
+_running: Final = _Running()
