@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import unquote
 
-from xxhash import xxh3_128_intdigest
-
 from .codec import is_immutable
 from .errors import ConfigurationError
-from .keys import MISSING, encode_segment
+from .keys import encode_segment
 from .storage import NOT_NOW, Durability
 from .store import Store
 
@@ -23,12 +21,14 @@ PAGE: Final = 512
 """Items read together while iterating: few round trips, little memory."""
 
 _NEVER_IN_A_NAME: Final = re.compile("[/\\x00-\\x1f\\x7f]")
+_ENCODED: Final = re.compile("[%/\\x00-\\x1f\\x7f]")
 
 
 class _Known(NamedTuple):
-    """An item as it is stored: a digest of its JSON, and the very object where nothing can change it."""
+    """An item that nothing can change, and the key and version of the record that holds it."""
 
-    digest: int
+    key: str
+    version: str
     item: object
 
 
@@ -50,14 +50,13 @@ class Collection(Generic[T]):
         self._kind = kind
         self._durability = store.durability(durability)
         self._known: dict[str, _Known] = {}
-        self._known_at: Hashable | None = None
-        self._known_whole = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._prefix!r} of {self._kind!r} in {self._store.adapter}>"
 
     def _key(self, id: str) -> str:
-        return self._store.check_key(self._prefix + encode_segment(id))
+        plain = id and not _ENCODED.search(id)
+        return self._store.check_key(self._prefix + (id if plain else encode_segment(id)))
 
     def _id(self, key: str) -> str | None:
         """The id of the item at ``key``. None: it is not one of this collection's keys."""
@@ -92,77 +91,66 @@ class Collection(Generic[T]):
 
     async def load_all(self) -> dict[str, T]:
         """All items by id, in key order, read in one fetch."""
-        mark = self._store.adapter.change_mark()
         ids = {key: id async for key, id in self._keys()}
         seen = await self._store.read_many(list(ids))
         items: dict[str, T] = {}
-        known: dict[str, _Known] = {}
+        self._known.clear()
         for key, id in ids.items():
-            record = seen[key].record
-            if record is not None:
+            record, version = seen[key].record, seen[key].version
+            if record is not None and version is not None:
                 item = items[id] = self._store.decode(key, record, self._kind)
-                # One that never expires: saving it anew would change that, though not the item.
+                # One that expires, or of another schema, is another record when it is saved anew.
                 if record.expires is None and record.schema == self._store.schema:
-                    known[id] = _known(record.value, item)
-        self._known, self._known_at, self._known_whole = known, mark, len(known) == len(ids)
+                    self._remember(id, key, version, item)
         return items
 
     async def save_all(self, items: Mapping[str, T], *, replace: bool = False) -> int:
         """Store ``items`` in one commit, all or nothing; how many records were written or deleted.
 
-        Only items whose stored bytes would change are written. ``replace``: items that are not among
-        ``items`` are deleted. After ``load_all``, while nobody commits anything, what is stored is
-        remembered and not read again. Raises ``ConfigurationError`` where several changes would be one
-        commit that the adapter cannot make all or nothing.
+        Only items whose record would differ from the stored one are written; those of immutable types
+        that were loaded or saved here before are not even encoded. ``replace``: items that are not among
+        ``items`` are deleted. Raises ``ConfigurationError`` where several changes would be one commit
+        that the adapter cannot make all or nothing.
         """
-        mark = self._store.adapter.change_mark()
-        if mark is not None and mark == self._known_at and (self._known_whole or not replace):
-            changes = self._changed_since(items, replace=replace)
-        else:
-            changes = await self._changed(items, replace=replace)
-        if len(changes) > 1 and not self._store.adapter.traits.atomic:
+        store = self._store
+        changes, ids = await self._changed(items)
+        if replace:
+            changes.update([(key, None) async for key, id in self._keys() if id not in items])
+        if len(changes) > 1 and not store.adapter.traits.atomic:
             raise ConfigurationError(
                 "save_all is all or nothing, which this adapter cannot promise",
-                adapter=self._store.adapter,
+                adapter=store.adapter,
                 hint="put Journaled around it, or put the items one by one",
             )
         if changes:
-            await self._store.commit(changes, durability=self._durability)
+            versions = await store.commit(changes, durability=self._durability)
+            for key, id in ids.items():
+                self._remember(id, key, versions[key], items[id])
         return len(changes)
 
-    def _changed_since(self, items: Mapping[str, T], *, replace: bool) -> dict[str, bytes | None]:
-        """What differs from what is known to be stored."""
+    async def _changed(self, items: Mapping[str, T]) -> tuple[dict[str, bytes | None], dict[str, str]]:
+        """The records that differ from what is stored, by key, and their ids."""
         store, known = self._store, self._known
+        keys = [self._key(id) if (same := known.get(id)) is None else same.key for id in items]
+        found = await store.adapter.fetch(keys)
         changes: dict[str, bytes | None] = {}
-        for id, item in items.items():
-            stored = known.get(id)
-            if stored is not None and (
-                stored.item is item
-                or stored.digest == xxh3_128_intdigest(store.codec.encode(item, self._kind))
-            ):
+        ids: dict[str, str] = {}
+        for key, (id, item) in zip(keys, items.items(), strict=True):
+            stored, same = found.get(key), known.get(id)
+            version = None if stored is None or stored.damage is not None else stored.version
+            if same is not None and same.item is item and same.version == version:
                 continue
-            key = self._key(id)
-            changes[key] = store.seal(key, item, self._kind)
-        if replace:
-            changes.update((self._key(id), None) for id in known.keys() - items.keys())
-        return changes
-
-    async def _changed(self, items: Mapping[str, T], *, replace: bool) -> dict[str, bytes | None]:
-        """What differs from what is stored."""
-        store = self._store
-        sealed: dict[str, bytes] = {}
-        for id, item in items.items():
-            key = self._key(id)
-            sealed[key] = store.seal(key, item, self._kind)
-        found = await store.adapter.fetch(list(sealed))
-        changes: dict[str, bytes | None] = {}
-        for key, data in sealed.items():
-            stored = found.get(key)
-            if stored is None or stored.damage is not None or stored.data != data:
+            data = store.seal(key, item, self._kind)
+            if stored is None or version is None or stored.data != data:
                 changes[key] = data
-        if replace:
-            changes.update([(key, None) async for key, _ in self._keys() if key not in sealed])
-        return changes
+                ids[key] = id
+            else:
+                self._remember(id, key, version, item)
+        return changes, ids
+
+    def _remember(self, id: str, key: str, version: str, item: object) -> None:
+        if is_immutable(item):
+            self._known[id] = _Known(key, version, item)
 
     # -- in order ----------------------------------------------------------------------------------
 
@@ -211,7 +199,3 @@ class Collection(Generic[T]):
             id = self._id(key)
             if id is not None:
                 yield key, id
-
-
-def _known(value: bytes, item: object) -> _Known:
-    return _Known(xxh3_128_intdigest(value), item if is_immutable(item) else MISSING)

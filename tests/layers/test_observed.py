@@ -163,6 +163,39 @@ async def test_a_commit_that_failed_may_have_changed_something(order):
         assert {change.key for change in changes} == {"a"}
 
 
+async def test_a_cancelled_commit_that_takes_effect_later():
+    """A commit whose end nobody awaited is told when it takes effect, though no mark says so."""
+
+    class Late(Gated):
+        def change_mark(self):
+            return 0
+
+        async def commit(self, changes, *, expect=None, durability=None):
+            if "late" not in changes:
+                return await self.inner.commit(changes)
+            self.landing = asyncio.create_task(self.land(changes))
+            return await asyncio.shield(self.landing)
+
+        async def land(self, changes):
+            await landed.wait()
+            return await self.inner.commit(changes)
+
+    landed = asyncio.Event()
+    inner = Late()
+    async with Observed(inner, poll=0.005) as store, store.changes() as stream:
+        commit = asyncio.create_task(store.commit({"late": b"1"}))
+        await asyncio.sleep(0)
+        commit.cancel()
+        await asyncio.wait({commit})
+        waiting = asyncio.create_task(next_of(stream))
+        await asyncio.sleep(0.02)
+        landed.set()
+        assert (await waiting).key == "late"
+        await store.commit({"a": b"1"})
+        assert (await next_of(stream)).key == "a"
+        assert stream._unclear == 0
+
+
 async def test_a_stream_made_during_a_commit():
     """A commit that was on its way when the stream was made is told when it returns."""
     inner = Gated()
@@ -318,6 +351,7 @@ async def changes_while_comparing(poll, *, hint=False):
             await inner.commit({"a": b"2"})
             if hint:
                 stream.wake()
+                await asyncio.sleep(0)
 
         await inner.commit({"a": b"1"})  # moves the mark and changes nothing
         inner.after_fetch = commit_behind_it

@@ -103,6 +103,7 @@ class ChangeStream:
         self._written: set[str] = set()
         self._on_its_way: dict[str, _OnItsWay] = {}
         self._number = 0
+        self._unclear = 0  # the last commit of which nobody knows whether it may yet take effect
         self._compare_all = self._skipped = False
         self._started = False
         self._mark: Hashable | None = None
@@ -139,6 +140,7 @@ class ChangeStream:
     def end(self, number: int, changes: Changes, versions: Mapping[str, str] | None) -> None:
         """The commit ``number`` has changed ``changes``. With None for versions nobody knows whether."""
         with self._lock:
+            had_been_unclear = self._unclear
             for key, data in changes.items():
                 way = self._returned(key)
                 if versions is None:
@@ -151,8 +153,11 @@ class ChangeStream:
                 else:
                     way.left = True  # to a later commit of the key
             if versions is None:
+                self._unclear = number
+            elif self._unclear < number:
+                self._unclear = 0  # it has taken effect, or never will
+            if versions is None or had_been_unclear:
                 self._compare_all = True
-                self._foreign = True  # it may yet take effect: only the mark will say so
         self.wake()
 
     def withdraw(self, changes: Changes) -> None:
@@ -222,7 +227,7 @@ class ChangeStream:
                     if self._pending or self._compare_all:
                         continue
             except CapabilityUnavailableError:
-                if self._closed:
+                if self.is_closed:
                     break
                 raise
             await self._wait()
@@ -258,13 +263,15 @@ class ChangeStream:
 
     def _moved(self) -> bool:
         """Whether somebody may have committed since everything was compared."""
+        if self._unclear:
+            return True
         if not self._foreign:
             return False
         mark = self._source.change_mark()
         return mark is None or mark != self._mark
 
     async def _wait(self) -> None:
-        delay = max(self.poll, _SCAN_SHARE * self._scan_seconds) if self._foreign else None
+        delay = max(self.poll, _SCAN_SHARE * self._scan_seconds) if self._foreign or self._unclear else None
         try:
             async with asyncio.timeout(delay):
                 await self._wake.wait()

@@ -30,12 +30,12 @@ class _Accepted(NamedTuple):
 class Batch:
     """Changes that are stored by one commit: everything accepted up to ``last``, after earlier batches."""
 
-    __slots__ = ("bytes", "changes", "first", "last", "taken")
+    __slots__ = ("changes", "first", "last", "size", "taken")
 
     def __init__(self, first: int) -> None:
         self.changes: dict[str, bytes | None] = {}
         self.first = self.last = first
-        self.bytes = 0
+        self.size = 0
         self.taken = False
 
     def takes(self, changes: Changes) -> bool:
@@ -52,8 +52,8 @@ class Batch:
     def add(self, changes: Changes, number: int) -> None:
         for key, data in changes.items():
             if key in self.changes:
-                self.bytes -= _size(key, self.changes[key])
-            self.bytes += _size(key, data)
+                self.size -= _size(key, self.changes[key])
+            self.size += _size(key, data)
             self.changes[key] = data
         self.last = number
 
@@ -89,8 +89,9 @@ class Pending:
         return self._number
 
     @property
-    def bytes(self) -> int:
-        return sum(batch.bytes for batch in self._batches)
+    def size(self) -> int:
+        """The bytes of all keys and data that wait."""
+        return sum(batch.size for batch in self._batches)
 
     def get(self, key: str) -> _Accepted | None:
         """The newest accepted change of ``key``."""

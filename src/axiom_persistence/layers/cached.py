@@ -135,11 +135,6 @@ class Cached(Layer):
         """Forget what is cached of ``keys``, which somebody else has changed; None: of all."""
         self._entries.clear(keys)
 
-    def change_mark(self) -> Hashable | None:
-        mark = self._inner_mark()
-        # Accepted commits, too, give it a value that it did not have before.
-        return mark if self._flusher is None or mark is None else (mark, self._pending.number)
-
     def stats(self) -> dict[str, int]:
         """The inner adapter's counters and this cache's, which begin with ``cache_``."""
         return {
@@ -150,7 +145,7 @@ class Cached(Layer):
             "cache_bytes": self._entries.bytes,
             "cache_evictions": self._entries.evictions,
             "cache_pending": len(self._pending),
-            "cache_pending_bytes": self._pending.bytes,
+            "cache_pending_bytes": self._pending.size,
             "cache_flushes": 0 if self._flusher is None else self._flusher.flushes,
         }
 
@@ -349,7 +344,7 @@ class Cached(Layer):
         limit = self.policy.max_pending_bytes
         if size > limit:
             return None
-        if self._pending.bytes + size > limit:
+        if self._pending.size + size > limit:
             await flusher.flush(flusher.weakest)
             self._refuse_unless_open()
         with self._entries.lock:
@@ -457,8 +452,8 @@ class _Write:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         cache, entries = self._cache, self._cache._entries
         if kind is not None:
-            if self._mark is None and not issubclass(kind, ConflictError):
-                # No mark would tell that it took effect after all.
+            if not issubclass(kind, ConflictError):
+                # The mark need not tell that a commit of our own took effect after all.
                 entries.doubt(self._number, self._changes)
         elif self.versions is not None:
             entries.settle_doubts(self._number)
