@@ -17,6 +17,7 @@ __all__ = [
     "check_key",
     "check_stored_key",
     "encode_segment",
+    "key_text",
     "prefix_end",
 ]
 
@@ -77,6 +78,13 @@ def check_stored_key(key: str, limit: int) -> str:
             hint="shorten it, or keep the long part in the value",
         )
     return key
+
+
+def key_text(key: object) -> str:
+    """``key`` as a plain str: of an enum member or another subclass, its text."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    raise InvalidKeyError(f"a key is a str or a Key, not {type(key).__name__}: {key!r:.80}")
 
 
 def encode_segment(name: str) -> str:

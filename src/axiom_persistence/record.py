@@ -11,7 +11,6 @@ empty and no all-zero bytes ever parse as a record.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -26,6 +25,7 @@ __all__ = [
     "Record",
     "RecordInfo",
     "Seen",
+    "major",
     "open_record",
     "seal_record",
 ]
@@ -61,8 +61,7 @@ class Seen(NamedTuple):
     record: Record | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordInfo:
+class RecordInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a record without decoding its value."""
 
     key: str
@@ -174,3 +173,9 @@ class NewerFormat(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(f"record format {number}; this version knows {FORMAT}")
         self.number = number
+
+
+def major(schema: str) -> tuple[int, str]:
+    """The major version to compare by: numbers as numbers, anything else before them, as text."""
+    head = schema.split(".", 1)[0]
+    return (int(head), "") if head.isdecimal() else (-1, head)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
@@ -25,12 +25,11 @@ from .errors import (
     ConflictError,
     CorruptedDataError,
     EncodingError,
-    InvalidKeyError,
     PersistenceError,
     SchemaTooNewError,
     TypeMismatchError,
 )
-from .keys import INTERNAL, MAX_KEY_BYTES, MISSING, check_key
+from .keys import INTERNAL, MAX_KEY_BYTES, MISSING, check_key, key_text
 from .record import (
     FORMAT,
     INTERNAL_SCHEMA,
@@ -39,6 +38,7 @@ from .record import (
     Record,
     RecordInfo,
     Seen,
+    major,
     open_record,
     seal_record,
 )
@@ -96,6 +96,7 @@ class Store:
         self._on_corruption = on_corruption
         self._key_limit = min(MAX_KEY_BYTES, adapter.traits.max_key_bytes)
         self._header: Header | None = None
+        self._beginning: set[object] = set()
         self._too_new: dict[str, str] = {}
         self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
 
@@ -147,7 +148,7 @@ class Store:
 
     def check_key(self, key: str, prefix: str = "") -> str:
         """``prefix + key``, if a user may use it."""
-        name = key if type(key) is str else _text(key)
+        name = key if type(key) is str else key_text(key)
         if prefix:
             check_key(name, self._key_limit)  # an empty key is none, whatever is before it
             name = prefix + name
@@ -184,7 +185,17 @@ class Store:
         durability: Durability | None = None,
     ) -> Mapping[str, str]:
         """Commit sealed records; the header joins the first, and damaged bytes move to quarantine."""
-        if self._header is None or self.ladder.unreadable or self._too_new:
+        if self._header is None or self._beginning:
+            # Whoever comes first writes the header as well; the others follow in the order they came in.
+            place = object()
+            self._beginning.add(place)
+            try:
+                async with self.turn(HEADER):
+                    if self._header is None:
+                        return await self._commit_carefully(changes, expect, durability)
+            finally:
+                self._beginning.discard(place)
+        if self.ladder.unreadable or self._too_new:
             return await self._commit_carefully(changes, expect, durability)
         return await self.adapter.commit(
             changes, expect=expect, durability=durability if durability is not None else self._durability
@@ -244,7 +255,7 @@ class Store:
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         """Commit so that it outlives this process, with no await. None: not possible now, nothing done."""
-        if self._header is None or self.ladder.unreadable or self._too_new:
+        if self._header is None or self._beginning or self.ladder.unreadable or self._too_new:
             return None
         return self.adapter.commit_now(changes)
 
@@ -410,7 +421,7 @@ class Store:
                 adapter=self.adapter,
                 hint="update axiom-persistence; the record is left as it is",
             ) from None
-        newer = record.schema != self.schema and _major(record.schema) > _major(self.schema)
+        newer = record.schema != self.schema and major(record.schema) > major(self.schema)
         if newer and key[0] != INTERNAL:
             if record.compat is not None:
                 return record._replace(value=record.compat)
@@ -478,19 +489,7 @@ class Store:
         return True
 
 
-def _text(key: object) -> str:
-    """``key`` for the error about keys that are no str."""
-    if isinstance(key, str):
-        return str.__str__(key)  # an enum member or another subclass: its text is the key
-    raise InvalidKeyError(f"a key is a str or a Key, not {type(key).__name__}: {key!r:.80}")
-
-
-def _major(schema: str) -> tuple[int, str]:
-    """The major version to compare by: numbers as numbers, anything else after them, as text."""
-    head = schema.split(".", 1)[0]
-    return (int(head), "") if head.isdigit() else (-1, head)
-
-
 async def backoff(attempt: int) -> None:
     """Wait a little, longer and more randomly each time, so that contenders get out of step."""
-    await asyncio.sleep(random.uniform(0, min(0.05, 0.0005 * 2**attempt)))  # noqa: S311
+    share = int.from_bytes(os.urandom(2)) / 0xFFFF
+    await asyncio.sleep(share * min(0.05, 0.0005 * 2**attempt))
