@@ -15,6 +15,9 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     command -v strace >/dev/null 2>&1 || missing="$missing strace"
     command -v sqlite3 >/dev/null 2>&1 || missing="$missing sqlite3"
     command -v jq >/dev/null 2>&1 || missing="$missing jq"
+    command -v Xvfb >/dev/null 2>&1 || missing="$missing xvfb"
+    command -v xdotool >/dev/null 2>&1 || missing="$missing xdotool"
+    "$python" -c 'import tkinter' 2>/dev/null || missing="$missing python3-tk"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     if [ -n "$missing" ]; then
         export DEBIAN_FRONTEND=noninteractive
