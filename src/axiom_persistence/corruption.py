@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -32,8 +30,7 @@ class Corruption(StrEnum):
     RAISE = "raise"  # CorruptedDataError; nothing is changed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorruptionReport:
+class CorruptionReport(msgspec.Struct, frozen=True, kw_only=True):
     """One record that failed its check, and what was done about it."""
 
     key: str
@@ -70,6 +67,4 @@ def quarantine_key(key: str, version: str) -> str:
 
 def quarantine_value(key: str, reason: str, data: bytes) -> bytes:
     """The quarantine record's value, as JSON that ``jq`` can show and a person can decode."""
-    return msgspec.json.encode(
-        {"key": key, "reason": reason, "at": time.time(), "data": base64.b64encode(data).decode()}
-    )
+    return msgspec.json.encode({"key": key, "reason": reason, "at": time.time(), "data": data})

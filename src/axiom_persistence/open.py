@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote
 
 from .corruption import Corruption, OnCorruption
@@ -17,6 +14,9 @@ from .layers.cached import Cached, CachePolicy
 from .layers.observed import Observed
 from .persistence import AdapterBasedPersistence
 from .storage import Durability, StorageAdapter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["HOME_VARIABLE", "adapter_for", "application_directory", "open_persistence"]
 
@@ -96,6 +96,8 @@ def adapter_for(where: Where, *, inspect: bool = False) -> StorageAdapter:
 
 def application_directory(name: str) -> Path:
     """Where the store of an application is: its user data directory, or below ``AXIOM_PERSISTENCE_HOME``."""
+    from pathlib import Path
+
     home = os.environ.get(HOME_VARIABLE)
     if home:
         return Path(home).expanduser() / name
@@ -133,12 +135,12 @@ def _text(where: str, inspect: bool) -> StorageAdapter:
 
 
 def _application(name: str, inspect: bool) -> StorageAdapter:
-    suffix = Path(name).suffix.lower()
-    if suffix in _FILE_LIKE:
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in _FILE_LIKE:
         raise ConfigurationError(
             f"{name!r} looks like a file, and would be taken for the name of an application",
-            hint=f"Path({name!r}) is a directory of JSON files, '{Path(name).stem}.db' one SQLite file, "
-            f"'{Path(name).stem}' an application",
+            hint=f"Path({name!r}) is a directory of JSON files, '{stem}.db' one SQLite file, "
+            f"'{stem}' an application",
         )
     if name != name.strip() or name.endswith(".") or any(c < " " or c in '<>"|?*' for c in name):
         raise ConfigurationError(
@@ -180,6 +182,8 @@ def _scheme(scheme: str, rest: str, where: str, inspect: bool) -> StorageAdapter
     factory = _SCHEMES.get(scheme)
     if factory is not None:
         return factory(rest, inspect)
+    from importlib.metadata import entry_points  # takes longer than everything else here together
+
     for entry in entry_points(group=ENTRY_POINTS, name=scheme):
         try:
             make = entry.load()
@@ -194,6 +198,8 @@ def _scheme(scheme: str, rest: str, where: str, inspect: bool) -> StorageAdapter
             raise ConfigurationError(f"the entry point for {scheme!r} made no StorageAdapter: {adapter!r}")
         return adapter
     known = [*_SCHEMES, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+    import difflib
+
     near = difflib.get_close_matches(scheme, known, n=len(known), cutoff=0.6)
     ordered = near + [name for name in known if name not in near]
     examples = {"sqlite": "sqlite:notes.db", "file": "file:notes", "memory": "memory:"}

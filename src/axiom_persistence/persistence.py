@@ -6,15 +6,12 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Any, NoReturn, Protocol, Self, TypeVar, cast, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast, overload, runtime_checkable
 
 from . import transaction as _transaction
 from .capability import Capability, CapabilityState
-from .collection import Collection
 from .corruption import Corruption, CorruptionReport, OnCorruption
 from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStorageError
-from .jobs.verify import VerifyReport
-from .jobs.verify import verify as _verify
 from .keys import INTERNAL, MISSING, Key, encode_segment
 from .layers.base import Layer
 from .layers.observed import Change, Observed
@@ -24,6 +21,10 @@ from .store import Store
 from .transaction import Transaction, kind_and_default
 
 __all__ = ["AdapterBasedPersistence", "PersistenceCapability"]
+
+if TYPE_CHECKING:
+    from .collection import Collection
+    from .jobs.verify import VerifyReport
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -377,6 +378,8 @@ class AdapterBasedPersistence(Capability):
 
     def collection(self, name: str, type: type[T]) -> Collection[T]:
         """Many items of one type, a record each, under ``name/``."""
+        from .collection import Collection  # not every program has one
+
         return Collection(self._store, f"{self._prefix}{encode_segment(name)}/", type)
 
     def changes(self, prefix: str = "") -> AsyncIterator[Change]:
@@ -404,7 +407,9 @@ class AdapterBasedPersistence(Capability):
         self, *, repair: bool = False, progress: Callable[[int], None] | None = None
     ) -> VerifyReport:
         """Read everything and report damage; with ``repair``, bring back or quarantine what is damaged."""
-        return await _verify(self._store, prefix=self._prefix, repair=repair, progress=progress)
+        from .jobs.verify import verify
+
+        return await verify(self._store, prefix=self._prefix, repair=repair, progress=progress)
 
     async def migrate(self, from_version: str, to_version: str) -> None:
         """Bring every record from one schema version to another. Without migrations there is one version."""

@@ -8,8 +8,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import (
     AccessDeniedError,
@@ -32,11 +31,15 @@ from ..storage import (
 )
 from . import _sqlite_errors as errors
 from . import _sqlite_reader as reading
-from ._sqlite_inspect import Inspector
 from ._sqlite_queue import Job
 from ._sqlite_reader import BUSY
 from ._sqlite_schema import patiently
 from ._sqlite_writer import Writer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ._sqlite_inspect import Inspector
 
 __all__ = ["SQLiteAdapter"]
 
@@ -109,7 +112,7 @@ class SQLiteAdapter(StorageAdapter):
 
     async def aopen(self) -> None:
         if self._inspect:
-            inspector = Inspector(os.path.realpath(self._path), str(self), self._lock_timeout)
+            inspector = self._make_inspector()
             await asyncio.to_thread(self._translated, lambda: inspector.run(lambda _: None), "cannot open")
             self._inspector = inspector
             return
@@ -217,10 +220,15 @@ class SQLiteAdapter(StorageAdapter):
         if self._inspect or self._exclusive:
             return await self._read(reading.faults, None, offload=True)
         self._open_writer()
-        inspector = Inspector(os.path.realpath(self._path), str(self), self._lock_timeout)
+        inspector = self._make_inspector()
         return await asyncio.to_thread(
             self._translated, lambda: inspector.run(reading.faults), "cannot check"
         )
+
+    def _make_inspector(self) -> Inspector:
+        from ._sqlite_inspect import Inspector  # few programs look into a store without using it
+
+        return Inspector(os.path.realpath(self._path), str(self), self._lock_timeout)
 
     def change_mark(self) -> Hashable | None:
         if self._inspect:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, Self
 
@@ -49,7 +48,6 @@ class Source(Protocol):
     def change_mark(self) -> Hashable | None: ...
 
 
-@dataclass(slots=True)
 class _OnItsWay:
     """Commits of one key that have not returned: how many there are and which was called last.
 
@@ -57,10 +55,13 @@ class _OnItsWay:
     later may have changed nothing.
     """
 
-    count: int = 0
-    last: int = 0
-    left: bool = False
-    unclear: bool = False
+    __slots__ = ("count", "last", "left", "unclear")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last = 0
+        self.left = False
+        self.unclear = False
 
 
 class _Told(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping
@@ -71,7 +70,7 @@ class Pending:
         self._batches: deque[Batch] = deque()
         self._latest: dict[str, _Accepted] = {}
         self._number = 0
-        self._session = secrets.token_hex(8)
+        self._session = os.urandom(8).hex()
         self._names: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     def __bool__(self) -> bool:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import threading
 import weakref
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import ConflictError
 from ..storage import Changes, Durability, Expect, StorageAdapter
 from ._change_stream import MAX_PENDING, Change, ChangeStream, Origin
 from .base import Layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Change", "ChangeStream", "Observed", "Origin"]
 
@@ -161,4 +162,6 @@ class _Telling:
 
 
 def _has_watchfiles() -> bool:
-    return importlib.util.find_spec("watchfiles") is not None
+    from importlib.util import find_spec
+
+    return find_spec("watchfiles") is not None
