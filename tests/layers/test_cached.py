@@ -205,6 +205,7 @@ async def test_without_a_mark_answers_age(monkeypatch):
     inner = Remote(shared=True)
     async with Cached(inner, CachePolicy(max_age=5)) as cache:
         await cache.commit({"a": b"1"})
+        assert await data(cache, "a") == b"1"
         await inner.inner.commit({"a": b"2"})
         now += 5
         assert await data(cache, "a") == b"1"
@@ -223,6 +224,7 @@ async def test_invalidate():
     inner = Remote(shared=True)
     async with Cached(inner, CachePolicy(max_age=float("inf"))) as cache:
         await cache.commit({"a": b"1", "b": b"1"})
+        await cache.fetch(("a", "b"))
         await inner.inner.commit({"a": b"2", "b": b"2"})
         assert await data(cache, "a") == b"1"
         cache.invalidate(["a"])
@@ -289,14 +291,25 @@ async def test_a_planted_lease_bug_is_caught(monkeypatch, missing):
     """Leases that outlive a commit, or are given while one is on its way, fail the tests of slow reads."""
     inner = Remote()
     if missing == "forget":
-        monkeypatch.setattr(Entries, "forget", lambda self, key: self._remove(key))
+        begin = Entries.begin_write
+
+        def begin_and_leave_leases(self, keys):
+            leases = dict(self._leases)
+            begun = begin(self, keys)
+            self._leases.update(leases)
+            return begun
+
+        monkeypatch.setattr(Entries, "begin_write", begin_and_leave_leases)
         async with Cached(inner) as cache:
             with pytest.raises(AssertionError):
                 await slow_read_meets_write(cache, inner, lambda: cache.commit({"a": b"new"}))
     else:
-        monkeypatch.setattr(
-            Entries, "lease", lambda self, keys: self._leases.update(dict.fromkeys(keys, 1)) or 1
-        )
+
+        def lease_whatever_is_written(self, keys):
+            self._leases.update(dict.fromkeys(keys, 1))
+            return 1
+
+        monkeypatch.setattr(Entries, "lease", lease_whatever_is_written)
         with pytest.raises(AssertionError):
             await read_during_commit()
 
@@ -324,6 +337,19 @@ async def read_during_commit():
         await reading
         inner.after_read = None
         assert await data(cache, "a") == b"new"
+
+
+async def test_only_what_is_read_is_kept():
+    """A commit of a key that nobody has read takes no place in the cache; one of a cached key renews it."""
+    inner = Remote()
+    async with Cached(inner) as cache:
+        await cache.commit({"a": b"1", "b": b"1"})
+        assert cache.stats()["cache_entries"] == 0
+        await data(cache, "a")
+        await cache.commit({"a": b"2", "b": b"2"})
+        assert cache.stats()["cache_entries"] == 1
+        assert await data(cache, "a") == b"2"
+        assert inner.reads == 1
 
 
 async def test_a_read_during_a_commit_is_not_kept():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Container, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from ..storage import Kept, Stored
@@ -29,14 +28,6 @@ class Entry:
         self.used = False
 
 
-@dataclass(slots=True)
-class _Writing:
-    """The commits of one key that are on their way: how many, and the number of the last one called."""
-
-    count: int = 0
-    last: int = 0
-
-
 class Entries:
     """Cached answers by key, the least used evicted by second chance when ``max_bytes`` are exceeded.
 
@@ -57,7 +48,8 @@ class Entries:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self.get = self._entries.get
         self._leases: dict[str, int] = {}
-        self._writing: dict[str, _Writing] = {}
+        # Commits of a key that are on their way: how many, and the number of the last one called.
+        self._writing: dict[str, tuple[int, int]] = {}
         self._doubtful: dict[str, int] = {}
         self._number = 0
 
@@ -117,34 +109,40 @@ class Entries:
         """Whether a commit of one of ``keys`` is on its way. Under ``lock``."""
         return any(key in self._writing for key in keys) if self._writing else False
 
-    def begin_write(self, keys: Collection[str]) -> int:
-        """Announce a commit that touches ``keys``. Under ``lock``; to be followed by ``end_write``."""
-        self._number += 1
+    def begin_write(self, keys: Collection[str]) -> tuple[int, list[str]]:
+        """Announce a commit that touches ``keys``: its number, and which of them were cached.
+
+        Under ``lock``; to be followed by ``end_write``.
+        """
+        self._number = number = self._number + 1
+        cached = []
         for key in keys:
-            self.forget(key)
-            writing = self._writing.setdefault(key, _Writing())
-            writing.count += 1
-            writing.last = self._number
-        return self._number
+            self._leases.pop(key, None)
+            entry = self._entries.pop(key, None)
+            if entry is not None:
+                self.bytes -= entry.size
+                cached.append(key)
+            writing = self._writing.get(key)
+            self._writing[key] = (1 if writing is None else writing[0] + 1, number)
+        return number, cached
 
     def end_write(
         self,
         number: int,
         keys: Collection[str],
-        written: Mapping[str, Kept | None] | None,
+        written: Mapping[str, Kept | None],
         mark: Hashable,
         born: float,
     ) -> None:
-        """Keep what was ``written`` unless a later commit was called; None: only forget the keys."""
+        """Keep what was ``written`` unless a later commit of the key was called."""
         with self.lock:
             for key in keys:
-                writing = self._writing[key]
-                writing.count -= 1
-                if writing.count == 0:
+                count, last = self._writing[key]
+                if count == 1:
                     del self._writing[key]
-                if written is None or key not in written or writing.last != number:
-                    continue
-                if key not in self._elsewhere:
+                else:
+                    self._writing[key] = (count - 1, last)
+                if key in written and last == number and key not in self._elsewhere:
                     self._insert(key, written[key], mark, born)
 
     def doubt(self, number: int, keys: Iterable[str]) -> None:

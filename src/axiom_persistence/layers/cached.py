@@ -434,7 +434,7 @@ class Cached(Layer):
 class _Write:
     """One commit that goes to the inner adapter; made under the lock of the entries."""
 
-    __slots__ = ("_cache", "_changes", "_keys", "_mark", "_number", "versions")
+    __slots__ = ("_cache", "_cached", "_changes", "_keys", "_mark", "_number", "versions")
 
     def __init__(
         self, cache: Cached, changes: dict[str, bytes | None], keys: Collection[str], mark: Hashable
@@ -444,7 +444,7 @@ class _Write:
         self._changes = changes
         self._keys = keys
         self._mark = mark
-        self._number = cache._entries.begin_write(keys)
+        self._number, self._cached = cache._entries.begin_write(keys)
 
     def __enter__(self) -> Self:
         return self
@@ -457,28 +457,32 @@ class _Write:
                 entries.doubt(self._number, self._changes)
         elif self.versions is not None:
             entries.settle_doubts(self._number)
-        entries.end_write(self._number, self._keys, self._written(), self._mark, cache._now())
+        written = self._written() if self._cached else {}
+        entries.end_write(self._number, self._keys, written, self._mark, cache._now())
         if cache._flusher is not None:
             cache._flusher.moves += 1
 
-    def _written(self) -> dict[str, Kept | None] | None:
-        """What a read would find now, unless that cannot be told from what somebody else committed."""
-        versions, cache = self.versions, self._cache
+    def _written(self) -> dict[str, Kept | None]:
+        """What reads of the keys that somebody has read before would find now, where that is certain."""
+        versions, cache, changes = self.versions, self._cache, self._changes
         if versions is None or not cache._may_keep(self._mark):
-            return None
+            return {}
         try:
             if cache._inner_mark() != self._mark:
-                return None
+                return {}  # somebody else committed, perhaps the same keys, perhaps later
         except PersistenceError:
-            return None  # closed meanwhile; the commit is acknowledged all the same
+            return {}  # closed meanwhile; the commit is acknowledged all the same
         return {
-            key: None if data is None else Kept(data, versions[key]) for key, data in self._changes.items()
+            key: None if (data := changes[key]) is None else Kept(data, versions[key])
+            for key in self._cached
+            if key in changes
         }
 
 
 def _owned(changes: Changes) -> dict[str, bytes | None]:
     """A copy that stays as it is when the caller changes its own."""
-    return {
-        key: data if data is None or type(data) is bytes else bytes(memoryview(data))
-        for key, data in changes.items()
-    }
+    taken = dict(changes)
+    for key, data in taken.items():
+        if type(data) is not bytes and data is not None:
+            taken[key] = bytes(memoryview(data))
+    return taken
