@@ -6,7 +6,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, Generic, Optional, TypeVar, overload
 
-from .errors import InvalidKeyError
+from .errors import ConfigurationError, InvalidKeyError
 
 __all__ = [
     "INTERNAL",
@@ -18,6 +18,7 @@ __all__ = [
     "check_stored_key",
     "encode_segment",
     "key_text",
+    "kind_and_default",
     "prefix_end",
 ]
 
@@ -136,3 +137,16 @@ class Key(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Key({self.name!r}, {self.kind!r}, default={self.default!r})"
+
+
+def kind_and_default(key: str | Key[Any], type: Any, default: Any) -> tuple[Any, Any]:
+    """What a load is asked to return: the type to decode as, and the answer for "nothing there"."""
+    if isinstance(key, Key):
+        if type is not MISSING:
+            raise ConfigurationError("a Key carries its type; leave the second argument out", key=key.name)
+        return key.kind, key.default if default is None else default
+    if type is MISSING:
+        raise ConfigurationError(
+            "load needs the type of the value", key=key, hint='for example load("count", int)'
+        )
+    return type, default

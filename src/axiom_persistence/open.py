@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import unquote
 
 from .corruption import Corruption, OnCorruption
 from .errors import AccessDeniedError, ConfigurationError
@@ -211,6 +210,12 @@ def _scheme(scheme: str, rest: str, where: str, inspect: bool) -> StorageAdapter
     )
 
 
+def _unquoted(text: str) -> str:
+    from urllib.parse import unquote
+
+    return unquote(text)
+
+
 def _url_path(rest: str, where: str) -> str:
     """The path of a ``file:`` URL (RFC 8089) or of the plain form behind the scheme."""
     if rest.startswith("//"):
@@ -220,8 +225,8 @@ def _url_path(rest: str, where: str) -> str:
                 f"{where}:{rest} names a host, {host!r}, and files are on this one",
                 hint=f"write {where}:{host}{slash}{path} (relative) or {where}:///… (absolute)",
             )
-        return unquote("/" + path)
-    return os.path.expanduser(unquote(rest))
+        return _unquoted("/" + path)
+    return os.path.expanduser(_unquoted(rest))
 
 
 def _sqlite_url(rest: str, inspect: bool) -> StorageAdapter:
@@ -242,7 +247,7 @@ def _sqlite_url(rest: str, inspect: bool) -> StorageAdapter:
         if rest:
             return _memory("", inspect)
         raise ConfigurationError("'sqlite:' names no file", hint="write sqlite:notes.db")
-    return _sqlite(os.path.expanduser(unquote(rest)), inspect)
+    return _sqlite(os.path.expanduser(_unquoted(rest)), inspect)
 
 
 def _file_url(rest: str, inspect: bool) -> StorageAdapter:

@@ -8,23 +8,22 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast, overload, runtime_checkable
 
-from . import transaction as _transaction
 from .capability import Capability, CapabilityState
 from .corruption import Corruption, CorruptionReport, OnCorruption
 from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStorageError
-from .keys import INTERNAL, MISSING, Key, encode_segment
+from .keys import INTERNAL, MISSING, Key, encode_segment, kind_and_default
 from .layers.base import Layer
 from .layers.observed import Change, Observed
 from .record import RecordInfo
 from .storage import NOT_NOW, Durability, StorageAdapter
 from .store import Store
-from .transaction import Transaction, kind_and_default
 
 __all__ = ["AdapterBasedPersistence", "PersistenceCapability"]
 
 if TYPE_CHECKING:
     from .collection import Collection
     from .jobs.verify import VerifyReport
+    from .transaction import Transaction
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -287,7 +286,9 @@ class AdapterBasedPersistence(Capability):
         if not callable(function):
             raise ConfigurationError(f"update needs a function of the old value, not {function!r}")
         store = self._store
-        return await _transaction.update(
+        from .transaction import update
+
+        return await update(
             store, self._name(key), kind, function, default, durability=store.durability(durability)
         )
 
@@ -351,18 +352,22 @@ class AdapterBasedPersistence(Capability):
         the body raises.
         """
         store = self._store
-        return _transaction.transaction(store, prefix=self._prefix, durability=store.durability(durability))
+        from .transaction import transaction
+
+        return transaction(store, prefix=self._prefix, durability=store.durability(durability))
 
     async def run_transaction(
         self,
         function: Callable[[Transaction], Awaitable[T]],
         *,
-        attempts: int = _transaction.ATTEMPTS,
+        attempts: int = 64,
         durability: Durability | str | None = None,
     ) -> T:
         """Run ``await function(tx)`` in a transaction, again after each conflict, fairly."""
         store = self._store
-        return await _transaction.run_transaction(
+        from .transaction import run_transaction
+
+        return await run_transaction(
             store,
             function,
             prefix=self._prefix,

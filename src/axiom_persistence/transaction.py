@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar, overload
 
 from .errors import CapabilityUnavailableError, ConfigurationError, ConflictError
-from .keys import MISSING, Key
+from .keys import MISSING, Key, kind_and_default
 from .record import Seen, open_record
 from .storage import Durability
 from .store import Store, backoff
@@ -204,16 +204,3 @@ async def update(
                 continue
             return value
     raise AssertionError("unreachable")
-
-
-def kind_and_default(key: str | Key[Any], type: Any, default: Any) -> tuple[Any, Any]:
-    """What a load is asked to return: the type to decode as, and the answer for "nothing there"."""
-    if isinstance(key, Key):
-        if type is not MISSING:
-            raise ConfigurationError("a Key carries its type; leave the second argument out", key=key.name)
-        return key.kind, key.default if default is None else default
-    if type is MISSING:
-        raise ConfigurationError(
-            "load needs the type of the value", key=key, hint='for example load("count", int)'
-        )
-    return type, default
