@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing, suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -364,6 +366,23 @@ async def test_close_leaves_nothing_unsynced(tmp_path):
         assert persistence.stats()["syncs"] > before
 
 
+async def test_the_store_is_closed_first(tmp_path):
+    """A client with nothing pending may end after its store; another says that it cannot save."""
+    async with open_persistence(tmp_path / "s.db") as persistence:
+        counter, late = Counter(persistence), Counter(persistence, instance="late", auto_save=AutoSave.OFF)
+        await counter.restore_state()
+        await late.restore_state()
+        counter.a = late.a = 1
+    await counter.close()
+    with pytest.raises(CapabilityUnavailableError):
+        await late.close()
+    assert late.pending == ("a",)
+    await persistence.activate()
+    await late.close()
+    assert await persistence.load("Counter/late/a", int) == 1
+    await persistence.deactivate()
+
+
 async def test_clients_are_persistable(persistence):
     """A client satisfies the Persistable protocol."""
     assert isinstance(Counter(persistence), Persistable)
@@ -385,3 +404,50 @@ async def test_threads_may_assign(tmp_path):
 
         await asyncio.gather(*(asyncio.to_thread(assign, 1000 * n) for n in range(4)))
         assert await persistence.load("Counter/a", int) == counter.a
+
+
+async def cancelled_at(steps: int, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+    """Run ``work`` in a task of its own and cancel it after ``steps`` turns; whether that came in time."""
+    task = asyncio.ensure_future(work())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+        if task.done():
+            return False
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return True
+
+
+@pytest.mark.parametrize("verb", ["restore", "persist", "transaction", "reset", "close"])
+async def test_cancelled_anywhere(store, verb):
+    """Cancelled at whatever await, a verb leaves a client that works, with nothing that was assigned lost."""
+    for steps in (*range(1, 12), *(int(12 * 1.6**n) for n in range(22))):
+        counter = Counter(store, instance=f"{verb}{steps}", auto_save=AutoSave.OFF)
+        if verb != "restore":
+            await counter.restore_state()
+            counter.b = 7
+            await counter.persist_state()
+        counter.a = steps
+
+        async def transaction(counter=counter) -> None:
+            async with counter.transaction():
+                counter.b = 8
+
+        work = {
+            "restore": counter.restore_state,
+            "persist": counter.persist_state,
+            "transaction": transaction,
+            "reset": lambda counter=counter: counter.reset("b"),
+            "close": counter.close,
+        }[verb]
+        in_time = await cancelled_at(steps, work)
+        if counter.phase is not ClientPhase.CLOSED:
+            await counter.close()
+        async with Counter(store, instance=f"{verb}{steps}") as again:
+            assert again.a == steps
+            assert again.b == counter.b
+        if not in_time:
+            break
+    else:
+        raise AssertionError("never ran to its end")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Final
 
-from ..errors import PersistenceError
+from ..errors import CapabilityUnavailableError, PersistenceError
 from ..storage import Durability
 from ..store import Store
 from ._seam import weakest
@@ -43,7 +44,8 @@ async def save_together(
             for entry, error in await _commit(store, group, weakest(store) if background else None):
                 failures.setdefault(entry.state, []).append(error)
             if not group:
-                await store.commit({})
+                with suppress(CapabilityUnavailableError):  # closed: that has made all of it durable
+                    await store.commit({})
         except PersistenceError as error:  # of the commit without changes: a sync that failed
             for state in seen:
                 failures.setdefault(state, []).append(error)
