@@ -18,7 +18,7 @@ import itertools
 import os
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -135,12 +135,13 @@ class _File:
         """Every content it may have after a crash."""
         writes = [write for write in self.writes if write.data]
         found = {self.durable: None}
+        chosen: Iterable[tuple[_Write, ...]]
         if len(writes) <= WRITES_IN_ANY_ORDER_MAX:
             chosen = itertools.chain.from_iterable(
                 itertools.combinations(writes, n) for n in range(1, len(writes) + 1)
             )
         else:
-            chosen = iter([tuple(writes[:n]) for n in range(1, len(writes) + 1)])
+            chosen = [tuple(writes[:n]) for n in range(1, len(writes) + 1)]
         for some in chosen:
             content = self.durable
             for write in some[:-1]:
