@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from xxhash import xxh3_128_digest
 
@@ -93,7 +93,6 @@ class State:
         *("open", "phase", "plain", "put_off", "report", "saver", "secret", "unreadable", "unsynced"),
         *("watchers", "will_observe"),
     )
-    hooks: ClassVar[tuple[str, str]] = ("state_will_update", "state_did_update")
 
     def __init__(
         self,
