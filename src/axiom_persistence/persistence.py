@@ -60,6 +60,8 @@ class _NotOpen:
         self._why = (reason, hint)
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)  # what inspects objects is no use of the store
         reason, hint = self._why
         raise CapabilityUnavailableError(reason, hint=hint)
 
@@ -226,12 +228,16 @@ class AdapterBasedPersistence(Capability):
         ``TypeMismatchError`` with the path when the value is of another type, ``SchemaTooNewError`` when a
         newer program wrote it, ``CorruptedDataError`` when it is damaged and may not be recovered.
         """
-        kind, default = kind_and_default(key, type, default)
-        name = self._name(key)
-        value = self._store.load_now(name, kind, default)
+        store = self._store
+        if key.__class__ is str and type is not MISSING and not self._prefix:
+            kind, name = type, store.check_plain(cast(str, key))  # the short way for the most frequent call
+        else:
+            kind, default = kind_and_default(key, type, default)
+            name = self._name(key)
+        value = store.load_now(name, kind, default)
         if value is not NOT_NOW:
             return value
-        return await self._store.load(name, kind, default)
+        return await store.load(name, kind, default)
 
     async def delete(self, key: str | Key[Any], *, durability: Durability | str | None = None) -> bool:
         """Forget ``key`` and its kept generations; whether it was there."""
