@@ -29,6 +29,7 @@ def main() -> None:
             window.text = note.get()
 
         root.bind("<Configure>", moved)
+        root.bind("<Escape>", lambda _: root.destroy())
         note.trace_add("write", typed)
         root.mainloop()
 

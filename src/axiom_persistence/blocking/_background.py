@@ -7,15 +7,17 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from ..errors import CapabilityUnavailableError
 
 __all__ = ["entered", "in_caller", "post", "refuse_event_loop", "run"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _EXIT_WAIT_S: Final = 5.0
@@ -77,7 +79,8 @@ class _Call(Generic[T]):
             self._work.close()
             self._error = asyncio.CancelledError()
         self._over = True
-        self._errands.put(None)
+        if not _background.over:  # else a daemon thread waits: the interpreter's end takes it where it is
+            self._errands.put(None)
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -109,6 +112,28 @@ class _Call(Generic[T]):
 _caller: Final[ContextVar[_Call[Any]]] = ContextVar("axiom_blocking_call")
 
 
+class _Threads(ThreadPoolExecutor):
+    """Threads for exit handlers and whoever outlives the main thread, too: the standard pool ends before."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except RuntimeError:
+            done: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                done.set_result(fn(*args, **kwargs))
+            except BaseException as error:
+                done.set_exception(error)
+
+        try:
+            threading.Thread(target=work, daemon=True).start()
+        except RuntimeError:  # nor are there threads any more
+            work()
+        return done
+
+
 class _Background:
     """The loop and its daemon thread, started by the first call; anew in a forked child."""
 
@@ -116,7 +141,7 @@ class _Background:
         self._inherited: list[asyncio.AbstractEventLoop] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._over = False
+        self.over = False
         self._lock = threading.Lock()
 
     def begin_anew(self) -> None:
@@ -133,12 +158,13 @@ class _Background:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._over:
+            if self.over:
                 raise CapabilityUnavailableError(
                     "the interpreter is exiting", hint="close the persistence before, in a `with` block"
                 )
             if self._loop is None:
                 loop = asyncio.new_event_loop()
+                loop.set_default_executor(_Threads(thread_name_prefix="axiom-blocking"))
                 # A daemon: a program that never closes anything ends all the same.
                 self._thread = threading.Thread(
                     target=_serve, args=(loop,), name="axiom-blocking", daemon=True
@@ -169,7 +195,7 @@ class _Background:
     def stop(self) -> None:
         """At exit, after the stores have finished: let what still waits end in good order."""
         with self._lock:
-            self._over = True
+            self.over = True
             loop, self._loop = self._loop, None
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)

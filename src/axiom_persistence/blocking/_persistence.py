@@ -12,7 +12,7 @@ from ..capability import CapabilityState
 from ..corruption import Corruption, CorruptionReport, OnCorruption
 from ..errors import ConfigurationError, PersistenceError
 from ..jobs.verify import VerifyReport
-from ..keys import MISSING, Key
+from ..keys import MISSING, Key, kind_and_default
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
 from ..open import Where
@@ -20,7 +20,7 @@ from ..open import open_persistence as _open_persistence
 from ..persistence import AdapterBasedPersistence
 from ..record import RecordInfo
 from ..storage import NOT_NOW, Durability, StorageAdapter
-from ..transaction import ATTEMPTS, kind_and_default
+from ..transaction import ATTEMPTS
 from ..transaction import Transaction as _Transaction
 from ._background import entered, in_caller, refuse_event_loop, run
 from ._collection import Collection

@@ -38,11 +38,15 @@ async def _close(source: AsyncIterator[Any], waiting: asyncio.Task[Any] | None) 
     if waiting is not None:
         waiting.cancel()
         await asyncio.wait([waiting])
-        if not waiting.cancelled():
-            waiting.exception()  # it came too late for anybody to be told
     aclose = getattr(source, "aclose", None)
     if aclose is not None:
         await aclose()
+
+
+def _look(task: asyncio.Task[Any]) -> None:
+    # Its error is raised to whoever iterates next. If nobody does, nobody asked.
+    if not task.cancelled():
+        task.exception()
 
 
 class Stream(Generic[T]):
@@ -67,6 +71,7 @@ class Stream(Generic[T]):
 
         self_source = self._source  # the task must not keep this object alive
         self._waiting = asyncio.get_running_loop().create_task(next_one())
+        self._waiting.add_done_callback(_look)
 
     async def _next(self) -> T | Missing:
         while not self._over:
