@@ -10,6 +10,8 @@
     ├── CorruptedDataError                       stored bytes failed their check
     ├── ConflictError                            somebody else committed first; nothing was changed
     ├── SchemaTooNewError                        written by a newer version of the application
+    ├── ValidationError (ValueError)             a client's field refuses a value
+    ├── ClientsFailedError                       clients that could not be saved at the end
     ├── MigrationError                           a step failed; every record is as it was
     ├── InsecureStorageError                     a secret with no confidential place to go
     ├── CapabilityUnavailableError (RuntimeError)  not open, closed, or not usable here
@@ -28,11 +30,13 @@ indeterminate (the new value may still appear); every other error means nothing 
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from typing import Self
 
 __all__ = [
     "AccessDeniedError",
     "CapabilityUnavailableError",
+    "ClientsFailedError",
     "ConfigurationError",
     "ConflictError",
     "CorruptedDataError",
@@ -49,6 +53,7 @@ __all__ = [
     "StorageUnavailableError",
     "StoreNotFoundError",
     "TypeMismatchError",
+    "ValidationError",
 ]
 
 
@@ -120,6 +125,19 @@ class ConflictError(PersistenceError):
 
 class SchemaTooNewError(PersistenceError):
     """The data was written by a newer version of the application. It is not touched."""
+
+
+class ValidationError(PersistenceError, ValueError):
+    """The value is of the right type, and the field's ``validate`` refused it. Nothing was changed."""
+
+
+class ClientsFailedError(PersistenceError):
+    """Some clients could not be stopped. ``failures`` has the error of each, by its key."""
+
+    def __init__(self, failures: Mapping[str, Exception]) -> None:
+        said = "; ".join(f"{key}: {error}" for key, error in failures.items())
+        super().__init__(f"{len(failures)} of the clients could not be saved at the end: {said}")
+        self.failures = dict(failures)
 
 
 class MigrationError(PersistenceError):

@@ -95,6 +95,9 @@ class Store:
         self._durability = self.durability(durability)
         self._on_corruption = on_corruption
         self._key_limit = min(MAX_KEY_BYTES, adapter.traits.max_key_bytes)
+        self._fetch_now = adapter.fetch_now
+        self.check_plain = check_key if self._key_limit == MAX_KEY_BYTES else self.check_key
+        """``check_key`` for what is known to be a str, without a prefix: a look-up, mostly."""
         self._header: Header | None = None
         self._beginning: set[object] = set()
         self._too_new: dict[str, str] = {}
@@ -255,7 +258,11 @@ class Store:
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         """Commit so that it outlives this process, with no await. None: not possible now, nothing done."""
-        if self._header is None or self._beginning or self.ladder.unreadable or self._too_new:
+        if self._header is None or self._beginning:
+            return None
+        if (self.ladder.unreadable or self._too_new) and any(
+            key in self.ladder.unreadable or key in self._too_new for key in changes
+        ):
             return None
         return self.adapter.commit_now(changes)
 
@@ -313,11 +320,7 @@ class Store:
         """What ``load`` would return, where that can be told without waiting; else ``NOT_NOW``."""
         if self._too_new:
             return NOT_NOW  # load looks whether it still is
-        stored = self.adapter.fetch_now(key)
-        if stored is None:
-            return default
-        if isinstance(stored, NotNow) or stored.damage is not None:
-            return NOT_NOW
+        stored = self._fetch_now(key)
         if type(stored) is Kept:
             opened: _Opened | None = stored.opened
             if opened is None:
@@ -332,6 +335,10 @@ class Store:
             shared = value if is_immutable(value) else MISSING
             opened.known = (kind, self.codec.decoder(kind), shared)
             return value
+        if stored is None:
+            return default
+        if isinstance(stored, NotNow) or stored.damage is not None:
+            return NOT_NOW
         try:
             record = open_record(key, stored.data, self.schema)
         except (Damage, NewerFormat):

@@ -21,7 +21,6 @@ from .base import (
     must_be_there,
     no_such_key,
     opened,
-    place_of,
     run_async,
 )
 
@@ -170,7 +169,7 @@ async def _set(where: str, key: str, value: Any) -> None:
     async with open_persistence(where) as persistence:
         await persistence.save(key, value)
     if new:
-        note(f"made a new store at {place_of(adapter)}")
+        note(f"made a new store at {adapter.location}")
 
 
 @click.command("rm", short_help="Remove keys.")

@@ -29,7 +29,6 @@ from .base import (
     must_be_there,
     no_such_key,
     opened,
-    place_of,
     run_async,
 )
 
@@ -65,10 +64,10 @@ async def _about_store(where: str) -> dict[str, Any]:
         header = await _header(adapter)
         return {
             "adapter": type(adapter_for(where)).__name__,
-            "location": place_of(adapter),
+            "location": adapter.location,
             "records": records,
             "quarantined": quarantined,
-            "size": _size_on_disk(place_of(adapter)),
+            "size": _size_on_disk(adapter.location),
             "durability": adapter.traits.durability.value,
             "atomic": adapter.traits.atomic,
             "shared": adapter.traits.shared,
@@ -121,7 +120,7 @@ async def _about_key(where: str, key: str) -> dict[str, Any]:
 def path(where: str, as_json: bool) -> None:
     """Print where the store is, or would be: nothing is made."""
     adapter = adapter_for(where)
-    location = place_of(adapter)
+    location = adapter.location
     data(to_json({"adapter": type(adapter).__name__, "location": location}) if as_json else location)
 
 

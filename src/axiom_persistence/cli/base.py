@@ -8,7 +8,6 @@ import functools
 import shlex
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, TypeVar
 
 import click
@@ -17,7 +16,6 @@ from click.shell_completion import CompletionItem
 from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
 from ..open import adapter_for, open_persistence
 from ..persistence import AdapterBasedPersistence
-from ..storage import StorageAdapter
 from ._endings import Ending, ExitCode, message_of
 from ._output import printable, set_colour
 
@@ -29,7 +27,6 @@ __all__ = [
     "must_be_there",
     "no_such_key",
     "opened",
-    "place_of",
     "run_async",
     "suggestion",
 ]
@@ -110,7 +107,7 @@ async def _explained(where: str) -> AsyncIterator[None]:
         adapter = adapter_for(where)
         raise Ending(
             ExitCode.NO_SUCH_STORE,
-            f"no store at {place_of(adapter)}",
+            f"no store at {adapter.location}",
             hint=f"{where!r} was read as the address of a {type(adapter).__name__}; `set` makes a new store",
         ) from None
     except CorruptedDataError as error:
@@ -120,12 +117,6 @@ async def _explained(where: str) -> AsyncIterator[None]:
             key=error.key,
             hint=f"axiom-persistence verify {shlex.quote(where)} --repair brings back the value before it",
         ) from None
-
-
-def place_of(adapter: StorageAdapter) -> str:
-    """Where an adapter keeps its data, in full: a ``directory`` may have been given relative."""
-    directory = getattr(adapter, "directory", None)
-    return str(directory.absolute()) if isinstance(directory, Path) else adapter.location
 
 
 async def _keys(where: str, prefix: str, most: int) -> list[str]:
@@ -147,7 +138,7 @@ async def no_such_key(persistence: AdapterBasedPersistence, key: str) -> NoRetur
             break
     raise Ending(
         ExitCode.NO_SUCH_KEY,
-        f"no key {key!r} in {place_of(persistence.adapter)}",
+        f"no key {key!r} in {persistence.adapter.location}",
         key=key,
         hint=suggestion(key, known) or ("the store is empty" if not known else ""),
     )

@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, overload
 
 from ..codec import Codec, is_immutable
-from ..errors import ConfigurationError, PersistenceError, TypeMismatchError
+from ..errors import ConfigurationError, PersistenceError, TypeMismatchError, ValidationError
 from ..keys import MISSING, encode_segment
 
 __all__ = [
@@ -26,10 +26,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-
-class ValidationError(PersistenceError, ValueError):
-    """The value is of the right type, and the field's ``validate`` refused it. Nothing was changed."""
 
 
 class Field:

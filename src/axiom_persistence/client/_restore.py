@@ -12,12 +12,13 @@ from ..errors import (
     SchemaTooNewError,
     StorageError,
     TypeMismatchError,
+    ValidationError,
 )
 from ..layers.observed import Origin
 from ..record import Seen
 from ..store import Store
 from ._commit import save_together
-from ._fields import Field, ValidationError
+from ._fields import Field
 from ._lifecycle import ClientPhase, RestoreReport
 from ._seam import evidence_of, forget_refusal, reports_of
 from ._state import State, fingerprint

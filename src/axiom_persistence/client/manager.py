@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
-from ..errors import ConfigurationError, PersistenceError
+from ..errors import ClientsFailedError, ConfigurationError
 from ._commit import save_together
 from ._lifecycle import ClientPhase, Persistable
 from ._state import State, state_of
@@ -16,15 +16,6 @@ __all__ = ["ClientManager", "ClientsFailedError"]
 _log = logging.getLogger("axiom_persistence")
 
 T = TypeVar("T")
-
-
-class ClientsFailedError(PersistenceError):
-    """Some clients could not be stopped. ``failures`` has the error of each, by its key."""
-
-    def __init__(self, failures: Mapping[str, Exception]) -> None:
-        said = "; ".join(f"{key}: {error}" for key, error in failures.items())
-        super().__init__(f"{len(failures)} of the clients could not be saved at the end: {said}")
-        self.failures = dict(failures)
 
 
 class ClientManager:
