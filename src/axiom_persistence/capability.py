@@ -107,10 +107,12 @@ class Capability(ABC):
 
     @property
     def state(self) -> CapabilityState:
+        """Whether it can be used now; ``state_stream`` tells of changes."""
         return self._state
 
     @property
     def is_available(self) -> bool:
+        """Whether it is active."""
         return self._state is CapabilityState.AVAILABLE
 
     async def is_supported(self) -> bool:

@@ -1,0 +1,192 @@
+"""Imports point down, files and functions stay small, and the core pulls in nothing it does not need."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import axiom_persistence
+
+PACKAGE = Path(__file__).parents[1] / "src" / "axiom_persistence"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A module or folder, and its rank; docs/design.md draws them. Within rank 1, journal and recovery are made
+# of the rest of it. Only the command line uses testing/: its demo is the torture.
+RANKS = {
+    "errors": 0,
+    "turn": 0,
+    "storage": 1,
+    "keys": 1,
+    "record": 1,
+    "codec": 1,
+    "corruption": 1,
+    "capability": 1,
+    "platform": 1,
+    "journal": 1.5,
+    "recovery": 1.5,
+    "adapters": 2,
+    "layers": 2,
+    "store": 3,
+    "transaction": 4,
+    "collection": 4,
+    "jobs": 4,
+    "persistence": 5,
+    "open": 6,
+    "client": 6,
+    "testing": 6.5,
+    "cli": 7,
+    "blocking": 7,
+    "__init__": 8,
+    "__main__": 8,
+}
+# An implementation may import the class that it implements.
+NEIGHBOURS = {
+    ("platform/_posix_files", "platform/filesystem"),
+    ("platform/_windows_files", "platform/filesystem"),
+}
+LINES_MAX = 500
+FUNCTION_LINES_MAX = 70
+
+
+def name_of(path):
+    """layers/cached.py as "layers/cached", layers/__init__.py as "layers"."""
+    name = path.relative_to(PACKAGE).with_suffix("").as_posix()
+    return name.removesuffix("/__init__")
+
+
+def imported(path, source):
+    """The modules of this package that a file imports, wherever in it, type checking included."""
+    here = list(path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            named = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level + 1] + (node.module.split(".") if node.module else [])
+            named = [".".join(["axiom_persistence", *base, alias.name]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            named = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
+            first = node.args[0]
+            named = [f"axiom_persistence{first.value}"] if isinstance(first, ast.Constant) else []
+        else:
+            continue
+        for full in named:
+            if full.split(".")[0] == "axiom_persistence":
+                yield module_at(full.split(".")[1:])
+
+
+def module_at(parts):
+    """The longest beginning of the dotted name that is a file or folder, or where a top-level name lives."""
+    for size in range(len(parts), 0, -1):
+        place = PACKAGE.joinpath(*parts[:size])
+        if place.with_suffix(".py").exists() or place.is_dir():
+            return "/".join(parts[:size])
+    return axiom_persistence._HOMES.get(parts[0] if parts else "", "__init__").replace(".", "/")
+
+
+def upward(path, source):
+    """The imports of a file that do not point down."""
+    name = name_of(path)
+    folder = name.split("/")[0]
+    for target in imported(path, source):
+        top = target.split("/")[0]
+        if folder != top:
+            if RANKS[folder] <= RANKS[top]:
+                yield f"{name} (rank {RANKS[folder]:g}) imports {target} (rank {RANKS[top]:g})"
+        elif path.name != "__init__.py" and folder != "testing":
+            inside = target.split("/")[1:]
+            shared = any(part == "base" or part.startswith("_") for part in inside)
+            if inside and not shared and (name, target) not in NEIGHBOURS:
+                yield f"{name} imports its neighbour {target}"
+
+
+def test_imports_point_down():
+    """A file imports lower ranks only; inside a folder only base and modules that begin with _."""
+    assert [line for path in FILES for line in upward(path, path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("storage.py", "from .store import Store"),
+        ("storage.py", "from . import store"),
+        ("storage.py", "from .keys import check_key"),
+        ("errors.py", "from axiom_persistence.keys import Key"),
+        ("errors.py", "import axiom_persistence.keys"),
+        ("store.py", "if TYPE_CHECKING:\n    from .persistence import AdapterBasedPersistence"),
+        ("store.py", "def late():\n    from .open import open_persistence"),
+        ("store.py", "import_module('.open', __package__)"),
+        ("adapters/sqlite.py", "from ..layers.base import Layer"),
+        ("adapters/sqlite.py", "from .memory import MemoryAdapter"),
+        ("layers/cached.py", "from ..layers import prefixed"),
+        ("persistence.py", "from axiom_persistence import open_persistence"),
+    ],
+)
+def test_an_import_upwards_is_found(file, line):
+    """The rule finds every way to write an import that does not point down."""
+    assert len(list(upward(PACKAGE / file, line))) == 1
+
+
+def test_every_module_has_a_rank():
+    """A new module or folder gets its place in the table above, and a gone one leaves it."""
+    assert {name_of(path).split("/")[0] for path in FILES} - {"."} | {"__init__"} == set(RANKS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_stay_small(path):
+    """A file has fewer than 500 lines, a function fewer than 70."""
+    source = path.read_text(encoding="utf-8")
+    assert source.count("\n") < LINES_MAX
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno < FUNCTION_LINES_MAX, node.name
+
+
+def loaded_after(program):
+    """The names of the modules that a new interpreter has loaded after running ``program``."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+EXTRAS = {"click", "rich", "pydantic", "attrs", "attr", "watchfiles", "pytest", "hypothesis"}
+
+
+def test_the_core_pulls_in_no_extra(tmp_path):
+    """Importing, opening, saving and loading loads no optional package and neither tests nor clients."""
+    program = (
+        "import asyncio, axiom_persistence\n"
+        "from axiom_persistence import open_persistence, MemoryAdapter, FileStorageAdapter\n"
+        "async def main(where):\n"
+        "    async with open_persistence(where) as persistence:\n"
+        "        await persistence.save('k', {'n': 1})\n"
+        "        assert await persistence.load('k', dict) == {'n': 1}\n"
+        f"for where in ({str(tmp_path / 'x.db')!r}, {str(tmp_path / 'x')!r}, 'memory:'):\n"
+        "    asyncio.run(main(where))\n"
+    )
+    loaded = loaded_after(program)
+    assert "axiom_persistence.adapters.sqlite" in loaded
+    assert not {name.split(".")[0] for name in loaded} & EXTRAS
+    ours = {name.removeprefix("axiom_persistence.").split(".")[0] for name in loaded if "axiom_" in name}
+    assert not ours & {"testing", "cli", "blocking", "client"}
+
+
+def test_importing_the_package_loads_nothing_of_it():
+    """import axiom_persistence costs next to nothing: each name is loaded when it is first used."""
+    loaded = loaded_after("import axiom_persistence")
+    assert {name for name in loaded if name.startswith("axiom_persistence")} == {"axiom_persistence"}
+    assert "asyncio" not in loaded
+    assert "msgspec" not in loaded
+
+
+def test_memory_needs_no_database():
+    """What is not used is not loaded: a store in memory needs no SQLite."""
+    program = "from axiom_persistence import open_persistence; open_persistence('memory:')"
+    assert "sqlite3" not in loaded_after(program)
