@@ -187,6 +187,24 @@ asyncio.run(main())
         assert await asyncio.wait_for(child.wait(), TIMEOUT) == 0
 
 
+async def test_a_commit_by_another_while_ours_returns(tmp_path):
+    """If somebody else commits between our commit and its return, theirs is what is read."""
+
+    class Overtaken(Layer):
+        async def commit(self, changes, *, expect=None, durability=None):
+            versions = await self.inner.commit(changes, expect=expect, durability=durability)
+            await theirs.commit({"a": b"theirs"})
+            return versions
+
+    async with (
+        SQLiteAdapter(tmp_path / "a.db") as theirs,
+        Cached(Overtaken(SQLiteAdapter(tmp_path / "a.db"))) as cache,
+    ):
+        assert await data(cache, "a") is None
+        await cache.commit({"a": b"ours"})
+        assert await data(cache, "a") == b"theirs"
+
+
 async def test_without_a_mark_a_shared_store_is_not_cached():
     """Where others may write and nothing tells so, every read goes to the store."""
     inner = Remote(shared=True)
@@ -361,6 +379,7 @@ async def test_the_later_of_two_commits_stays():
     """Two commits of a key that return in the wrong order leave the value of the later one."""
     inner = Remote()
     async with Cached(inner) as cache:
+        assert await data(cache, "a") is None
         first, second = asyncio.Event(), asyncio.Event()
         inner.after_commit = [first, second]
         one = asyncio.create_task(cache.commit({"a": b"1"}))

@@ -7,6 +7,7 @@ from axiom_persistence.layers.cached import Cached, CachePolicy
 from axiom_persistence.layers.observed import Observed
 from axiom_persistence.storage import Durability
 from axiom_persistence.testing.conformance import AdapterSuite
+from axiom_persistence.testing.machine import check_against_dict
 from axiom_persistence.testing.suite._base import content, run
 
 
@@ -25,9 +26,14 @@ class TestCachedFiles(AdapterSuite):
         return Cached(FileStorageAdapter(place / "store"))
 
 
-class TestTinyCache(AdapterSuite):
+class TinyCache:
     def adapter(self, place):
         return Cached(SQLiteAdapter(place / "store.db"), CachePolicy(max_bytes=2000))
+
+
+def test_a_cache_that_always_evicts_agrees_with_a_dict():
+    """A cache with room for two or three entries answers as the store does."""
+    check_against_dict(TinyCache())
 
 
 class TestWriteBackMemory(AdapterSuite):

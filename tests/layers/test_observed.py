@@ -163,6 +163,35 @@ async def test_a_commit_that_failed_may_have_changed_something(order):
         assert {change.key for change in changes} == {"a"}
 
 
+@pytest.mark.parametrize("order", ["earlier first", "later first"])
+async def test_a_conflict_of_the_last_commit(order):
+    """A commit that succeeds is told, though one of the same key that was called later changed nothing."""
+
+    class Conflicting(Gated):
+        async def commit(self, changes, *, expect=None, durability=None):
+            versions = await self.inner.commit(changes) if expect is None else {}
+            await self.gates.pop(0)
+            if expect is not None:
+                raise ConflictError("somebody else was faster")
+            return versions
+
+    inner = Conflicting()
+    async with Observed(inner) as store, store.changes() as stream:
+        gates = inner.gates = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        gates = list(gates)
+        one = asyncio.create_task(store.commit({"a": b"1"}))
+        await asyncio.sleep(0)
+        two = asyncio.create_task(store.commit({"a": b"2"}, expect={"a": None}))
+        await asyncio.sleep(0)
+        ends = [(gates[0], one), (gates[1], two)]
+        for gate, task in ends if order == "earlier first" else reversed(ends):
+            gate.set_result(None)
+            await asyncio.wait({task})
+        assert isinstance(two.exception(), ConflictError)
+        change = await next_of(stream)
+        assert (change.key, change.version) == ("a", (await one)["a"])
+
+
 async def test_a_cancelled_commit_that_takes_effect_later():
     """A commit whose end nobody awaited is told when it takes effect, though no mark says so."""
 

@@ -134,7 +134,10 @@ class Entries:
         mark: Hashable,
         born: float,
     ) -> None:
-        """Keep what was ``written`` unless a later commit of the key was called."""
+        """Keep what was ``written`` unless a later commit of the key was called.
+
+        ``mark`` was read before the commit was called: if somebody else committed since, it differs.
+        """
         with self.lock:
             for key in keys:
                 count, last = self._writing[key]
@@ -142,7 +145,7 @@ class Entries:
                     del self._writing[key]
                 else:
                     self._writing[key] = (count - 1, last)
-                if key in written and last == number and key not in self._elsewhere:
+                if key in written and last == number:
                     self._insert(key, written[key], mark, born)
 
     def doubt(self, number: int, keys: Iterable[str]) -> None:

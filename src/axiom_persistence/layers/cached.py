@@ -14,7 +14,6 @@ from ..errors import (
     CapabilityUnavailableError,
     ConfigurationError,
     ConflictError,
-    PersistenceError,
     StorageFullError,
 )
 from ..keys import check_stored_key
@@ -71,7 +70,8 @@ class Cached(Layer):
 
     Every cached answer is compared with the inner adapter's change mark; where that moved, the store is
     asked again, and the same ``Kept`` object is handed out if the version is still the same. Absence is
-    cached, too; damaged records are not. Evicts the least used beyond ``policy.max_bytes``.
+    cached, too; damaged records and what was written but never read are not. Evicts the least used beyond
+    ``policy.max_bytes``.
 
     Write-through, the default: a commit is the inner adapter's. Write-back: a commit of
     ``Durability.MEMORY`` returns once it is accepted here; it is stored in the order of acceptance, by
@@ -463,15 +463,10 @@ class _Write:
             cache._flusher.moves += 1
 
     def _written(self) -> dict[str, Kept | None]:
-        """What reads of the keys that somebody has read before would find now, where that is certain."""
-        versions, cache, changes = self.versions, self._cache, self._changes
-        if versions is None or not cache._may_keep(self._mark):
+        """What reads of the keys that somebody has read before would find now."""
+        versions, changes = self.versions, self._changes
+        if versions is None or not self._cache._may_keep(self._mark):
             return {}
-        try:
-            if cache._inner_mark() != self._mark:
-                return {}  # somebody else committed, perhaps the same keys, perhaps later
-        except PersistenceError:
-            return {}  # closed meanwhile; the commit is acknowledged all the same
         return {
             key: None if (data := changes[key]) is None else Kept(data, versions[key])
             for key in self._cached
