@@ -294,7 +294,7 @@ class Codec:
         data = encode_value(value)
         cls = type(value)
         if kind is None or kind is Any:
-            if cls not in _ATOMS and not issubclass(cls, _CONTAINERS):
+            if cls not in _decoders and cls not in _ATOMS and not issubclass(cls, _CONTAINERS):
                 _check_own(cls)
             return data
         _decoder(kind)  # a type that could never be read back is refused before anything is written

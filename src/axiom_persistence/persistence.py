@@ -205,13 +205,9 @@ class AdapterBasedPersistence(Capability):
         medium refused (the new value may then still appear).
         """
         store = self._store
-        await store.save(
-            self._name(key),
-            value,
-            key.kind if isinstance(key, Key) else type,
-            ttl=ttl,
-            durability=store.durability(durability),
-        )
+        if isinstance(key, Key):
+            type = key.kind
+        await store.save(self._name(key), value, type, ttl=ttl, durability=store.durability(durability))
 
     @overload
     async def load(self, key: Key[T]) -> T: ...

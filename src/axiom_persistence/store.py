@@ -92,6 +92,7 @@ class Store:
         self.clock = clock
         self.confidential = adapter.traits.confidential
         self.ladder = Ladder(adapter, clock)
+        self._promised: dict[str, Durability] = {}
         self._durability = self.durability(durability)
         self._on_corruption = on_corruption
         self._key_limit = min(MAX_KEY_BYTES, adapter.traits.max_key_bytes)
@@ -136,8 +137,10 @@ class Store:
         if asked is None:
             return None
         try:
+            if asked in self._promised:
+                return self._promised[asked]
             durability = Durability(asked)
-        except ValueError:
+        except (ValueError, TypeError):
             names = ", ".join(repr(d.value) for d in Durability)
             raise ConfigurationError(f"durability is one of {names}, not {asked!r}") from None
         strongest = self.adapter.traits.durability
@@ -147,6 +150,7 @@ class Store:
                 adapter=self.adapter,
                 hint="leave durability out, or use an adapter that promises it (sqlite, file)",
             )
+        self._promised[asked] = durability
         return durability
 
     def check_key(self, key: str, prefix: str = "") -> str:
@@ -288,9 +292,12 @@ class Store:
         ttl: timedelta | None = None,
         durability: Durability | None = None,
     ) -> None:
-        data = self.seal(key, value, kind, None if ttl is None else self.expiry(ttl))
+        changes = {key: self.seal(key, value, kind, None if ttl is None else self.expiry(ttl))}
+        asked = self._durability if durability is None else durability
         try:
-            await self.commit({key: data}, durability=durability)
+            # The same commit without a coroutine on each stair, where the adapter can do it at once.
+            if asked is not Durability.PROCESS_EXIT or self.commit_now(changes) is None:
+                await self.commit(changes, durability=asked)
         except PersistenceError as error:
             raise error.naming(key=key, adapter=self.adapter)  # noqa: B904 - the same error, named
 
