@@ -26,14 +26,13 @@ class TestCachedFiles(AdapterSuite):
         return Cached(FileStorageAdapter(place / "store"))
 
 
-class TinyCache:
-    def adapter(self, place):
-        return Cached(SQLiteAdapter(place / "store.db"), CachePolicy(max_bytes=2000))
-
-
 def test_a_cache_that_always_evicts_agrees_with_a_dict():
     """A cache with room for two or three entries answers as the store does."""
-    check_against_dict(TinyCache())
+
+    def tiny(place):
+        return Cached(SQLiteAdapter(place / "store.db"), CachePolicy(max_bytes=2000))
+
+    check_against_dict(tiny)
 
 
 class TestWriteBackMemory(AdapterSuite):
