@@ -263,11 +263,11 @@ class AdapterBasedPersistence(Capability):
         self,
         key: str,
         type: Any,
-        function: Callable[[Any], Any],
+        function: Callable[[T], T],
         *,
-        default: Any = None,
+        default: T,
         durability: Durability | str | None = None,
-    ) -> Any: ...
+    ) -> T: ...
     async def update(
         self,
         key: str | Key[Any],
