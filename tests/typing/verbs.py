@@ -1,0 +1,161 @@
+"""Not run: judged by mypy and pyright. An ignore that is not needed is an error of its own in both."""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, assert_type
+
+from axiom_persistence import (
+    MISSING,
+    AdapterBasedPersistence,
+    Corruption,
+    CorruptionReport,
+    Key,
+    MemoryAdapter,
+    PersistenceCapability,
+    open_persistence,
+    register,
+)
+from axiom_persistence.keys import Missing
+from axiom_persistence.transaction import Transaction
+
+
+@dataclass
+class Window:
+    width: int
+
+
+LAST = Key("last", datetime, default=datetime(2024, 1, 1, tzinfo=UTC))
+VOLUME = Key("volume", int, default=5)
+NAME = Key("name", str)
+NAMES = Key("names", list[str], default=[])
+EITHER = Key("either", int | None)
+
+
+def keys_know_their_types() -> None:
+    assert_type(LAST, Key[datetime])
+    assert_type(VOLUME, Key[int])
+    assert_type(NAME, Key[str | None])
+    assert_type(NAMES, Key[list[str]])
+    assert_type(VOLUME.default, int)
+    Key("volume", int, default=None)
+    Key(5, int)  # type: ignore[call-overload]
+
+
+async def loading(persistence: AdapterBasedPersistence) -> None:
+    assert_type(await persistence.load(LAST), datetime)
+    assert_type(await persistence.load(NAME), str | None)
+    assert_type(await persistence.load("window", Window), Window | None)
+    assert_type(await persistence.load("count", int, default=0), int)
+    assert_type(await persistence.load("count", int, default=None), int | None)
+    assert_type(await persistence.load("count", int, default="none"), int | str)
+    assert_type(await persistence.load("count", int, default=MISSING), int | Missing)
+    assert_type(await persistence.load("names", list[str]), list[str] | None)
+    assert_type(await persistence.load_many(["a", "b"], int), dict[str, int])
+    either: int | str | None = await persistence.load("either", int | str)  # any type form is allowed
+    del either
+    await persistence.load("count", "int", 0)  # type: ignore[call-overload]
+    await persistence.load(5, int)  # type: ignore[call-overload]
+
+
+async def a_missing_value_can_be_told_apart(persistence: AdapterBasedPersistence) -> None:
+    found = await persistence.load("name", str, default=MISSING)
+    if found is MISSING:
+        return
+    assert_type(found, str)
+
+
+async def saving(persistence: AdapterBasedPersistence) -> None:
+    await persistence.save(VOLUME, 7)
+    await persistence.save(NAME, None)
+    await persistence.save("anything", {"at": "all"}, ttl=timedelta(hours=1), durability="power_loss")
+    await persistence.save("typed", [1], type=list[int])
+    await persistence.save_many({"a": 1, "b": "x"})
+    await persistence.save(VOLUME, "x")  # type: ignore[misc]
+    await persistence.save(LAST, 5)  # type: ignore[misc]
+    await persistence.save("k")  # type: ignore[call-overload]
+    await persistence.save("k", 1, ttl=5)  # type: ignore[call-overload]
+
+
+def longer(value: str) -> int:
+    return len(value)
+
+
+def later(value: datetime) -> datetime:
+    return value + timedelta(days=1)
+
+
+def more(value: int) -> int:
+    return value + 1
+
+
+async def updating(persistence: AdapterBasedPersistence) -> None:
+    assert_type(await persistence.update("count", int, lambda n: n + 1, default=0), int)
+    assert_type(await persistence.update("count", int, more, default=0), int)
+    assert_type(await persistence.update(VOLUME, more), int)
+    assert_type(await persistence.update(LAST, later), datetime)
+    await persistence.update(VOLUME, longer)  # type: ignore[arg-type]
+    await persistence.update(VOLUME)  # type: ignore[call-overload]
+
+
+async def the_rest(persistence: AdapterBasedPersistence) -> None:
+    assert_type(await persistence.delete("k"), bool)
+    assert_type(await persistence.exists(VOLUME), bool)
+    assert_type(await persistence.delete_many(["k"]), int)
+    assert_type([key async for key in persistence.keys()], list[str])  # noqa: SIM118
+    assert_type(persistence.namespace("n"), AdapterBasedPersistence)
+    assert_type(bool(await persistence.verify(repair=True)), bool)
+    await persistence.delete(5)  # type: ignore[arg-type]
+
+
+async def transacting(persistence: AdapterBasedPersistence) -> None:
+    async with persistence.transaction() as tx:
+        assert_type(tx, Transaction)
+        assert_type(await tx.load(LAST), datetime)
+        assert_type(await tx.load("a", int), int | None)
+        assert_type(await tx.load("a", int, default=0), int)
+        assert_type(await tx.load("a", int, default=MISSING), int | Missing)
+        assert_type(await tx.delete("a"), bool)
+        await tx.save(VOLUME, 1)
+
+    async def body(tx: Transaction) -> str:
+        return await tx.load("name", str, default="")
+
+    assert_type(await persistence.run_transaction(body), str)
+    await persistence.run_transaction(longer)  # type: ignore[arg-type]
+
+
+def decide(report: CorruptionReport) -> Corruption:
+    return Corruption.RECOVER if report.recovered else Corruption.RAISE
+
+
+async def opening() -> None:
+    async with open_persistence("notes") as persistence:
+        assert_type(persistence, AdapterBasedPersistence)
+    assert_type(await open_persistence(Path("notes.db")), AdapterBasedPersistence)
+    open_persistence(MemoryAdapter(), on_corruption="raise", durability="memory", mode="inspect")
+    open_persistence("notes", on_corruption=decide)
+    open_persistence(5)  # type: ignore[arg-type]
+    open_persistence("notes", mode="ro")  # type: ignore[arg-type]
+    open_persistence("notes", on_corruption="explode")  # type: ignore[arg-type]
+
+
+def as_capability(persistence: AdapterBasedPersistence) -> PersistenceCapability:
+    return persistence
+
+
+async def through_the_protocol(capability: PersistenceCapability) -> None:
+    await capability.save("k", 1)
+    value: Any = await capability.load("k", int)
+    del value
+    assert_type(await capability.exists("k"), bool)
+
+
+def registering() -> None:
+    register(Window, lambda window: window.width, lambda data: Window(data))
+    register(Window, lambda window: window.height, Window)  # type: ignore[attr-defined]
+    register(5, str, str)  # type: ignore[arg-type]
