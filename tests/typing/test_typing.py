@@ -22,7 +22,7 @@ WRONG = [
 ]
 
 
-def judge(checker, *paths):
+def judge(checker: str, *paths: Path) -> tuple[int, str]:
     command = {
         "mypy": ["mypy", "--strict", "--warn-unreachable", "--python-version", "3.11"],
         "pyright": ["pyright"],
@@ -39,7 +39,7 @@ def judge(checker, *paths):
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_what_is_right_passes(checker):
+def test_what_is_right_passes(checker: str) -> None:
     """The files beside this one are clean: every assert_type holds and every ignore is needed."""
     assert len(JUDGED) >= 2
     code, said = judge(checker, *JUDGED)
@@ -47,9 +47,10 @@ def test_what_is_right_passes(checker):
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_what_is_wrong_is_refused(checker, tmp_path):
+def test_what_is_wrong_is_refused(checker: str, tmp_path: Path) -> None:
     """Each wrong line gets an error of its own."""
     page = tmp_path / "wrong.py"
+    lines = "".join(f"    {line}\n" for line in WRONG)
     page.write_text(
         "from axiom_persistence import AdapterBasedPersistence, Key\n"
         'VOLUME = Key("volume", int, default=5)\n'
