@@ -32,7 +32,7 @@ class _Call(Generic[T]):
         self._work = work
         self._task: asyncio.Task[None] | None = None
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._over = False
+        self._over = self._interrupted = False
         self._value: T | None = None
         self._error: BaseException | None = None
 
@@ -42,10 +42,11 @@ class _Call(Generic[T]):
         After Ctrl-C the work is cancelled and waited for once more, as ``asyncio.run`` does it; a second
         one does not wait.
         """
-        self._loop.call_soon_threadsafe(self._begin)
         try:
+            self._loop.call_soon_threadsafe(self._begin)
             self._wait()
         except BaseException:
+            self._interrupted = True
             self._loop.call_soon_threadsafe(self._cancel)
             self._wait()
             raise
@@ -59,7 +60,7 @@ class _Call(Generic[T]):
     def _wait(self) -> None:
         while not self._over:
             errand = self._errands.get()
-            if errand is not None:
+            if errand is not None and not self._interrupted:
                 errand()
 
     def _begin(self) -> None:
@@ -75,9 +76,17 @@ class _Call(Generic[T]):
             self._error = error
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():  # before it began
-            self._work.close()
-            self._error = asyncio.CancelledError()
+        if task.cancelled():  # before its first step
+            self._close()
+        else:
+            self._finish()
+
+    def _close(self) -> None:
+        self._work.close()
+        self._error = asyncio.CancelledError()
+        self._finish()
+
+    def _finish(self) -> None:
         self._over = True
         if not _background.over:  # else a daemon thread waits: the interpreter's end takes it where it is
             self._errands.put(None)
@@ -85,6 +94,8 @@ class _Call(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        elif not self._over:  # the interrupt came before the work was handed over
+            self._close()
 
     async def in_caller(self, function: Callable[[], T]) -> T:
         """Have the waiting thread call ``function``."""
