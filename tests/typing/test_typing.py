@@ -54,8 +54,7 @@ def test_what_is_wrong_is_refused(checker: str, tmp_path: Path) -> None:
     page.write_text(
         "from axiom_persistence import AdapterBasedPersistence, Key\n"
         'VOLUME = Key("volume", int, default=5)\n'
-        "async def wrong(persistence: AdapterBasedPersistence) -> None:\n"
-        + "".join(f"    {line}\n" for line in WRONG)
+        f"async def wrong(persistence: AdapterBasedPersistence) -> None:\n{lines}"
     )
     code, said = judge(checker, page)
     assert code == 1, said
