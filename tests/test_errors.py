@@ -21,7 +21,8 @@ from axiom_persistence.errors import (
     from_os_error,
 )
 
-KINDS = [getattr(errors, name) for name in errors.__all__ if name != "from_os_error"]
+EVERY = [getattr(errors, name) for name in errors.__all__ if name != "from_os_error"]
+KINDS = [kind for kind in EVERY if kind is not errors.ClientsFailedError]  # it is made of others
 BUILTINS = {
     "InvalidKeyError": ValueError,
     "ConfigurationError": ValueError,
@@ -58,12 +59,12 @@ def test_errors_travel_between_processes(kind):
 def test_the_page_and_the_tree_name_every_error():
     """errors.py draws the tree and docs/errors.md explains it, with every class in both."""
     page = (Path(__file__).parents[1] / "docs" / "errors.md").read_text()
-    for kind in KINDS:
+    for kind in EVERY:
         assert kind.__name__ in errors.__doc__
         assert f"`{kind.__name__}`" in page
     named = set(re.findall(r"`(\w+Error)`", page))
     known = {kind.__name__ for kind in KINDS} | {
-        base.__name__ for kind in KINDS for base in inspect.getmro(kind)
+        base.__name__ for kind in EVERY for base in inspect.getmro(kind)
     }
     assert named <= known
 
@@ -115,3 +116,13 @@ def test_a_mismatch_has_a_path():
     assert TypeMismatchError("x").path == "$"
     assert TypeMismatchError("x", path="$.a[0]").path == "$.a[0]"
     assert pickle.loads(pickle.dumps(TypeMismatchError("x", path="$.a"))).path == "$.a"
+
+
+def test_an_error_of_several_clients_names_each():
+    """ClientsFailedError says what failed for which client, and has the errors."""
+    failures = {"prefs": StorageFullError("full", key="prefs/theme"), "editor": ValueError("odd")}
+    error = errors.ClientsFailedError(failures)
+    assert isinstance(error, PersistenceError)
+    assert error.failures == failures
+    for part in ("2 of the clients", "prefs: full", "'prefs/theme'", "editor: odd"):
+        assert part in str(error)
