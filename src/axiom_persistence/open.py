@@ -54,7 +54,8 @@ def open_persistence(
     a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
-    ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing.
+    ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
+    ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
     ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets.
     ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write.
 
@@ -68,6 +69,8 @@ def open_persistence(
     # The order of the layers is part of what a store is: nowhere else are they put together.
     if cache is not None and not inspect and adapter.traits.durability > Durability.MEMORY:
         adapter = Cached(adapter, cache)
+        if cache.interval is not None and durability is None:
+            durability = Durability.MEMORY  # what a write-back cache is for
     if not inspect:
         adapter = Observed(adapter)
     return AdapterBasedPersistence(
