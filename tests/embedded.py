@@ -7,11 +7,13 @@ from axiom_persistence import (
     FileStorageAdapter,
     MemoryAdapter,
     SQLiteAdapter,
+    open_persistence,
 )
 from axiom_persistence.corruption import QUARANTINE, Quarantined
 from axiom_persistence.record import open_record
 
-EMBEDDED = ("memory", "sqlite", "file")
+EMBEDDED = ("memory", "sqlite", "file", "stack")
+"""The three embedded stores bare, and SQLite under all the layers that open_persistence puts around it."""
 
 
 class Kept:
@@ -19,15 +21,17 @@ class Kept:
 
     def __init__(self, kind, directory):
         self.kind = kind
-        self.path = directory / ("store.db" if kind == "sqlite" else "store")
+        self.path = directory / ("store.db" if kind in ("sqlite", "stack") else "store")
         self._memory = MemoryAdapter()
 
     def adapter(self):
         if self.kind == "memory":
             return self._memory
-        return SQLiteAdapter(self.path) if self.kind == "sqlite" else FileStorageAdapter(self.path)
+        return FileStorageAdapter(self.path) if self.kind == "file" else SQLiteAdapter(self.path)
 
     def open(self, **options):
+        if self.kind == "stack":
+            return open_persistence(self.path, **options)
         return AdapterBasedPersistence(self.adapter(), **options)
 
 
