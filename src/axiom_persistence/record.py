@@ -18,19 +18,25 @@ import msgspec
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 __all__ = [
+    "FIRST_SCHEMA",
     "FORMAT",
     "INTERNAL_SCHEMA",
     "Damage",
+    "Header",
     "NewerFormat",
     "Record",
     "RecordInfo",
     "Seen",
+    "look_at",
     "major",
     "open_record",
     "seal_record",
 ]
 
 FORMAT: Final = 1
+
+FIRST_SCHEMA: Final = "1.0"
+"""The schema of values in a program that has never named one."""
 
 INTERNAL_SCHEMA: Final = "1.0"
 """The schema of the library's own records, whatever the application's is."""
@@ -79,6 +85,14 @@ class RecordInfo(msgspec.Struct, frozen=True, kw_only=True):
     """It cannot be read because a newer version of this library wrote it."""
     has_previous: bool
     confidential: bool
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a store says of itself, in its own record."""
+
+    id: str
+    format: int = FORMAT
+    created: float = 0.0
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,6 +154,14 @@ def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
         # The sum is right, so a program wrote exactly this: a writer that is not ours, or newer.
         raise Damage(f"the record is whole but not understood: {error}") from error
     return Record(parsed.schema, bytes(parsed.value), parsed.expires, bytes(parsed.compat) or None)
+
+
+def look_at(key: str, data: bytes, schema: str) -> tuple[Record | None, str | None, bool]:
+    """The record in ``data``; or None, why, and whether that is since it has a newer format."""
+    try:
+        return open_record(key, data, schema), None, False
+    except (Damage, NewerFormat) as error:
+        return None, str(error), isinstance(error, NewerFormat)
 
 
 def _diagnose(key: str, data: bytes) -> Exception:

@@ -31,13 +31,16 @@ from .errors import (
 )
 from .keys import INTERNAL, MAX_KEY_BYTES, MISSING, check_key, key_text
 from .record import (
+    FIRST_SCHEMA,
     FORMAT,
     INTERNAL_SCHEMA,
     Damage,
+    Header,
     NewerFormat,
     Record,
     RecordInfo,
     Seen,
+    look_at,
     major,
     open_record,
     seal_record,
@@ -46,21 +49,11 @@ from .recovery import Ladder
 from .storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
 from .turn import Turn
 
-__all__ = ["HEADER", "Store", "backoff"]
+__all__ = ["HEADER", "Header", "Store", "backoff"]
 
 _log = logging.getLogger("axiom_persistence")
 
 HEADER: Final = INTERNAL + "store"
-FIRST_SCHEMA: Final = "1.0"
-"""The schema of values in a program that has never named one."""
-
-
-class Header(msgspec.Struct, frozen=True):
-    """What a store says of itself, in its own record."""
-
-    id: str
-    format: int = FORMAT
-    created: float = 0.0
 
 
 class _Opened:
@@ -473,10 +466,8 @@ class Store:
         if stored is None:
             return None
         record, damage, too_new = None, stored.damage, False
-        try:
-            record = open_record(key, stored.data, self.schema) if damage is None else None
-        except (Damage, NewerFormat) as error:
-            damage, too_new = str(error), isinstance(error, NewerFormat)
+        if damage is None:
+            record, damage, too_new = look_at(key, stored.data, self.schema)
         return RecordInfo(
             key=key,
             size=len(stored.data),
@@ -505,5 +496,4 @@ class Store:
 
 async def backoff(attempt: int) -> None:
     """Wait a little, longer and more randomly each time, so that contenders get out of step."""
-    share = int.from_bytes(os.urandom(2)) / 0xFFFF
-    await asyncio.sleep(share * min(0.05, 0.0005 * 2**attempt))
+    await asyncio.sleep(int.from_bytes(os.urandom(2)) / 0xFFFF * min(0.05, 0.0005 * 2**attempt))
