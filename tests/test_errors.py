@@ -29,6 +29,7 @@ BUILTINS = {
     "EncodingError": ValueError,
     "TypeMismatchError": TypeError,
     "CapabilityUnavailableError": RuntimeError,
+    "ValidationError": ValueError,
     "StorageError": OSError,
     "StoreNotFoundError": FileNotFoundError,
     "AccessDeniedError": PermissionError,
