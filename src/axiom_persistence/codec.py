@@ -19,6 +19,7 @@ import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
+from pathlib import PurePath
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_origin
 from uuid import UUID
 
@@ -90,8 +91,21 @@ def _encode_other(value: Any) -> Any:
         )
     raise EncodingError(
         f"{name} is a class this library cannot write",
-        hint=f"make it a dataclass, a msgspec Struct, a pydantic or attrs model, or call register({name}, "
-        "encode, decode)",
+        hint=_how_to_write(type(value)),
+    )
+
+
+def _how_to_write(cls: type) -> str:
+    if issubclass(cls, PurePath):
+        return (
+            "save str(path); or call register(Path, str, Path), and name the type: save(key, path, type=Path)"
+        )
+    if cls.__module__.partition(".")[0] in sys.stdlib_module_names:  # nobody can make these a dataclass
+        return "save what it can be built from, its text or a list of its items, and build it after loading"
+    name = cls.__qualname__
+    return (
+        f"make it a dataclass, a msgspec Struct, a pydantic or attrs model, or call register({name}, "
+        "encode, decode)"
     )
 
 
@@ -161,9 +175,17 @@ def _make_decoder(kind: Any) -> Callable[[bytes], Any]:
     except (TypeError, ValueError, NameError) as error:
         raise ConfigurationError(
             f"{_name(kind)} is not a type that values can be read as: {error}",
-            hint="name a concrete type; unions take at most one class that JSON cannot tell apart",
+            hint=_way_out(kind),
         ) from error
     return decode
+
+
+def _way_out(kind: Any) -> str:
+    if isinstance(kind, str):
+        return "pass the class itself, not its name"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "give its members str values only, or int values only"
+    return "name a concrete type; unions take at most one class that JSON cannot tell apart"
 
 
 def _check_readable(info: msgspec.inspect.Type) -> None:
@@ -232,7 +254,12 @@ def decode_value(data: bytes, kind: Any) -> Any:
         raise _mismatch(error, kind, data) from error
 
 
-def _mismatch(error: Exception, kind: Any, data: bytes) -> TypeMismatchError:
+_LOAD_OR_MIGRATE: Final = "load it as the type it was saved with, give the new field a default, or migrate it"
+
+
+def _mismatch(
+    error: Exception, kind: Any, data: bytes, what: str = "the stored value", hint: str = _LOAD_OR_MIGRATE
+) -> TypeMismatchError:
     text, path = str(error) or type(error).__name__, "$"
     if isinstance(error, msgspec.ValidationError) and " - at `" in text:
         text, _, tail = text.rpartition(" - at `")
@@ -241,9 +268,9 @@ def _mismatch(error: Exception, kind: Any, data: bytes) -> TypeMismatchError:
         path, text = _first_fault(error)
     found = data[:60].decode(errors="replace") + ("…" if len(data) > 60 else "")
     return TypeMismatchError(
-        f"the stored value is not a {_name(kind)}: {text} at {path}; stored is {found}",
+        f"{what} is not of type {_name(kind)}: {text} at {path}; it is {found}",
         path=path,
-        hint="load it as the type it was saved with, give the new field a default, or migrate it",
+        hint=hint,
     )
 
 
@@ -302,10 +329,13 @@ class Codec:
             return data
         if not _accepts(kind, value):
             raise TypeMismatchError(
-                f"the value is a {cls.__qualname__}, not a {_name(kind)}: {value!r:.80}",
+                f"the value is of type {cls.__qualname__}, not {_name(kind)}: {value!r:.80}",
                 hint="nothing was stored",
             )
-        back = decode_value(data, kind)
+        try:
+            back = _decoder(kind)(data)
+        except Exception as error:  # the same as when a stored value is read
+            raise _mismatch(error, kind, data, "the value", "nothing was stored") from error
         if kind is float and back != value:
             raise EncodingError(f"the int {value!r} has no exact form as a float")
         return data
@@ -323,7 +353,12 @@ def _check_own(cls: type) -> None:
     try:
         _decoder(cls)
     except ConfigurationError as error:
-        raise EncodingError(error.message, hint=error.hint) from error
+        hint = error.hint
+        for base in cls.__mro__:
+            if base in _registered:
+                hint = f"{base.__qualname__} is registered: save it with type={base.__qualname__}"
+                break
+        raise EncodingError(error.message, hint=hint) from error
 
 
 _ATOMS: Final = frozenset(
