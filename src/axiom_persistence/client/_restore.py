@@ -86,8 +86,15 @@ async def _read(state: State, fields: Collection[Field]) -> dict[str, Seen | Per
 def _decoded(state: State, field: Field, seen: Seen) -> Any:
     """The value in a record. Raises what makes it unreadable for this program."""
     assert seen.record is not None
-    value = state.place(field).store.decode(state.key(field), seen.record, field.kind)
-    field.check(value, f"{state.name}.{field.name}")
+    try:
+        value = state.place(field).store.decode(state.key(field), seen.record, field.kind)
+        field.check(value, f"{state.name}.{field.name}")
+    except (TypeMismatchError, ValidationError) as error:
+        error.hint = (
+            f"`await client.accept({field.name!r})` lets the present value of the field replace it; "
+            "or give the field its earlier type, or another key="
+        )
+        raise
     return value
 
 

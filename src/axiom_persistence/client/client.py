@@ -140,8 +140,10 @@ class Client:
         elif name.startswith("_") or hasattr(getattr(type(self), name, None), "__set__"):
             object.__setattr__(self, name, value)
         else:
-            hint = "; declare it with client_state, or begin its name with an underscore"
-            raise AttributeError(unknown_field(type(self).__qualname__, name, self._fields) + hint)
+            message = unknown_field(type(self).__qualname__, name, self._fields)
+            if not message.endswith("?"):
+                message += "; declare it with client_state, or begin its name with an underscore"
+            raise AttributeError(message)
 
     def __delattr__(self, name: str) -> None:
         if name in self._fields:
