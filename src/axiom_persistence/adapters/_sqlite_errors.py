@@ -67,7 +67,7 @@ def translate(
             said,
             key=key,
             adapter=adapter,
-            hint="the database file itself is damaged: keep a copy, then run verify or restore a snapshot",
+            hint="the database file itself is damaged: keep a copy, and restore a backup",
         )
     kind: type[StorageError] = StorageError
     hint = "the medium may be failing: check it before trusting it again"

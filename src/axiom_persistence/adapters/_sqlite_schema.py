@@ -121,7 +121,7 @@ def verify(connection: sqlite3.Connection, adapter: object) -> None:
         raise CorruptedDataError(
             "the file is marked as a store of this library, but its tables are not there",
             adapter=adapter,
-            hint="keep a copy, and restore a snapshot",
+            hint="keep a copy, and restore a backup",
         )
 
 

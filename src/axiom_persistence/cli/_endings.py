@@ -95,5 +95,5 @@ def _code_of(error: PersistenceError) -> ExitCode:
 
 def message_of(error: PersistenceError) -> str:
     place = "" if error.adapter is None or error.adapter in error.message else f" (in {error.adapter})"
-    key = "" if error.key is None or repr(error.key) in error.message else f"{error.key}: "
+    key = "" if not error.key or repr(error.key) in error.message else f"{error.key}: "
     return f"{key}{error.message}{place}"

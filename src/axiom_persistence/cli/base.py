@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
 from ..open import adapter_for, open_persistence
 from ..persistence import AdapterBasedPersistence
+from ..storage import StorageAdapter
 from ._endings import Ending, ExitCode, message_of
 from ._output import printable, set_colour
 
@@ -38,6 +39,8 @@ SUGGESTED_FROM_MAX: Final = 20_000
 
 COMPLETED_MAX: Final = 500
 """Keys offered to a shell: more than a person reads."""
+
+_MEANT: Final = {"SQLiteAdapter": "an SQLite file", "FileStorageAdapter": "a directory of JSON files"}
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,15 +111,24 @@ async def _explained(where: str) -> AsyncIterator[None]:
         raise Ending(
             ExitCode.NO_SUCH_STORE,
             f"no store at {adapter.location}",
-            hint=f"{where!r} was read as the address of a {type(adapter).__name__}; `set` makes a new store",
+            hint=f"{where!r} was read as {_meaning(where, adapter)}; `set` makes a new store",
         ) from None
     except CorruptedDataError as error:
+        if error.key is None:  # the medium itself, which no repair of records helps
+            raise
         raise Ending(
             ExitCode.FAILED,
             message_of(error),
             key=error.key,
-            hint=f"axiom-persistence verify {shlex.quote(where)} --repair brings back the value before it",
+            hint=f"axiom-persistence verify {shlex.quote(where)} --repair brings back the value before it, "
+            "where one is kept",
         ) from None
+
+
+def _meaning(where: str, adapter: StorageAdapter) -> str:
+    if adapter.location.endswith("state.db") and "state.db" not in where:
+        return "the name of an application"
+    return _MEANT.get(type(adapter).__name__, f"the address of a {type(adapter).__name__}")
 
 
 async def _keys(where: str, prefix: str, most: int) -> list[str]:
