@@ -195,6 +195,7 @@ class AccessDeniedError(StorageError, PermissionError):
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LOCKED = {errno.EAGAIN, errno.EBUSY, errno.EDEADLK, errno.ETXTBSY}
+_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _AWAY = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 
 
@@ -211,6 +212,8 @@ def from_os_error(
         kind, hint = AccessDeniedError, "check the owner and mode of the place, or choose another"
     elif error.errno in _LOCKED:
         kind, hint = StorageLockedError, "another process holds it; try again"
+    elif error.errno in _PLACE:
+        hint = "check the path: it cannot be made here, or something on it was moved away"
     elif error.errno in _AWAY:
         kind, hint = StorageUnavailableError, "the place cannot be reached now"
     reason = error.strerror or str(error) or type(error).__name__

@@ -66,8 +66,12 @@ class _NotOpen:
         raise CapabilityUnavailableError(reason, hint=hint)
 
 
-_NEVER_OPENED = _NotOpen("this persistence is not open", "open it with `async with` or `await`")
-_CLOSED = _NotOpen("this persistence is closed", "open it again with `async with` or `await`")
+_NEVER_OPENED = _NotOpen(
+    "this persistence is not open", "open it with `async with` or `await`; in blocking mode, `with`"
+)
+_CLOSED = _NotOpen(
+    "this persistence is closed", "open it again with `async with` or `await`; in blocking mode, `with`"
+)
 
 
 class AdapterBasedPersistence(Capability):

@@ -211,7 +211,7 @@ class FilePlace:
             raise ForeignStoreError(
                 f"the directory holds files of somebody else ({shown}) and is not a store",
                 adapter=self.label,
-                hint="choose an empty or new directory",
+                hint=f"choose an empty or new directory; in a copy of a store, copy {MARKER} too",
             )
         if self.inspecting:
             raise StoreNotFoundError(
