@@ -89,7 +89,6 @@ async def test_flips_in_pages_of_sqlite_give_no_wrong_value(place, tell, monkeyp
     assert sweep.tried > 2000
 
 
-@pytest.mark.xfail(reason="the adapter lets UnicodeDecodeError and TypeError through for damaged pages")
 async def test_flips_in_pages_of_sqlite_raise_errors_of_ours(place, tell, monkeypatch):
     """Whatever is damaged, no error leaves the store that is not a PersistenceError."""
     ended = []

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from ..storage import Expect, Stored, verify_expected
+from ._sqlite_errors import MalformedError
 
 __all__ = [
     "PUT_BLOB",
@@ -19,6 +20,7 @@ __all__ = [
     "ClockBehindError",
     "Keeper",
     "advance_clock",
+    "last_deleted",
 ]
 
 # Nothing is written unless the new version is greater than the one it replaces and than the clock row,
@@ -44,6 +46,7 @@ _KEEP: Final = (
     " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version, kept=excluded.kept"
     " RETURNING key"
 )
+_LARGEST: Final = 1 << 62  # in microseconds, the year 148,000
 _MINUTE_US: Final = 60_000_000
 _REMEMBERED: Final = 20_000
 
@@ -69,12 +72,27 @@ class Clock:
 
     def catch_up(self, cursor: sqlite3.Cursor, keys: Iterable[str]) -> None:
         """Pass every version that any process gave to ``keys`` or deleted. Under the write lock."""
-        found = [cursor.execute("SELECT last FROM clock").fetchone()[0]]
+        found = [last_deleted(cursor)]
         for key in keys:
             row = cursor.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
             if row is not None:
-                found.append(row[0])
+                found.append(_number(row[0]))
         self.last = max(self.last, *found)
+
+
+def last_deleted(cursor: sqlite3.Cursor | sqlite3.Connection) -> int:
+    """The clock row: no less than any version that was ever deleted."""
+    row = cursor.execute("SELECT last FROM clock").fetchone()
+    if row is None:
+        raise MalformedError("the clock row is not there")
+    return _number(row[0])
+
+
+def _number(version: object) -> int:
+    """A version as the file has it, which damage may have made anything."""
+    if type(version) is not int or version > _LARGEST:
+        raise MalformedError(f"a version is {version!r}, which this library never gives")
+    return version
 
 
 class Keeper:
@@ -147,7 +165,7 @@ class Batch:
             self._delete(deleted)
         if self._final:
             first = min(version for _, version in self._final.values())
-            if first <= self._cursor.execute("SELECT last FROM clock").fetchone()[0]:
+            if first <= last_deleted(self._cursor):
                 raise ClockBehindError
         due = self._keeper.due(self._durable, self._clock.last)
         if due:
@@ -194,7 +212,7 @@ class Batch:
         first = min(version for _, version in self._final.values())
         for key in keys:
             row = self._cursor.execute("DELETE FROM record WHERE key=? RETURNING version", (key,)).fetchone()
-            if row is not None and row[0] >= first:
+            if row is not None and _number(row[0]) >= first:
                 raise ClockBehindError
             previous = self._cursor.execute("DELETE FROM previous WHERE key=?", (key,)).rowcount
             self.wrote = self.wrote or row is not None or previous > 0

@@ -18,7 +18,7 @@ from ..errors import (
 )
 from ..storage import Changes, Expect
 from . import _sqlite_errors as errors
-from ._sqlite_batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper
+from ._sqlite_batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper, last_deleted
 from ._sqlite_lock import WriteLock
 from ._sqlite_queue import Job, Queue, deliver
 from ._sqlite_wal import Log
@@ -64,7 +64,7 @@ class Commits:
         self._wake = wake
         self._mutex = mutex
         self._cursor = connection.cursor()
-        self._clock = Clock(connection.execute("SELECT last FROM clock").fetchone()[0])
+        self._clock = Clock(last_deleted(connection))
         self._keeper = Keeper()
         self._unsynced: list[Job] = []
         self._pages_seen = 0
@@ -98,7 +98,7 @@ class Commits:
             if self.queue:
                 self._write_before(changes, expect)
             versions = self._commit(changes, expect)
-        except sqlite3.Error as error:
+        except errors.FAULTS as error:
             if errors.is_busy(error):
                 self.counters["deferred"] += 1
                 return None
@@ -122,7 +122,7 @@ class Commits:
         self.last_group = len(jobs)
         try:
             self._write(jobs)
-        except sqlite3.Error as error:
+        except errors.FAULTS as error:
             if errors.is_busy(error):
                 raise
             if len(jobs) > 1:
@@ -306,7 +306,7 @@ class Commits:
             self._note_unsynced()
         deliver(settled)
 
-    def _explained(self, error: sqlite3.Error, key: str | None) -> PersistenceError:
+    def _explained(self, error: errors.Fault, key: str | None) -> PersistenceError:
         explained = errors.translate(error, "cannot commit", key=key, adapter=self._adapter)
         if errors.is_failed_sync(error):
             self._fail(explained, None)

@@ -16,7 +16,7 @@ from ..errors import (
     StorageUnavailableError,
 )
 
-__all__ = ["is_busy", "is_damage", "is_failed_sync", "is_foreign", "translate"]
+__all__ = ["FAULTS", "MalformedError", "is_busy", "is_damage", "is_failed_sync", "is_foreign", "translate"]
 
 # Primary result codes: https://www.sqlite.org/rescode.html
 _PERM, _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL = 3, 5, 6, 8, 10, 11, 13
@@ -29,39 +29,53 @@ _FAILED_SYNCS: Final = {_IOERR | (4 << 8), _IOERR | (5 << 8)}
 _MOVED: Final = _READONLY | (4 << 8)
 
 
-def _code(error: sqlite3.Error) -> int:
+FAULTS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a call of SQLite raises. In a damaged file even the text of a message may be no text."""
+
+Fault = sqlite3.Error | UnicodeDecodeError
+
+
+class MalformedError(sqlite3.DatabaseError):
+    """A row holds what this library never writes."""
+
+    sqlite_errorcode = _CORRUPT
+
+
+def _code(error: Fault) -> int:
     code = getattr(error, "sqlite_errorcode", None)
     return code if isinstance(code, int) else 0
 
 
-def is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: Fault) -> bool:
     """Another connection holds the lock; the same statement may succeed a moment later."""
     return _code(error) & 0xFF in _WAITING
 
 
-def is_failed_sync(error: sqlite3.Error) -> bool:
+def is_failed_sync(error: Fault) -> bool:
     """The operating system could not bring written pages to the disk; they may be lost for good."""
     return _code(error) in _FAILED_SYNCS
 
 
-def is_foreign(error: sqlite3.Error) -> bool:
+def is_foreign(error: Fault) -> bool:
     """The file is not an SQLite database."""
     return _code(error) & 0xFF == _NOTADB
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Fault) -> bool:
     """The pages of the file contradict each other."""
     return _code(error) & 0xFF == _CORRUPT
 
 
 def translate(
-    error: sqlite3.Error, doing: str, *, key: str | None = None, adapter: object = None
+    error: Fault, doing: str, *, key: str | None = None, adapter: object = None
 ) -> PersistenceError:
     """The error of our tree for an error of SQLite; raise it ``from`` the original."""
     code, primary = _code(error), _code(error) & 0xFF
     said = f"{doing}: {error}"
     if isinstance(error, sqlite3.ProgrammingError) and code == 0:  # Python's own: the connection is closed
         return CapabilityUnavailableError(said, key=key, adapter=adapter, hint="open it again")
+    if isinstance(error, UnicodeDecodeError):
+        said, primary = f"{doing}: a text in the database file is none", _CORRUPT
     if primary in (_CORRUPT, _NOTADB) or (primary == _ERROR and "no such" in str(error)):
         return CorruptedDataError(
             said,

@@ -131,7 +131,7 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
     try:
         why = stranger(connection)
         blank = why is None and pragma(connection, "application_id") != APPLICATION_ID
-    except sqlite3.Error as error:
+    except errors.FAULTS as error:
         if errors.is_foreign(error):
             raise foreign("it is not an SQLite database", adapter) from error
         # Without its log a file may look damaged, while pages are copied into it or after a crash then.

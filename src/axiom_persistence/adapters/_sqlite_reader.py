@@ -39,7 +39,7 @@ class Reader:
         """What is stored under ``key``: the shortest way, for the most frequent question."""
         with self.lock:
             row = self._connection.execute(_ONE, (key,)).fetchone()
-        return None if row is None else Stored(row[0], str(row[1]))
+        return None if row is None else Stored(row[0] or b"", str(row[1]))
 
     def one_now(self, key: str) -> Stored | None | object:
         """The same, or ``BUSY`` if another thread is reading."""
@@ -49,7 +49,7 @@ class Reader:
             row = self._connection.execute(_ONE, (key,)).fetchone()
         finally:
             self.lock.release()
-        return None if row is None else Stored(row[0], str(row[1]))
+        return None if row is None else Stored(row[0] or b"", str(row[1]))
 
     def close(self) -> None:
         with self.lock:
@@ -80,15 +80,18 @@ def _fetch_chunk(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[st
         f"SELECT key, CAST(data AS BLOB), version FROM record WHERE key IN ({marks})",  # noqa: S608
         (*keys, *([keys[0]] * (size - len(keys)))),
     )
-    return {key: Stored(data, str(version)) for key, data, version in rows}
+    return {key: Stored(data or b"", str(version)) for key, data, version in rows}
 
 
 def page(connection: sqlite3.Connection, prefix: str, after: str | None) -> list[str]:
-    """The next keys with ``prefix`` in code point order, which is the order of their UTF-8 bytes."""
+    """The next keys with ``prefix`` in code point order, which is the order of their UTF-8 bytes.
+
+    What damage made no text is left out, and found by ``faults``.
+    """
     end = prefix_end(prefix)
     rows = connection.execute(
         f"SELECT key FROM record WHERE key {'>=' if after is None else '>'} ?"  # noqa: S608
-        f"{'' if end is None else ' AND key < ?'} ORDER BY key LIMIT {_PAGE}",
+        f"{'' if end is None else ' AND key < ?'} AND typeof(key)='text' ORDER BY key LIMIT {_PAGE}",
         (prefix if after is None else after, *(() if end is None else (end,))),
     )
     return [key for (key,) in rows.fetchall()]
@@ -96,12 +99,12 @@ def page(connection: sqlite3.Connection, prefix: str, after: str | None) -> list
 
 def previous(connection: sqlite3.Connection, key: str) -> Stored | None:
     row = connection.execute(_PREVIOUS, (key,)).fetchone()
-    return None if row is None else Stored(row[0], str(row[1]))
+    return None if row is None else Stored(row[0] or b"", str(row[1]))
 
 
 def version_of(connection: sqlite3.Connection, key: str) -> int | None:
     row = connection.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
-    return None if row is None else int(row[0])
+    return row[0] if row is not None and type(row[0]) is int else None
 
 
 def data_version(connection: sqlite3.Connection) -> int:
@@ -120,7 +123,7 @@ def faults(connection: sqlite3.Connection) -> list[str]:
             ).fetchone()[0]
             if odd:
                 found.append(f"{odd} rows of the table {table} have a key, version or data of a wrong kind")
-    except sqlite3.DatabaseError as error:
+    except errors.FAULTS as error:
         if errors.is_busy(error):
             raise
         return [f"the database file cannot be read to its end: {error}"]

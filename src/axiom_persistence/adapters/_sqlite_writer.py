@@ -183,7 +183,7 @@ class Writer:
                 raise
         except OSError as error:
             raise from_os_error(error, "cannot open the store", adapter=self._adapter) from error
-        except sqlite3.Error as error:
+        except errors.FAULTS as error:
             raise errors.translate(error, "cannot open the store", adapter=self._adapter) from error
 
     def _attach(self, connection: sqlite3.Connection) -> None:
@@ -270,7 +270,7 @@ class Writer:
             else:
                 self.checkpointer.run(self._restart, whole=idle)
             self._copy_error = None
-        except sqlite3.Error as error:
+        except errors.FAULTS as error:
             explained = errors.translate(
                 error, "cannot copy the log into the database", adapter=self._adapter
             )
@@ -333,7 +333,7 @@ class Writer:
                         if commits.counters["commits"]:
                             commits.stamp()  # the next process begins behind the last version given
                         return
-            except sqlite3.Error as error:
+            except errors.FAULTS as error:
                 if not commits.queue:
                     return  # only the stamp failed, which nothing relies on
                 if not errors.is_busy(error) or time.monotonic() > deadline:

@@ -151,7 +151,7 @@ class SQLiteAdapter(StorageAdapter):
             check_stored_key(key, MAX_STORED_KEY_BYTES)
             try:
                 stored = self._open_writer().reader.one(key)
-            except sqlite3.Error as error:
+            except errors.FAULTS as error:
                 if not errors.is_busy(error):
                     raise self._explained(error, "cannot read", key) from error
             else:
@@ -167,7 +167,7 @@ class SQLiteAdapter(StorageAdapter):
             return NOT_NOW
         try:
             stored = self._open_writer().reader.one_now(key)
-        except sqlite3.Error as error:
+        except errors.FAULTS as error:
             if errors.is_busy(error):
                 return NOT_NOW
             raise self._explained(error, "cannot read", key) from error
@@ -275,7 +275,7 @@ class SQLiteAdapter(StorageAdapter):
         if not (offload or self._offload_reads or self._inspect):
             try:
                 return source.run(run)
-            except sqlite3.Error as error:
+            except errors.FAULTS as error:
                 if not errors.is_busy(error):
                     raise self._explained(error, "cannot read", key) from error
         # Another process recovers or is the last to close: wait for it, but not on the loop's thread.
@@ -287,8 +287,8 @@ class SQLiteAdapter(StorageAdapter):
     def _translated(self, run: Callable[[], T], doing: str, key: str | None = None) -> T:
         try:
             return run()
-        except sqlite3.Error as error:
+        except errors.FAULTS as error:
             raise self._explained(error, doing, key) from error
 
-    def _explained(self, error: sqlite3.Error, doing: str, key: str | None) -> PersistenceError:
+    def _explained(self, error: errors.Fault, doing: str, key: str | None) -> PersistenceError:
         return errors.translate(error, doing, key=key, adapter=self)
