@@ -139,6 +139,9 @@ class ClientsFailedError(PersistenceError):
         super().__init__(f"{len(failures)} of the clients could not be saved at the end: {said}")
         self.failures = dict(failures)
 
+    def __reduce__(self) -> tuple[type[ClientsFailedError], tuple[dict[str, Exception]]]:
+        return type(self), (self.failures,)
+
 
 class MigrationError(PersistenceError):
     """A migration step failed. Every record is byte for byte as it was."""

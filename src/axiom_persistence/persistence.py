@@ -99,10 +99,14 @@ class AdapterBasedPersistence(Capability):
             )
         choice = _corruption(on_corruption)
         self._prefix = ""
-        self._root: AdapterBasedPersistence = self
         self._opened = Store(adapter, durability=durability, on_corruption=choice)
         self._store: Store = cast(Store, _NEVER_OPENED)
         self._secure = None if secure is None else _secure_persistence(secure, choice)
+
+    @property
+    def _root(self) -> AdapterBasedPersistence:
+        """Who is opened and closed. Not kept: a reference to itself would put off the unclosed warning."""
+        return self
 
     # -- lifecycle ---------------------------------------------------------------------------------
 
@@ -129,7 +133,7 @@ class AdapterBasedPersistence(Capability):
 
     def __del__(self) -> None:
         # Only a notice: what was acknowledged is stored already.
-        if getattr(self, "_root", None) is self and self._state is CapabilityState.AVAILABLE:
+        if getattr(self, "_root", None) is self and getattr(self, "_state", "") == "available":
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     @property
@@ -472,9 +476,13 @@ class _Namespace(AdapterBasedPersistence):
     """A view of another persistence. It has no life of its own."""
 
     def __init__(self, outer: AdapterBasedPersistence, prefix: str) -> None:
-        self._root = outer._root
+        self._outer = outer._root
         self._prefix = prefix
         self.activation_timeout = outer.activation_timeout
+
+    @property
+    def _root(self) -> AdapterBasedPersistence:
+        return self._outer
 
     @property
     def _store(self) -> Store:  # type: ignore[override]
