@@ -25,6 +25,7 @@ from axiom_persistence.blocking import (
     open_persistence,
     run,
 )
+from axiom_persistence.blocking._background import entered
 from axiom_persistence.collection import Collection as AsyncCollection
 from axiom_persistence.errors import CapabilityUnavailableError, ConfigurationError, ConflictError
 from axiom_persistence.transaction import Transaction as AsyncTransaction
@@ -356,6 +357,26 @@ def test_ctrl_c_in_a_body_undoes_it(persistence):
     with persistence.transaction() as tx:
         tx.save("a", 2)
     assert persistence.load("a", int) == 2
+
+
+@posix
+def test_ctrl_c_while_entering_leaves_nothing_entered():
+    """A context that was entered in the very moment of the interrupt is left again."""
+
+    class Room:
+        inside = 0
+
+        async def __aenter__(self):
+            press_ctrl_c()
+            Room.inside += 1
+
+        async def __aexit__(self, *_):
+            Room.inside -= 1
+
+    for _ in range(20):
+        with pytest.raises(KeyboardInterrupt), entered(Room()):
+            pass
+        assert Room.inside == 0
 
 
 @posix

@@ -17,7 +17,10 @@ _PAGE: Final = 1000
 
 
 def paged(source: AsyncIterator[T], page: int = _PAGE) -> Iterator[T]:
-    """What ``source`` yields, ``page`` items brought over at a time. It may be left half-way."""
+    """What ``source`` yields, ``page`` items brought over at a time.
+
+    It may be left half-way: the loop closes an asynchronous generator that nobody holds any more.
+    """
 
     async def some() -> list[T]:
         found = []
@@ -27,11 +30,8 @@ def paged(source: AsyncIterator[T], page: int = _PAGE) -> Iterator[T]:
                 break
         return found
 
-    try:
-        while found := run(some()):
-            yield from found
-    finally:
-        post(lambda: _close(source, None))
+    while found := run(some()):
+        yield from found
 
 
 async def _close(source: AsyncIterator[Any], waiting: asyncio.Task[Any] | None) -> None:
