@@ -69,7 +69,7 @@ def ending_of(error: BaseException) -> Ending | None:
     if isinstance(error, click.UsageError):
         context = error.ctx
         hint = f"see {context.command_path} --help" if context is not None else ""
-        return Ending(ExitCode.USAGE, error.format_message(), hint=hint)
+        return Ending(ExitCode.USAGE, " ".join(error.format_message().split()), hint=hint)
     if isinstance(error, click.ClickException):
         return Ending(ExitCode.FAILED, error.format_message())
     if isinstance(error, BrokenPipeError) and not isinstance(error, PersistenceError):

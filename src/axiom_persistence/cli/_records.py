@@ -103,7 +103,7 @@ async def _get(where: str, key: str, raw: bool, as_json: bool) -> None:
 @click.argument("where", shell_complete=complete_store)
 @click.argument("key", shell_complete=complete_key)
 @click.argument("value", required=False)
-@click.option("--raw", is_flag=True, help="VALUE is not JSON: store it as a string.")
+@click.option("--raw", is_flag=True, help="VALUE is not JSON: store all of it as a string.")
 @command
 def save(where: str, key: str, value: str | None, raw: bool, as_json: bool) -> None:
     """Save VALUE, which is JSON, under KEY; without VALUE, or with -, what is on standard input.
