@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Final, TypeVar, overload
@@ -15,6 +15,7 @@ from .keys import MISSING, Key, kind_and_default
 from .record import Seen, open_record
 from .storage import Durability
 from .store import Store, backoff
+from .turn import Turn
 
 __all__ = ["Transaction", "run_transaction", "transaction", "update"]
 
@@ -23,6 +24,9 @@ D = TypeVar("D")
 
 ATTEMPTS: Final = 64
 """How often ``update`` and ``run_transaction`` try before they pass the conflict on."""
+
+_PATIENCE_SECONDS: Final = 1.0
+"""How long one waits for another's turn, whose body may be waiting for us. It only spares attempts."""
 
 
 class Transaction:
@@ -156,20 +160,26 @@ async def run_transaction(
     attempts: int = ATTEMPTS,
     durability: Durability | None = None,
 ) -> T:
-    """Run ``function(tx)`` in a transaction, again after each conflict, up to ``attempts`` times."""
+    """Run ``function(tx)`` in a transaction, again after each conflict, up to ``attempts`` times.
+
+    Within this process those who lost a key take turns at it. Others are only met by trying again: a body
+    that takes longer than the pauses between the commits of other processes may lose every time.
+    """
     if attempts < 1:
         raise ConfigurationError(f"attempts is at least 1, not {attempts}")
+    lost: set[str] = set()
     for attempt in range(attempts):
         try:
-            # Those who lost once go one at a time, or they would go on hindering each other.
+            # Those who lost a key go one at a time, like its updates, or they would go on hindering others.
             async with (
-                store.turn("") if attempt else nullcontext(),
+                _turns(store, lost),
                 transaction(store, prefix=prefix, durability=durability) as tx,
             ):
                 return await function(tx)
-        except ConflictError:
+        except ConflictError as conflict:
             if attempt == attempts - 1:
                 raise
+            lost.add(conflict.key or "")
         await backoff(attempt)
     raise AssertionError("unreachable")
 
@@ -188,7 +198,7 @@ async def update(
         raise ConfigurationError(
             "update takes a plain function, not an async one", key=name, hint="use run_transaction"
         )
-    async with store.turn(name):  # here one waits for the other; only other processes can conflict
+    async with _turns(store, (name,)):  # here one waits for the other; mostly other processes conflict
         for attempt in range(ATTEMPTS):
             seen = await store.read(name)
             value = default if seen.record is None else store.decode(name, seen.record, kind)
@@ -204,3 +214,31 @@ async def update(
                 continue
             return value
     raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def _turns(store: Store, keys: Collection[str]) -> AsyncIterator[None]:
+    """Take turns at ``keys``; in the order of their names, so that no two wait for each other."""
+    held: list[Turn] = []
+    # Who runs inside a body, in a task of its own perhaps, is waited for by who has the turns.
+    inside = any(other._store is store and not other._over for other in _current.get())
+    try:
+        for key in () if inside else sorted(keys):
+            turn = store.turn(key)
+            if await _take(turn):
+                held.append(turn)
+        yield
+    finally:
+        for turn in held:
+            await turn.__aexit__()
+
+
+async def _take(turn: Turn) -> bool:
+    if turn.take_now():
+        return True
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await turn.__aenter__()
+    except TimeoutError:
+        return False
+    return True
