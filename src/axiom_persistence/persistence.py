@@ -56,22 +56,18 @@ class PersistenceCapability(Protocol):
 class _NotOpen:
     """Stands where the store will be, so that an open persistence pays for no check."""
 
-    def __init__(self, reason: str, hint: str) -> None:
-        self._why = (reason, hint)
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)  # what inspects objects is no use of the store
-        reason, hint = self._why
-        raise CapabilityUnavailableError(reason, hint=hint)
+        hint = "open it with `async with` or `await`; in blocking mode, `with`"
+        raise CapabilityUnavailableError(self._reason, hint=hint)
 
 
-_NEVER_OPENED = _NotOpen(
-    "this persistence is not open", "open it with `async with` or `await`; in blocking mode, `with`"
-)
-_CLOSED = _NotOpen(
-    "this persistence is closed", "open it again with `async with` or `await`; in blocking mode, `with`"
-)
+_NEVER_OPENED = _NotOpen("this persistence is not open")
+_CLOSED = _NotOpen("this persistence is closed")
 
 
 class AdapterBasedPersistence(Capability):
