@@ -33,9 +33,20 @@ class ConstantMark(Layer):
         return 0
 
 
+class CommitsKeyByKey(Layer):
+    """A planted bug: a commit whose keys appear one after the other."""
+
+    async def commit(self, changes, *, expect=None, durability=None):
+        versions = dict(await self.inner.commit({}, expect=expect))
+        for key, data in changes.items():
+            versions |= await self.inner.commit({key: data}, durability=durability)
+        return versions
+
+
 STACKS = {
     "sqlite": lambda place: open_persistence(SQLiteAdapter(place)),
     "file": lambda place: open_persistence(FileStorageAdapter(place)),
+    "torn commit": lambda place: open_persistence(CommitsKeyByKey(SQLiteAdapter(place))),
     "lost update": lambda place: open_persistence(UpdatesWithoutExpect(SQLiteAdapter(place))),
     "stale cache": lambda place: open_persistence(ConstantMark(SQLiteAdapter(place))),
     "lost update in files": lambda place: open_persistence(UpdatesWithoutExpect(FileStorageAdapter(place))),
