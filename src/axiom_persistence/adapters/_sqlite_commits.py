@@ -278,8 +278,11 @@ class Commits:
                 cursor.execute("COMMIT")
                 self.own += batch.wrote
             except ClockBehindError:
-                batch.catch_up()
-                self._roll_back()
+                try:
+                    batch.catch_up()
+                finally:
+                    # Left open, it would swallow every later commit: acknowledged, and never committed.
+                    self._roll_back()
             except BaseException:
                 self._roll_back()
                 raise

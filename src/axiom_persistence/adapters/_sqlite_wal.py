@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import sys
@@ -34,16 +35,31 @@ class Log:
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path + "-wal", os.O_RDWR)
+        self._places = (
+            (path, _identity(os.stat(path))),
+            (path + "-wal", _identity(os.fstat(self._descriptor))),
+        )
 
     def sync(self) -> None:
-        """Bring all that was committed before the call to the disk. Raises OSError."""
+        """Bring all that was committed before the call to the disk. Raises OSError.
+
+        Also where somebody deleted, moved or replaced one of the files: what is written to it goes on
+        succeeding, and whoever opens the store next will not find it.
+        """
         _sync(self._descriptor)
+        for place, identity in self._places:
+            if _identity(os.stat(place)) != identity:
+                raise FileNotFoundError(errno.ENOENT, "it was replaced while the store was open", place)
 
     def size(self) -> int:
         return os.fstat(self._descriptor).st_size
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 class _Mapping:
@@ -88,7 +104,7 @@ _lock = threading.Lock()
 
 def _map(path: str) -> tuple[tuple[int, int], _Mapping]:
     status = os.stat(path)
-    identity = (status.st_dev, status.st_ino)
+    identity = _identity(status)
     with _lock:
         mapping = _mappings.get(identity)
         if mapping is None:

@@ -14,6 +14,7 @@ from ..errors import (
     AccessDeniedError,
     CapabilityUnavailableError,
     ConfigurationError,
+    CorruptedDataError,
     PersistenceError,
     StorageFullError,
 )
@@ -196,10 +197,21 @@ class SQLiteAdapter(StorageAdapter):
         return writer.commits.commit(changes, None)
 
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        try:
+            prefix.encode()
+        except UnicodeEncodeError:
+            return  # a lone surrogate, which is in no key
         last: str | None = None
         while True:
             after = last
             page = await self._read(lambda connection: reading.page(connection, prefix, after), None)  # noqa: B023
+            if page != sorted(page) or (last is not None and page and page[0] <= last):
+                # A damaged index may lead back to where the page before began, again and again.
+                raise CorruptedDataError(
+                    "the keys in the database file are out of order",
+                    adapter=self,
+                    hint="the file itself is damaged: keep a copy, then run verify or restore a backup",
+                )
             for key in page:
                 yield key
             if not page:
