@@ -265,7 +265,7 @@ class Store:
 
     async def _read_header(self) -> Header | None:
         record = (await self.read(HEADER)).record
-        return None if record is None else msgspec.json.decode(record.value, type=Header)
+        return None if record is None else self.decode(HEADER, record, Header)
 
     def _refuse_too_new(self, key: str) -> str:
         raise SchemaTooNewError(
@@ -299,19 +299,19 @@ class Store:
         wanted = list(dict.fromkeys(keys))
         while wanted:
             found = await self.adapter.fetch(wanted)
-            gone = [k for k, stored in found.items() if not self._is_expired(k, stored)]
             if not found:
                 return 0
-            expect = {k: found[k].version for k in found}
-            for key in found:
-                self.ladder.unreadable.pop(key, None)
-                self._too_new.pop(key, None)
+            expect = {k: stored.version for k, stored in found.items()}
+            asked = durability or self._durability
             try:
-                await self.commit(dict.fromkeys(found), expect=expect, durability=durability)
+                await self.adapter.commit(dict.fromkeys(found), expect=expect, durability=asked)
             except ConflictError:
                 await backoff(0)
                 continue
-            return len(gone)
+            for key in found:  # not before: a save must still refuse to overwrite what is left
+                self.ladder.unreadable.pop(key, None)
+                self._too_new.pop(key, None)
+            return sum(not self._is_expired(key, stored) for key, stored in found.items())
         return 0
 
     # -- reading -----------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..corruption import QUARANTINE
-from ..errors import CorruptedDataError, SchemaTooNewError
+from ..errors import CorruptedDataError, SchemaTooNewError, StorageError
 from ..keys import INTERNAL
 from ..store import HEADER, Store
 
@@ -53,7 +53,7 @@ async def verify(
     """
     report = VerifyReport(medium=await store.adapter.check())
     page: list[str] = []
-    async for key in store.adapter.keys(prefix):
+    async for key in _keys(store, prefix, report):
         if key.startswith(QUARANTINE):
             report.quarantined += 1
         elif not key.startswith(INTERNAL) or key == HEADER:
@@ -69,9 +69,22 @@ async def verify(
     return report
 
 
+async def _keys(store: Store, prefix: str, report: VerifyReport) -> AsyncIterator[str]:
+    try:
+        async for key in store.adapter.keys(prefix):
+            yield key
+    except (CorruptedDataError, StorageError) as error:
+        report.medium.append(f"the keys cannot be listed to their end: {error}")
+
+
 async def _check_page(store: Store, page: list[str], report: VerifyReport, repair: bool) -> None:
     for key in page:
-        info = await store.describe(key)
+        try:
+            info = await store.describe(key)
+        except StorageError as error:  # of this record, mostly; the others are still worth a look
+            report.records += 1
+            report.findings.append(Finding(key, str(error), "damaged"))
+            continue
         if info is None:
             continue  # deleted meanwhile
         report.records += 1
