@@ -476,9 +476,10 @@ def test_an_error_of_a_stream_is_raised_once():
 def test_what_is_left_half_way_ends_by_itself(each):
     """Iterators and streams that nobody holds any more are closed without a word."""
     each.save_many({str(n): n for n in range(2500)})
-    keys, changes, items = each.keys(), each.changes(), iter(each.collection("c", int))
+    keys, items = each.keys(), iter(each.collection("c", int))
     next(keys)
     next(items, None)
+    changes = each.changes()
     del keys, changes, items
     gc.collect()
 

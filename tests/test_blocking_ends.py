@@ -53,8 +53,9 @@ ENDS = {
     "streams and iterators left half-way": """
         persistence, counter = started(auto_save=SLOW)
         persistence.save_many({str(n): n for n in range(3000)})
-        keys, updates, changes = persistence.keys(), counter.state_stream(), persistence.changes()
+        keys, updates = persistence.keys(), counter.state_stream()
         next(keys), next(updates)
+        changes = persistence.changes()
         fill(counter)
         """,
     "an exit handler that still saves": """

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from ..errors import CapabilityUnavailableError
 
-__all__ = ["entered", "in_caller", "post", "refuse_event_loop", "run"]
+__all__ = ["entered", "in_caller", "post", "refuse_event_loop", "run", "watch_exit"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +32,7 @@ class _Call(Generic[T]):
         self._work = work
         self._task: asyncio.Task[None] | None = None
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._daemon = threading.current_thread().daemon
         self._over = self._interrupted = False
         self._value: T | None = None
         self._error: BaseException | None = None
@@ -88,7 +89,9 @@ class _Call(Generic[T]):
 
     def _finish(self) -> None:
         self._over = True
-        if not _background.over:  # else a daemon thread waits: the interpreter's end takes it where it is
+        # A daemon thread that still waits at exit is not told that its store is closed, or why: the end of
+        # the interpreter takes it where it is, as it does every other one.
+        if not (self._daemon and _background.exiting):
             self._errands.put(None)
 
     def _cancel(self) -> None:
@@ -152,7 +155,8 @@ class _Background:
         self._inherited: list[asyncio.AbstractEventLoop] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self.over = False
+        self._over = False
+        self.exiting = False
         self._lock = threading.Lock()
 
     def begin_anew(self) -> None:
@@ -169,7 +173,7 @@ class _Background:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self.over:
+            if self._over:
                 raise CapabilityUnavailableError(
                     "the interpreter is exiting", hint="close the persistence before, in a `with` block"
                 )
@@ -203,10 +207,18 @@ class _Background:
             with suppress(RuntimeError):  # the loop was closed this moment, and everything ended with it
                 loop.call_soon_threadsafe(lambda: loop.create_task(work()))
 
+    def watch_exit(self) -> None:
+        """Have the exit noticed before the stores that are open now close themselves."""
+        atexit.unregister(self._note_exit)
+        atexit.register(self._note_exit)
+
+    def _note_exit(self) -> None:
+        self.exiting = True
+
     def stop(self) -> None:
         """At exit, after the stores have finished: let what still waits end in good order."""
         with self._lock:
-            self.over = True
+            self._over = self.exiting = True
             loop, self._loop = self._loop, None
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
@@ -260,6 +272,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     ``CapabilityUnavailableError`` where an event loop is running.
     """
     return _background.run(work)
+
+
+def watch_exit() -> None:
+    """To be called when a store was opened."""
+    _background.watch_exit()
 
 
 def post(work: Callable[[], Coroutine[Any, Any, object]]) -> None:

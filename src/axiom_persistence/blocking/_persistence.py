@@ -22,7 +22,7 @@ from ..record import RecordInfo
 from ..storage import NOT_NOW, Durability, StorageAdapter
 from ..transaction import ATTEMPTS
 from ..transaction import Transaction as _Transaction
-from ._background import entered, in_caller, refuse_event_loop, run
+from ._background import entered, in_caller, refuse_event_loop, run, watch_exit
 from ._collection import Collection
 from ._streams import Stream, paged
 from ._transaction import Transaction
@@ -68,6 +68,7 @@ class Persistence:
     def open(self) -> Self:
         """Open it, if the ``with`` block is not for you. Close it with ``close``."""
         run(self.inner.activate())
+        watch_exit()
         return self
 
     def close(self) -> None:
