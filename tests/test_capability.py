@@ -1,7 +1,6 @@
 """The lifecycle: every transition, seen by every observer, from tasks, threads and event loops."""
 
 import asyncio
-import gc
 import threading
 
 import pytest
@@ -382,6 +381,5 @@ async def test_an_unclosed_persistence_is_told_of():
     async def forget():
         await AdapterBasedPersistence(MemoryAdapter())
 
-    await forget()
     with pytest.warns(ResourceWarning, match=r"unclosed.*MemoryAdapter"):
-        gc.collect()
+        await forget()

@@ -10,12 +10,15 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
+from .errors import ConfigurationError
+
 __all__ = [
     "QUARANTINE",
     "Corruption",
     "CorruptionReport",
     "OnCorruption",
     "Quarantined",
+    "corruption_choice",
     "quarantine_key",
     "quarantine_value",
 ]
@@ -68,3 +71,15 @@ def quarantine_key(key: str, version: str) -> str:
 def quarantine_value(key: str, reason: str, data: bytes) -> bytes:
     """The quarantine record's value, as JSON that ``jq`` can show and a person can decode."""
     return msgspec.json.encode({"key": key, "reason": reason, "at": time.time(), "data": data})
+
+
+def corruption_choice(asked: OnCorruption | str) -> OnCorruption:
+    """What an application asked for, checked. Raises ``ConfigurationError``."""
+    if not isinstance(asked, str) and callable(asked):
+        return asked
+    try:
+        return Corruption(asked)
+    except ValueError:
+        raise ConfigurationError(
+            f"on_corruption is 'recover', 'raise' or a function of the report, not {asked!r}"
+        ) from None

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast, overload, runtime_checkable
 
 from .capability import Capability, CapabilityState
-from .corruption import Corruption, CorruptionReport, OnCorruption
+from .corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStorageError
 from .keys import INTERNAL, MISSING, Key, encode_segment, kind_and_default
 from .layers.base import Layer
@@ -93,7 +93,7 @@ class AdapterBasedPersistence(Capability):
                 f"AdapterBasedPersistence takes a StorageAdapter, not {adapter!r:.80}",
                 hint="for an address such as 'notes.db' use open_persistence",
             )
-        choice = _corruption(on_corruption)
+        choice = corruption_choice(on_corruption)
         self._prefix = ""
         self._opened = Store(adapter, durability=durability, on_corruption=choice)
         self._store: Store = cast(Store, _NEVER_OPENED)
@@ -445,17 +445,6 @@ async def _without_prefix(changes: AsyncIterator[Change], cut: int) -> AsyncIter
     async for change in changes:
         if change.key[cut : cut + 1] != INTERNAL:
             yield change._replace(key=change.key[cut:]) if cut else change
-
-
-def _corruption(asked: OnCorruption | str) -> OnCorruption:
-    if not isinstance(asked, str) and callable(asked):
-        return asked
-    try:
-        return Corruption(asked)
-    except ValueError:
-        raise ConfigurationError(
-            f"on_corruption is 'recover', 'raise' or a function of the report, not {asked!r}"
-        ) from None
 
 
 def _secure_persistence(adapter: StorageAdapter, choice: OnCorruption) -> AdapterBasedPersistence:

@@ -3,7 +3,8 @@
 ``AdapterSuite`` checks the promises of an adapter, and ``AdapterMachine`` compares one with a dict.
 ``ConfidentialMemory`` takes secrets in tests. ``FailingFileSystem`` fails at the nth operation,
 ``RecordingFileSystem`` writes down what is done to a disk, and ``explore`` tries every state a crash
-could have left of it. ``torture`` kills a saving process again and again. Everything is imported when it
+could have left of it. The module ``torture`` kills a saving process again
+and again. Everything is imported when it
 is first asked for: the suite needs pytest and Hypothesis, applications do not.
 """
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from .failing import FailingFileSystem, Fault
     from .machine import AdapterMachine, check_against_dict
     from .recording import RecordingFileSystem
-    from .torture import TortureReport, torture
 
 __all__ = [
     "AdapterMachine",
@@ -29,11 +29,9 @@ __all__ = [
     "FailingFileSystem",
     "Fault",
     "RecordingFileSystem",
-    "TortureReport",
     "check_against_dict",
     "crash_states",
     "explore",
-    "torture",
 ]
 
 _WHERE: Final = {
@@ -44,11 +42,9 @@ _WHERE: Final = {
     "FailingFileSystem": "failing",
     "Fault": "failing",
     "RecordingFileSystem": "recording",
-    "TortureReport": "torture",
     "check_against_dict": "machine",
     "crash_states": "crash",
     "explore": "crash",
-    "torture": "torture",
 }
 
 
