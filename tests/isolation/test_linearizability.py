@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from contender import STACKS, mixed
 from contenders import Contenders
 
 from axiom_persistence import SQLiteAdapter
@@ -32,6 +33,29 @@ def test_every_answer_of_four_processes_has_its_place_in_one_order(stack, tmp_pa
                 break
     record_property(
         "told", f"linearizable on {stack}: {operations} calls of 4 processes, {contended} contended"
+    )
+    assert contended >= CONTENDED
+
+
+@pytest.mark.parametrize("stack", ["file"])
+async def test_every_answer_of_four_threads_has_its_place_in_one_order(stack, tmp_path, record_property):
+    """3 threads over one persistence and one over a second opening: their calls are linearizable, too."""
+    contended = operations = 0
+    async with STACKS[stack](tmp_path / "store") as shared, STACKS[stack](tmp_path / "store") as other:
+
+        def run(number, seed):
+            return asyncio.run(mixed(shared if number else other, f"t{number}", seed, 100))
+
+        for seed in range(20):
+            histories = await asyncio.gather(*(asyncio.to_thread(run, number, seed) for number in range(4)))
+            report = check_linearizable(operation for history in histories for operation in history)
+            assert report, str(report)
+            contended += report.contended
+            operations += report.operations
+            if contended >= CONTENDED:
+                break
+    record_property(
+        "told", f"linearizable on {stack}: {operations} calls of 4 threads, {contended} contended"
     )
     assert contended >= CONTENDED
 
