@@ -20,6 +20,7 @@ __all__ = [
     "key_text",
     "kind_and_default",
     "prefix_end",
+    "several",
 ]
 
 T = TypeVar("T")
@@ -137,6 +138,13 @@ class Key(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Key({self.name!r}, {self.kind!r}, default={self.default!r})"
+
+
+def several(keys: Any, verb: str) -> Any:
+    """``keys``, unless they are one key: a str is iterable too, and its letters are not what was meant."""
+    if isinstance(keys, (str, bytes, Key)):
+        raise ConfigurationError(f"{verb} takes several keys, not one: {keys!r:.80}", hint="pass a list")
+    return keys
 
 
 def kind_and_default(key: str | Key[Any], type: Any, default: Any) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib import import_module
+from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
 from .corruption import Corruption, OnCorruption
@@ -64,6 +65,10 @@ def open_persistence(
     """
     if mode not in ("normal", "inspect"):
         raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
+    if not isinstance(cache, (CachePolicy, NoneType)):
+        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
+    if not isinstance(secure, (StorageAdapter, NoneType)):
+        raise ConfigurationError(f"secure is a confidential adapter, not {secure!r:.80}")
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect)
     # The order of the layers is part of what a store is: nowhere else are they put together.

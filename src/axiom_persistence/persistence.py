@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast, 
 from .capability import Capability, CapabilityState
 from .corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStorageError
-from .keys import INTERNAL, MISSING, Key, encode_segment, kind_and_default
+from .keys import INTERNAL, MISSING, Key, encode_segment, kind_and_default, several
 from .layers.base import Layer
 from .layers.observed import Change, Observed
 from .record import RecordInfo
@@ -310,6 +310,8 @@ class AdapterBasedPersistence(Capability):
     ) -> None:
         """Store all of ``values`` in one commit: all or nothing."""
         store = self._store
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"save_many takes a dict of keys and values, not {values!r:.80}")
         self._must_be_atomic("save_many", len(values))
         asked = store.durability(durability)
         expires = store.expiry(ttl)
@@ -322,14 +324,14 @@ class AdapterBasedPersistence(Capability):
 
     async def load_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]:
         """The values of ``keys``, one snapshot; absent ones are left out."""
-        names = {self._name(key): key for key in keys}
+        names = {self._name(key): key for key in several(keys, "load_many")}
         found = await self._store.load_many(list(names), type)
         return {names[name]: value for name, value in found.items()}
 
     async def delete_many(self, keys: Iterable[str], *, durability: Durability | str | None = None) -> int:
         """Forget all of ``keys`` in one commit; how many were there."""
         store = self._store
-        names = [self._name(key) for key in keys]
+        names = [self._name(key) for key in several(keys, "delete_many")]
         self._must_be_atomic("delete_many", len(names))
         return await store.delete(names, durability=store.durability(durability))
 

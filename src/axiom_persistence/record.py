@@ -176,7 +176,8 @@ def _diagnose(key: str, data: bytes) -> Exception:
         ours = data[_SUM : _BODY - 2] == xxh3_64_hexdigest(data[_BODY:], _seed(key)).encode()
         if number is not None and number > FORMAT and not ours:
             return NewerFormat(number)
-        return Damage(f"it does not begin like a record: {data[:24]!r}")
+        # Not quoted: the bytes may be a secret, and the reason goes to logs and reports.
+        return Damage(f"it does not begin like a record; {len(data):,} bytes are there")
     if not data.endswith(b"}"):
         return Damage(f"its end is missing: {len(data):,} bytes are there")
     return Damage(f"its checksum is not that of its bytes under the key {key!r}: changed, or moved here")

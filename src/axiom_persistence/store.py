@@ -6,9 +6,7 @@ writes through these few methods, and everything below sees bytes only.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
@@ -47,9 +45,9 @@ from .record import (
 )
 from .recovery import Ladder
 from .storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
-from .turn import Turn
+from .turn import Turn, backoff
 
-__all__ = ["HEADER", "Header", "Store", "backoff"]
+__all__ = ["HEADER", "Header", "Store"]
 
 _log = logging.getLogger("axiom_persistence")
 
@@ -169,6 +167,8 @@ class Store:
 
     def seal(self, key: str, value: Any, kind: Any = None, expires: int | None = None) -> bytes:
         """The record bytes of ``value``. Raises before anything is stored."""
+        if value is MISSING:
+            raise EncodingError("MISSING is no value", key=key, adapter=self.adapter, hint="delete the key")
         try:
             return seal_record(key, self.codec.encode(value, kind), self.schema, expires=expires)
         except (EncodingError, TypeMismatchError, ConfigurationError) as error:
@@ -492,8 +492,3 @@ class Store:
         except Damage:
             return False
         return True
-
-
-async def backoff(attempt: int) -> None:
-    """Wait a little, longer and more randomly each time, so that contenders get out of step."""
-    await asyncio.sleep(int.from_bytes(os.urandom(2)) / 0xFFFF * min(0.05, 0.0005 * 2**attempt))

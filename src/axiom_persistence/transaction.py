@@ -14,8 +14,8 @@ from .errors import CapabilityUnavailableError, ConfigurationError, ConflictErro
 from .keys import MISSING, Key, kind_and_default
 from .record import Seen, open_record
 from .storage import Durability
-from .store import Store, backoff
-from .turn import Turn
+from .store import Store
+from .turn import Turn, backoff
 
 __all__ = ["Transaction", "run_transaction", "transaction", "update"]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Turn"]
+__all__ = ["Turn", "backoff"]
 
 
 class Turn:
@@ -71,3 +72,8 @@ class Turn:
 def _wake(turn: asyncio.Future[None]) -> None:
     if not turn.done():
         turn.set_result(None)
+
+
+async def backoff(attempt: int) -> None:
+    """Wait a little, longer and more randomly each time, so that contenders get out of step."""
+    await asyncio.sleep(int.from_bytes(os.urandom(2)) / 0xFFFF * min(0.05, 0.0005 * 2**attempt))
