@@ -181,8 +181,14 @@ class PosixFileSystem(FileSystem):
     def scan(self, name: str) -> list[Entry]:
         directory = self._enter(name)
         try:
-            with os.scandir(directory) as entries:
-                return [Entry(entry.name, _kind(entry)) for entry in entries]
+            # A descriptor of its own: those of one open() share a position, so that of two threads which
+            # list through the same one, each would miss what the other has read.
+            own = os.open(".", _DIRECTORY, dir_fd=directory)
+            try:
+                with os.scandir(own) as entries:
+                    return [Entry(entry.name, _kind(entry)) for entry in entries]
+            finally:
+                os.close(own)
         finally:
             self._leave(name, directory)
 
