@@ -88,6 +88,13 @@ class Watch:
         except PersistenceError as error:
             _log.warning("cannot read what others changed in %s: %s", self._store.adapter, error)
             self._mark, rest = None, _POLL_WITHOUT_MARK_S
+        except Exception as error:
+            # A hook of the application's. It is told as of any callback; the watch must outlive it, or every
+            # later change of others would be missed, and overwritten.
+            loop.call_exception_handler(
+                {"message": "a client's hook failed on a change from elsewhere", "exception": error}
+            )
+            self._mark, rest = None, _POLL_WITHOUT_MARK_S
         self._task = None
         self._handle = loop.call_later(max(rest, _SHARE * spent), self._look, loop)
 

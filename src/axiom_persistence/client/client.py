@@ -238,7 +238,7 @@ class Client:
         if state.phase is ClientPhase.CLOSED:
             return
         state.refuse_in_transaction("close")
-        if not discard and (state.is_live or state.dirty):
+        if not discard and (state.is_live or state.dirty or state.notice_mutations()):
             await self.persist_state()
         with state.lock:
             if not discard and state.dirty:  # assigned from another thread while it was saved
