@@ -101,3 +101,18 @@ async def test_a_prefix_that_is_in_no_key_lists_nothing(tmp_path: Path) -> None:
     async with open_persistence(tmp_path / "store.db") as persistence:
         await persistence.save("a", 1)
         assert [key async for key in persistence.keys("\ud800")] == []
+
+
+async def test_verify_tells_of_a_trigger_that_undoes_saves(tmp_path: Path) -> None:
+    """A trigger that another program put on our tables is a fault of the medium."""
+    path = tmp_path / "store.db"
+    async with open_persistence(path) as persistence:
+        await persistence.save("a", 1)
+        assert await persistence.verify()
+    execute(
+        path,
+        "CREATE TRIGGER undo AFTER INSERT ON record BEGIN DELETE FROM record WHERE key=new.key; END",
+    )
+    async with open_persistence(path) as persistence:
+        (fault,) = (await persistence.verify()).medium
+        assert "undo" in fault

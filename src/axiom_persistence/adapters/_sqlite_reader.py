@@ -116,6 +116,9 @@ def faults(connection: sqlite3.Connection) -> list[str]:
     """What SQLite's own check finds, and rows that this library cannot have written."""
     try:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(100)") if row[0] != "ok"]
+        triggers = "SELECT name, tbl_name FROM sqlite_master WHERE type='trigger'"
+        for name, table in connection.execute(triggers):
+            found.append(f"another program's trigger {name!r} on {table} may undo what is saved")
         for table in ("record", "previous"):
             odd = connection.execute(
                 f"SELECT count(*) FROM {table} WHERE typeof(key)<>'text' OR key='' OR instr(key, char(0))"  # noqa: S608
