@@ -53,7 +53,11 @@ class Commits:
         self.own = 0
         """Commits of this adapter that wrote a page: exactly those that the log's own count rises by."""
         self.committing = False
-        """SQLite's write lock is held, so the log's count can rise by ours only."""
+        """SQLite's write lock is held: the next commit that the log counts, if any, is ours."""
+        self.putting = False
+        """A statement that is a transaction of its own is on its way."""
+        self.locked: Callable[[], object] = lambda: None
+        """Called when SQLite's write lock has just been taken: all that others committed is in the log."""
         self.pages = 0
         self.last_group = 0
         self.refusal: str | None = None
@@ -171,8 +175,12 @@ class Commits:
     def stamp(self) -> None:
         """The first commit of a new log, under the lock: it syncs the log's header (and the clock)."""
         # Always one more, or nothing would be written and the next caller would have to sync the header.
-        self._cursor.execute("UPDATE clock SET last=max(last + 1, ?)", (self._clock.last,))
-        self.own += 1
+        self.putting = True
+        try:
+            self._cursor.execute("UPDATE clock SET last=max(last + 1, ?)", (self._clock.last,))
+            self.own += 1
+        finally:
+            self.putting = False
 
     def locked_out(self, job: Job) -> Exception:
         return StorageLockedError(
@@ -202,8 +210,12 @@ class Commits:
         if len(changes) == 1 and expect is None:
             ((key, data),) = changes.items()
             if data is not None:
-                put = self._put(key, data)
-                self.own += 1
+                self.putting = True
+                try:
+                    put = self._put(key, data)
+                    self.own += 1
+                finally:
+                    self.putting = False
                 return put
         elif not changes and not expect:
             return {}
@@ -230,8 +242,9 @@ class Commits:
     def _put_alone(self, key: str, data: bytes) -> Mapping[str, str]:
         """The same with the lock taken first, so that readers on other threads know the commit for ours."""
         self._cursor.execute("BEGIN IMMEDIATE")
-        self.committing = True
         try:
+            self.locked()
+            self.committing = True
             versions = self._put(key, data)
             self._cursor.execute("COMMIT")
             self.own += 1
@@ -270,11 +283,13 @@ class Commits:
         cursor = self._cursor
         while True:
             cursor.execute("BEGIN IMMEDIATE")
-            self.committing = True
             batch = Batch(cursor, self._clock, self._keeper, self._adapter)
             try:
+                self.locked()
+                self.committing = True
                 fold(batch)
                 rows = batch.write()
+                self.committing = batch.wrote
                 cursor.execute("COMMIT")
                 self.own += batch.wrote
             except ClockBehindError:
@@ -296,6 +311,7 @@ class Commits:
         self.counters["commits"] += rows
 
     def _roll_back(self) -> None:
+        self.committing = False
         # SQLite has done it already after some errors, a full disk among them.
         if self.connection.in_transaction:
             self._cursor.execute("ROLLBACK")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Final, Protocol
 
 from ._sqlite_wal import Index
@@ -20,42 +21,51 @@ class OwnCommits(Protocol):
 
     own: int
     committing: bool
+    putting: bool
 
 
 class ChangeMark:
     """A number that grows when the log holds commits that are not ours.
 
-    Compared are the log's count of commits and our own since the last look. While our commit is on its
-    way under SQLite's write lock, the log may be one ahead of our count; nobody else can be then.
+    Compared are the log's count of commits and our own since both were last known together. While our
+    commit is on its way under SQLite's write lock, nobody else can commit before it: the first one more in
+    the log is ours, whether it is in our count yet or not. Of a statement that takes and drops that lock by
+    itself nobody else can tell when it did, so that the mark grows at every look until it has ended.
     It may grow without need: after a crash of another process the log's count begins anew.
     """
 
     def __init__(self, index: Index, commits: OwnCommits) -> None:
         self._index = index
         self._commits = commits
-        self._foreign = 0
-        self._seen = (index.mark(), commits.own)
+        self._lock = threading.Lock()
+        # The log's header, our own commits in it, those of others: one tuple, for it is read unlocked.
+        self._seen = (index.mark(), commits.own, 0)
 
     def read(self) -> int:
-        if self._index.mark() == self._seen[0]:
-            return self._foreign
-        return self._look()
+        seen, _, foreign = self._seen
+        return foreign if self._index.mark() == seen else self.look()
 
-    def _look(self) -> int:
+    def look(self) -> int:
+        """Count. Also to be called once SQLite's write lock is held, before ``committing`` is said."""
         commits = self._commits
-        while True:
-            own, committing = commits.own, commits.committing
-            header = self._index.mark()
-            if own != commits.own or committing != commits.committing:
-                continue  # a commit of ours has just begun or ended
-            seen, seen_own = self._seen
+        with self._lock:
+            while True:
+                before = (commits.own, commits.committing, commits.putting)
+                header = self._index.mark()
+                own, committing, putting = before
+                if before == (commits.own, commits.committing, commits.putting):
+                    break  # else a commit of ours has just begun or ended
+            seen, seen_own, foreign = self._seen
             ahead = (_count(header) - _count(seen) - (own - seen_own)) % _WORD
-            if ahead == 1 and committing:
-                return self._foreign
-            if ahead:
-                self._foreign += 1
-            self._seen = (header, own)
-            return self._foreign
+            if putting:
+                if header != seen:
+                    foreign += 1  # ours or theirs: it is counted when that is known
+                self._seen = (seen, seen_own, foreign)
+            elif not committing:
+                self._seen = (header, own, foreign + 1 if ahead else foreign)
+            elif ahead > 1:
+                self._seen = (header, own + 1, foreign + 1)
+            return self._seen[2]
 
 
 def _count(header: bytes) -> int:

@@ -202,6 +202,7 @@ class Writer:
         try:
             self.index = Index(self.path)
             self.mark = ChangeMark(self.index, self.commits)
+            self.commits.locked = self.mark.look
         except (OSError, ValueError):
             self.index = None  # no such file where SQLite shares memory in another way
 
