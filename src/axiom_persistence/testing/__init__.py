@@ -3,9 +3,9 @@
 ``AdapterSuite`` checks the promises of an adapter, and ``AdapterMachine`` compares one with a dict.
 ``ConfidentialMemory`` takes secrets in tests. ``FailingFileSystem`` fails at the nth operation,
 ``RecordingFileSystem`` writes down what is done to a disk, and ``explore`` tries every state a crash
-could have left of it. The module ``torture`` kills a saving process again
-and again. Everything is imported when it
-is first asked for: the suite needs pytest and Hypothesis, applications do not.
+could have left of it. The module ``torture`` kills a saving process again and again, and
+``check_linearizable`` judges what a ``Recorder`` saw of several processes. Everything is imported when it is
+first asked for: the suite needs pytest and Hypothesis, applications do not.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from .conformance import AdapterSuite
     from .crash import CrashState, crash_states, explore
     from .failing import FailingFileSystem, Fault
+    from .linearizability import (
+        LinearizabilityReport,
+        Operation,
+        Recorder,
+        Unknown,
+        Violation,
+        check_linearizable,
+    )
     from .machine import AdapterMachine, check_against_dict
     from .recording import RecordingFileSystem
 
@@ -28,8 +36,14 @@ __all__ = [
     "CrashState",
     "FailingFileSystem",
     "Fault",
+    "LinearizabilityReport",
+    "Operation",
+    "Recorder",
     "RecordingFileSystem",
+    "Unknown",
+    "Violation",
     "check_against_dict",
+    "check_linearizable",
     "crash_states",
     "explore",
 ]
@@ -41,8 +55,14 @@ _WHERE: Final = {
     "CrashState": "crash",
     "FailingFileSystem": "failing",
     "Fault": "failing",
+    "LinearizabilityReport": "linearizability",
+    "Operation": "linearizability",
+    "Recorder": "linearizability",
     "RecordingFileSystem": "recording",
+    "Unknown": "linearizability",
+    "Violation": "linearizability",
     "check_against_dict": "machine",
+    "check_linearizable": "linearizability",
     "crash_states": "crash",
     "explore": "crash",
 }
