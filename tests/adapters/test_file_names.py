@@ -2,7 +2,7 @@
 
 import pytest
 
-from axiom_persistence.adapters._names import directory_of_prefix, file_name, key_of
+from axiom_persistence.adapters._file.names import directory_of_prefix, file_name, key_of
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.errors import (
     InvalidKeyError,

@@ -7,8 +7,9 @@ import stat
 import pytest
 from sqlite_support import rows, snapshot
 
-from axiom_persistence.adapters import _sqlite_batch, _sqlite_writer
-from axiom_persistence.adapters._sqlite_file import APPLICATION_ID
+from axiom_persistence.adapters._sqlite import batch as _sqlite_batch
+from axiom_persistence.adapters._sqlite import writer as _sqlite_writer
+from axiom_persistence.adapters._sqlite.file import APPLICATION_ID
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import (
     AccessDeniedError,

@@ -10,9 +10,9 @@ import time
 import pytest
 from sqlite_support import rows, sleeping, started
 
-from axiom_persistence.adapters import _sqlite_wal
 from axiom_persistence.adapters import sqlite as sqlite_adapter
-from axiom_persistence.adapters._sqlite_commits import Commits
+from axiom_persistence.adapters._sqlite import wal as _sqlite_wal
+from axiom_persistence.adapters._sqlite.commits import Commits
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import (
     ConflictError,

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from axiom_persistence.adapters._file_place import JOURNAL, TEMPORARY
-from axiom_persistence.adapters._file_tree import FileTree, Staged
-from axiom_persistence.adapters._names import file_name
+from axiom_persistence.adapters._file.names import file_name
+from axiom_persistence.adapters._file.place import JOURNAL, TEMPORARY
+from axiom_persistence.adapters._file.tree import FileTree, Staged
 from axiom_persistence.adapters.file import FileStorageAdapter
 
 

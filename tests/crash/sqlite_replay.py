@@ -28,7 +28,9 @@ CALLS = "openat,write,pwrite64,pwritev,fsync,fdatasync,sync_file_range,ftruncate
 
 def plant_bug(name, process):
     """Break the store on purpose: an explorer that does not notice proves nothing."""
-    from axiom_persistence.adapters import _sqlite_checkpoint, _sqlite_schema, _sqlite_wal
+    from axiom_persistence.adapters._sqlite import checkpoint as _sqlite_checkpoint
+    from axiom_persistence.adapters._sqlite import schema as _sqlite_schema
+    from axiom_persistence.adapters._sqlite import wal as _sqlite_wal
 
     if name == "no-sync":  # acknowledged as soon as it is written
         _sqlite_wal.Log.sync = lambda self: None
@@ -63,7 +65,8 @@ def plant_bug(name, process):
 
 
 async def save_and_tell(directory, name, saves, together):
-    from axiom_persistence.adapters import _sqlite_checkpoint, _sqlite_writer
+    from axiom_persistence.adapters._sqlite import checkpoint as _sqlite_checkpoint
+    from axiom_persistence.adapters._sqlite import writer as _sqlite_writer
     from axiom_persistence.adapters.sqlite import SQLiteAdapter
     from axiom_persistence.storage import Durability
 

@@ -13,7 +13,7 @@ from axiom_persistence import (
     PersistenceError,
     SQLiteAdapter,
 )
-from axiom_persistence.adapters._names import file_name
+from axiom_persistence.adapters._file.names import file_name
 from axiom_persistence.errors import CorruptedDataError
 from axiom_persistence.store import HEADER
 from embedded import quarantined

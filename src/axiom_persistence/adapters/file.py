@@ -25,9 +25,9 @@ from ..storage import (
     Stored,
     Traits,
 )
-from ._file_tree import FileTree
-from ._file_writer import RUNNING, CommitJob, FileWriter
-from ._names import file_name
+from ._file.names import file_name
+from ._file.tree import FileTree
+from ._file.writer import RUNNING, CommitJob, FileWriter
 
 __all__ = ["FileStorageAdapter"]
 

@@ -30,17 +30,17 @@ from ..storage import (
     Stored,
     Traits,
 )
-from . import _sqlite_errors as errors
-from . import _sqlite_reader as reading
-from ._sqlite_queue import Job
-from ._sqlite_reader import BUSY
-from ._sqlite_schema import patiently
-from ._sqlite_writer import Writer
+from ._sqlite import errors
+from ._sqlite import reader as reading
+from ._sqlite.queue import Job
+from ._sqlite.reader import BUSY
+from ._sqlite.schema import patiently
+from ._sqlite.writer import Writer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ._sqlite_inspect import Inspector
+    from ._sqlite.inspect import Inspector
 
 __all__ = ["SQLiteAdapter"]
 
@@ -238,7 +238,7 @@ class SQLiteAdapter(StorageAdapter):
         )
 
     def _make_inspector(self) -> Inspector:
-        from ._sqlite_inspect import Inspector  # few programs look into a store without using it
+        from ._sqlite.inspect import Inspector  # few programs look into a store without using it
 
         return Inspector(os.path.realpath(self._path), str(self), self._lock_timeout)
 

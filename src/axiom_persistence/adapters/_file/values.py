@@ -7,12 +7,12 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
-from ..errors import StorageError, from_os_error
-from ..journal import decode_journal
-from ..platform.filesystem import Entry, FileKind, FileSystem
-from ..storage import Stored, content_version
-from ._file_place import JOURNAL, TEMPORARY, FilePlace
-from ._names import PREVIOUS, SUFFIX, directory_of_prefix, file_name, key_of
+from ...errors import StorageError, from_os_error
+from ...journal import decode_journal
+from ...platform.filesystem import Entry, FileKind, FileSystem
+from ...storage import Stored, content_version
+from .names import PREVIOUS, SUFFIX, directory_of_prefix, file_name, key_of
+from .place import JOURNAL, TEMPORARY, FilePlace
 
 __all__ = ["FileValues"]
 

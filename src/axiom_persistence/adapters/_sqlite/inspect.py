@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from ..errors import StorageUnavailableError, from_os_error
-from ._sqlite_file import connect, probe, read_only_uri
-from ._sqlite_schema import patiently, verify
+from ...errors import StorageUnavailableError, from_os_error
+from .file import connect, probe, read_only_uri
+from .schema import patiently, verify
 
 __all__ = ["Inspector"]
 

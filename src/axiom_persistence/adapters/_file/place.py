@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from ..errors import (
+from ...errors import (
     CapabilityUnavailableError,
     ForeignStoreError,
     PersistenceError,
@@ -20,7 +20,7 @@ from ..errors import (
     StoreNotFoundError,
     from_os_error,
 )
-from ..platform.filesystem import FileSystem
+from ...platform.filesystem import FileSystem
 
 __all__ = ["JOURNAL", "TEMPORARY", "ChangeMark", "FilePlace", "StoreLock"]
 

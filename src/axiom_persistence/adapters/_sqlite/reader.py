@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
-from ..keys import prefix_end
-from ..storage import Stored
-from . import _sqlite_errors as errors
+from ...keys import prefix_end
+from ...storage import Stored
+from . import errors
 
 __all__ = ["BUSY", "Reader", "data_version", "faults", "fetch", "page", "previous", "version_of"]
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from ..storage import Expect, Stored, verify_expected
-from ._sqlite_errors import MalformedError
+from ...storage import Expect, Stored, verify_expected
+from .errors import MalformedError
 
 __all__ = [
     "PUT_BLOB",

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from . import _sqlite_errors as errors
-from ._sqlite_file import connect
+from . import errors
+from .file import connect
 
 __all__ = ["COPY_FRAMES", "Checkpointer"]
 

@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import Final, Protocol
 
-from ._sqlite_wal import Index
+from .wal import Index
 
 __all__ = ["ChangeMark"]
 

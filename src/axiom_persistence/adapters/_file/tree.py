@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
-from ..journal import encode_journal
-from ..platform.filesystem import FileSystem
-from ._file_place import JOURNAL, TEMPORARY
-from ._file_values import FileValues
-from ._names import PREVIOUS, SUFFIX, file_name
+from ...journal import encode_journal
+from ...platform.filesystem import FileSystem
+from .names import PREVIOUS, SUFFIX, file_name
+from .place import JOURNAL, TEMPORARY
+from .values import FileValues
 
 __all__ = ["ON_DISK", "Edit", "FileTree", "Staged"]
 

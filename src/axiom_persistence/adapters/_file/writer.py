@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakSet
 
-from ..errors import PersistenceError, StorageError
-from ..storage import Changes, Expect, Stored, content_version, verify_expected
-from ._file_tree import Edit, FileTree
+from ...errors import PersistenceError, StorageError
+from ...storage import Changes, Expect, Stored, content_version, verify_expected
+from .tree import Edit, FileTree
 
 __all__ = ["RUNNING", "CommitJob", "FileWriter"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from ..errors import (
+from ...errors import (
     CapabilityUnavailableError,
     ConflictError,
     PersistenceError,
@@ -16,12 +16,12 @@ from ..errors import (
     StorageLockedError,
     from_os_error,
 )
-from ..storage import Changes, Expect
-from . import _sqlite_errors as errors
-from ._sqlite_batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper, last_deleted
-from ._sqlite_lock import WriteLock
-from ._sqlite_queue import Job, Queue, deliver
-from ._sqlite_wal import Log
+from ...storage import Changes, Expect
+from . import errors
+from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper, last_deleted
+from .lock import WriteLock
+from .queue import Job, Queue, deliver
+from .wal import Log
 
 __all__ = ["Commits"]
 

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from ..errors import (
+from ...errors import (
     CapabilityUnavailableError,
     CorruptedDataError,
     SchemaTooNewError,
     StorageUnavailableError,
 )
-from . import _sqlite_errors as errors
-from ._sqlite_file import APPLICATION_ID, connect, foreign, pragma, stranger, sync_directory
+from . import errors
+from .file import APPLICATION_ID, connect, foreign, pragma, stranger, sync_directory
 
 __all__ = ["FORMAT", "open_reader", "open_writer", "patiently", "verify"]
 

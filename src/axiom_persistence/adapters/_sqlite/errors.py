@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from ..errors import (
+from ...errors import (
     AccessDeniedError,
     CapabilityUnavailableError,
     CorruptedDataError,

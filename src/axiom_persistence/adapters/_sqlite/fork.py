@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from ._sqlite_file import creating
+from .file import creating
 
 if TYPE_CHECKING:
-    from ._sqlite_writer import Writer
+    from .writer import Writer
 
 __all__ = ["watch_forks"]
 

@@ -10,18 +10,18 @@ import weakref
 from concurrent.futures import Future
 from typing import Final
 
-from ..errors import PersistenceError, StorageUnavailableError, from_os_error
-from ..platform.mounts import is_network
-from . import _sqlite_errors as errors
-from ._sqlite_checkpoint import COPY_FRAMES, Checkpointer
-from ._sqlite_commits import Commits
-from ._sqlite_file import create_file, probe
-from ._sqlite_fork import watch_forks
-from ._sqlite_mark import ChangeMark
-from ._sqlite_queue import Job
-from ._sqlite_reader import Reader
-from ._sqlite_schema import open_reader, open_writer
-from ._sqlite_wal import Index, Log
+from ...errors import PersistenceError, StorageUnavailableError, from_os_error
+from ...platform.mounts import is_network
+from . import errors
+from .checkpoint import COPY_FRAMES, Checkpointer
+from .commits import Commits
+from .file import create_file, probe
+from .fork import watch_forks
+from .mark import ChangeMark
+from .queue import Job
+from .reader import Reader
+from .schema import open_reader, open_writer
+from .wal import Index, Log
 
 __all__ = ["Writer"]
 

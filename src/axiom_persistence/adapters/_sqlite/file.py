@@ -7,8 +7,8 @@ import sqlite3
 import threading
 from typing import Final
 
-from ..errors import AccessDeniedError, ForeignStoreError, StoreNotFoundError, from_os_error
-from . import _sqlite_errors as errors
+from ...errors import AccessDeniedError, ForeignStoreError, StoreNotFoundError, from_os_error
+from . import errors
 
 __all__ = [
     "APPLICATION_ID",

@@ -1,0 +1,1 @@
+"""What the file adapter is made of."""

@@ -1,0 +1,1 @@
+"""What the SQLite adapter is made of."""
