@@ -259,7 +259,10 @@ class PosixFileSystem(FileSystem):
             found = os.stat(last, dir_fd=parent, follow_symlinks=False)
         finally:
             self._leave(folder, parent)
-        return FileStatus(found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(found.st_mode))
+        mode = found.st_mode
+        return FileStatus(
+            found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(mode), stat.S_ISDIR(mode)
+        )
 
     def link(self, source: str, target: str) -> None:
         folder, last, new = _siblings(source, target)

@@ -132,7 +132,10 @@ class WindowsFileSystem(FileSystem):
 
     def status(self, name: str) -> FileStatus:
         found = os.lstat(self._path(name))
-        return FileStatus(found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(found.st_mode))
+        mode = found.st_mode
+        return FileStatus(
+            found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(mode), stat.S_ISDIR(mode)
+        )
 
     def try_lock(self, handle: int, *, exclusive: bool) -> bool:  # noqa: ARG002 - msvcrt has only exclusive ones
         if sys.platform == "win32":

@@ -49,6 +49,7 @@ class FileStatus(NamedTuple):
     size: int
     links: int
     mode: int
+    is_directory: bool
 
 
 class FileSystem(ABC):

@@ -157,6 +157,7 @@ class FileTree(FileValues):
             first = next(iter(staged.edits))
             if atomic:
                 try:
+                    self._refuse_blocked(staged)
                     with self.failing("writing the journal", first):
                         self._write_journal(staged)
                 except BaseException as error:
@@ -170,6 +171,21 @@ class FileTree(FileValues):
             if atomic:
                 with self.failing("clearing the journal", first):
                     self._clear_journal(durable=staged.durable)
+
+    def _refuse_blocked(self, staged: Staged) -> None:
+        """Raise where a directory is in place of a value's file.
+
+        Nothing replaces one, so a commit decided all the same could never be finished, nor any after it.
+        """
+        for key in staged.edits:
+            for name in (file_name(key), file_name(key) + PREVIOUS):
+                with self.failing("replacing the value", key):
+                    try:
+                        blocked = self.files.status(name).is_directory
+                    except FileNotFoundError:
+                        continue
+                    if blocked:
+                        raise IsADirectoryError(errno.EISDIR, "a directory is in its place", name)
 
     def flush(self) -> None:
         """Make everything written so far durable."""
