@@ -113,12 +113,16 @@ class AdapterBasedPersistence(Capability):
         self._store = self._opened
 
     async def _deactivate(self) -> None:
-        self._store = cast(Store, _CLOSED)
+        was_open, self._store = self._store is self._opened, cast(Store, _CLOSED)
         try:
-            if self._secure is not None:
-                await self._secure.deactivate()
+            for closing in self._opened.closing if was_open else ():
+                await closing(self._opened)
         finally:
-            await self._opened.aclose()
+            try:
+                if self._secure is not None:
+                    await self._secure.deactivate()
+            finally:
+                await self._opened.aclose()
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self._opened_self().__await__()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -94,6 +94,8 @@ class Store:
         self._beginning: set[object] = set()
         self._too_new: dict[str, str] = {}
         self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
+        self.closing: list[Callable[[Store], Awaitable[None]]] = []
+        """Called before the store closes, while it can still save; what they raise is raised by the close."""
 
     def turn(self, name: str) -> Turn:
         """Where tasks and threads of this process take turns at ``name``, instead of conflicting."""

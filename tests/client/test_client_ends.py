@@ -322,7 +322,7 @@ async def test_a_fork(place):
 
 
 async def test_what_cannot_be_saved_at_the_end_is_said(tmp_path):
-    """A last save that fails is told on stderr, naming the key."""
+    """A last save that fails is told on stderr, naming client, field and reason."""
     ended = run(
         tmp_path / "state.db",
         """
@@ -332,8 +332,8 @@ async def test_what_cannot_be_saved_at_the_end_is_said(tmp_path):
         asyncio.run(main())
         """,
     )
-    assert "EncodingError" in ended.err
-    assert "Counter/items" in ended.err
+    assert "ClientsFailedError" in ended.err
+    assert "Counter.items: object is a class this library cannot write" in ended.err
 
 
 async def test_kill_after_a_sync_action(tmp_path):

@@ -367,19 +367,22 @@ async def test_close_leaves_nothing_unsynced(tmp_path):
 
 
 async def test_the_store_is_closed_first(tmp_path):
-    """A client with nothing pending may end after its store; another says that it cannot save."""
+    """The close of a store saves what its clients hold, and they may end after it."""
     async with open_persistence(tmp_path / "s.db") as persistence:
         counter, late = Counter(persistence), Counter(persistence, instance="late", auto_save=AutoSave.OFF)
         await counter.restore_state()
         await late.restore_state()
         counter.a = late.a = 1
     await counter.close()
+    assert late.pending == ()
+    late.a = 2
     with pytest.raises(CapabilityUnavailableError):
         await late.close()
     assert late.pending == ("a",)
     await persistence.activate()
-    await late.close()
     assert await persistence.load("Counter/late/a", int) == 1
+    await late.close()
+    assert await persistence.load("Counter/late/a", int) == 2
     await persistence.deactivate()
 
 

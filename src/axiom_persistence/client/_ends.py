@@ -8,17 +8,23 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
-from ..errors import PersistenceError
+from ..errors import ClientsFailedError, PersistenceError
 from ..store import Store
 from ._commit import save_together
 from ._lifecycle import ClientPhase
-from ._saver import rosters
+from ._saver import roster_of, rosters
 from ._state import Entry, State, settle
+from ._unsaved import Failures, holders, note_unsaved, notice, restore_pending
 
-__all__ = ["save_at_exit", "save_on_signals", "watch_exit"]
+__all__ = ["hold", "save_at_exit", "save_on_signals", "watch_exit"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _SIGNAL_WAIT_S: Final = 10.0
 _AGAIN_S: Final = 0.005
@@ -28,20 +34,40 @@ _PATIENCE: Final = 400
 """How often a signal that came at a bad moment is put off before it acts without a save."""
 
 
-def _live_states() -> list[State]:
-    return [state for roster in list(rosters.values()) for state in list(roster.live.values())]
+class _InThisThread(ThreadPoolExecutor):
+    """No pool: at the end of the interpreter no thread can be started any more."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
 
 
-def _save_all(states: list[State]) -> list[PersistenceError]:
-    """Save what is dirty, without an event loop of anybody else's. Returns what could not be saved."""
-    waiting: set[State] = set()
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.new_event_loop()
+    try:
+        loop.set_default_executor(_InThisThread())
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+def _save_all(states: list[State]) -> ClientsFailedError | None:
+    """Save what is dirty, without an event loop of anybody else's. What could not be saved, once."""
     by_store: dict[Store, list[Entry]] = {}
-    failures: list[PersistenceError] = []
+    failures: Failures = {}
+    notice(states, failures)
+    waiting = {state for state in states if state.dirty and not state.is_live}
     for state in states:
-        entries, errors = state.collect()
-        failures += errors
-        for entry in entries:
-            by_store.setdefault(entry.store, []).append(entry)
+        if state.is_live:
+            entries, errors = state.collect()
+            if errors:
+                failures.setdefault(state, []).extend(errors)
+            for entry in entries:
+                by_store.setdefault(entry.store, []).append(entry)
     for store, entries in by_store.items():
         try:
             versions = store.commit_now({entry.key: entry.data for entry in entries})
@@ -51,18 +77,33 @@ def _save_all(states: list[State]) -> list[PersistenceError]:
         if versions is None:
             waiting.update(entry.state for entry in entries)
     if waiting:
-        saved = asyncio.run(save_together(waiting, background=True))
-        failures += [
-            error for errors in saved.values() for error in errors if all(error is not f for f in failures)
-        ]
-    return failures
+        _run(_save_waiting(waiting, failures))
+    return note_unsaved(states, failures)
+
+
+async def _save_waiting(waiting: set[State], failures: Failures) -> None:
+    await restore_pending(waiting, failures, [])
+    live = [state for state in waiting if state.is_live]
+    for state, errors in (await save_together(live, background=True)).items():
+        failures[state] = [*failures.get(state, ()), *(e for e in errors if e not in failures.get(state, ()))]
 
 
 def save_at_exit() -> None:
-    """The last save, before the stores close themselves: clients that nobody closed are saved here."""
-    failures = _save_all(_live_states())
-    if failures:
-        raise failures[0]
+    """The last save, before the stores close themselves: clients that nobody closed are saved here.
+
+    Raises ``ClientsFailedError`` for what cannot be saved and what no ``close`` has told yet.
+    """
+    error = _save_all(holders())
+    if error is not None:
+        raise error from next(iter(error.failures.values()))
+
+
+def hold(state: State) -> None:
+    """Keep a client that was assigned to before its restore until that is stored."""
+    pending = roster_of(state.plain.store).pending
+    if state not in pending:
+        pending.add(state)
+        watch_exit()
 
 
 def watch_exit() -> None:
@@ -77,7 +118,7 @@ def watch_exit() -> None:
 
 def _forget_in_child() -> None:
     # What was pending is the parent's to save. A lock may have been held by a thread that is not here.
-    for state in _live_states():
+    for state in [state for roster in rosters.values() for state in roster.live.values()]:
         state.lock = threading.RLock()
         state.phase = ClientPhase.CLOSED
         state.gone = "this process was forked from the one that opened the client"
@@ -136,16 +177,16 @@ class _Handler:
             os.kill(os.getpid(), number)
 
     def _save(self) -> None:
-        states = [state for state in _live_states() if state.dirty or state.mutable]
+        states = [state for state in holders() if state.dirty or state.mutable]
         if not states:
             return
         # On a thread of its own: an event loop may be running on this one.
-        failures: list[PersistenceError] = []
-        saving = threading.Thread(target=lambda: failures.extend(_save_all(states)), daemon=True)
+        failures: list[ClientsFailedError | None] = []
+        saving = threading.Thread(target=lambda: failures.append(_save_all(states)), daemon=True)
         saving.start()
         saving.join(_SIGNAL_WAIT_S)
-        for error in failures:
-            print(f"axiom_persistence: not saved: {error}", file=sys.stderr)  # noqa: T201 - nobody is left
+        for error in filter(None, failures):
+            print(f"axiom_persistence: {error}", file=sys.stderr)  # noqa: T201 - nobody is left
 
 
 def _inside_the_library(frame: FrameType | None) -> bool:

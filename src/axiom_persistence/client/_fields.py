@@ -67,14 +67,9 @@ class Field:
             )
         if self._factory is None and self._default.__class__.__hash__ is None:
             kind = type(self._default).__name__
-            proper = (
-                kind
-                if type(self._default) in (list, dict, set) and not self._default
-                else f"lambda: {self.shown(self._default)}"
-            )
             raise ConfigurationError(
                 f"the default of {where} is a {kind}, which all instances would share",
-                hint=f"write client_state(default_factory={proper})",
+                hint=f"write {_proper(self._default, self.shown(self._default))}",
             )
 
     def default(self) -> Any:
@@ -182,6 +177,7 @@ def collect_fields(
     owner = cls.__qualname__
     found = dict(inherited)
     taken = set(reserved)
+    _refuse_undeclared(cls, annotations.keys() - own.keys() - taken, annotations)
     for name, field in own.items():
         if name not in annotations:
             raise ConfigurationError(
@@ -203,6 +199,45 @@ def collect_fields(
         )
     _refuse_double_keys(owner, found)
     return found, {name: annotations[name] for name in own}
+
+
+def _refuse_undeclared(cls: type, names: Iterable[str], annotations: Mapping[str, Any]) -> None:
+    """Raise for what looks like a field and would be a constant that all instances share, never stored."""
+    for name in sorted(names):
+        value = vars(cls).get(name, MISSING)
+        free = name.startswith("_") or hasattr(type(value), "__get__")  # methods, properties and their like
+        if free or _is_class_variable(cls, annotations[name]):
+            continue
+        annotation = annotations[name]
+        kind = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+        raise ConfigurationError(
+            f"{cls.__qualname__}.{name} has a type and no client_state: it would not be stored",
+            hint=f"write {name}: {kind} = {_proper(value, f'{value!r:.80}')}; "
+            f"for a constant of the class, {name}: ClassVar[{kind}]",
+        )
+
+
+def _proper(value: Any, shown: str) -> str:
+    """How a field with ``value`` as its default is declared."""
+    if value is MISSING:
+        return "client_state(...) with a default in it"
+    if value.__class__.__hash__ is not None:
+        return f"client_state({shown})"
+    plain = type(value) in (list, dict, set) and not value
+    return f"client_state(default_factory={type(value).__name__ if plain else f'lambda: {shown}'})"
+
+
+def _is_class_variable(cls: type, annotation: Any) -> bool:
+    """Whether it says ClassVar, or Final, which is one in the body of a class."""
+    if isinstance(annotation, str):
+        # Not evaluated: the rest of it may not be known yet.
+        first, *rest = annotation.partition("[")[0].strip(" '\"").split(".")
+        names = {"ClassVar": typing.ClassVar, "Final": typing.Final, "typing": typing}
+        found: Any = vars(sys.modules.get(cls.__module__, typing)).get(first, names.get(first))
+        for part in rest:
+            found = getattr(found, part, None)
+        annotation = found
+    return (typing.get_origin(annotation) or annotation) in (typing.ClassVar, typing.Final)
 
 
 def _refuse_double_keys(owner: str, found: Mapping[str, Field]) -> None:

@@ -31,8 +31,8 @@ _OF_ONE_RECORD: Final = (CorruptedDataError, SchemaTooNewError)
 Found = Mapping[str, Seen | PersistenceError]
 
 
-async def restore(state: State) -> RestoreReport:
-    """Take over what is stored, where nothing was assigned meanwhile; save what was.
+async def restore(state: State, *, save: bool = True) -> RestoreReport:
+    """Take over what is stored, where nothing was assigned meanwhile; save what was, if ``save`` says so.
 
     Raises what kept the store as a whole from being read; the client is then as it was before.
     """
@@ -47,7 +47,7 @@ async def restore(state: State) -> RestoreReport:
     except BaseException:
         state.phase = before
         raise
-    if state.dirty:
+    if save and state.dirty:
         for failed, errors in (await save_together([state], background=True)).items():
             if any(error not in state.unreadable.values() for error in errors):
                 failed.failed(errors[0])

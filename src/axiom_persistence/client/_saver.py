@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from ..errors import ConfigurationError
 from ..store import Store
@@ -190,6 +190,8 @@ class Roster:
     def __init__(self) -> None:
         self.classes: dict[str, tuple[str, str]] = {}
         self.live: dict[str, State] = {}
+        self.built: dict[int, ref[State]] = {}
+        self.pending: set[State] = set()  # assigned to and not restored yet: held, so that it is not lost
         self._savers: dict[tuple[asyncio.AbstractEventLoop, int], _Saver] = {}
 
     def name(self, name: str, cls: type) -> None:
@@ -203,7 +205,12 @@ class Roster:
                 hint=f"pin another name: class {cls.__name__}(Client, name='...')",
             )
 
-    def enter(self, state: State, clock: Clock | None) -> None:
+    def add(self, state: State) -> None:
+        """Know ``state`` from now on, without keeping it."""
+        number = id(state)
+        self.built[number] = ref(state, lambda _: self.built.pop(number, None))
+
+    def claim(self, state: State) -> None:
         """Make ``state`` the one live client of its path."""
         other = self.live.setdefault(state.plain.prefix, state)
         if other is not state:
@@ -211,6 +218,10 @@ class Roster:
                 f"a client of {state.plain.prefix.rstrip('/')!r} is live in this process already",
                 hint="use that one, close it first, or give this one another instance=",
             )
+
+    def enter(self, state: State, clock: Clock | None) -> None:
+        """Claim the path, and save in the background from here on."""
+        self.claim(state)
         if state.saver is None:
             self.saver(asyncio.get_running_loop(), clock).add(state)
 

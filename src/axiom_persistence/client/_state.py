@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
@@ -88,10 +89,21 @@ class State:
     """The fields of one client, their cells, and where they go. Safe to use from any thread."""
 
     __slots__ = (
-        *("__weakref__", "auto_save", "cells", "client", "dirty", "due_at", "due_by", "failures", "fields"),
+        *(
+            "__weakref__",
+            "auto_save",
+            "cells",
+            "client",
+            "dirty",
+            "due_at",
+            "due_by",
+            "failures",
+            "fields",
+            "hold",
+        ),
         *("gone", "immediate", "last_error", "lock", "mutable", "name", "not_before", "observed", "on_error"),
-        *("open", "phase", "plain", "put_off", "report", "saver", "secret", "unreadable", "unsynced"),
-        *("watchers", "will_observe"),
+        *("let_go", "open", "phase", "plain", "put_off", "report", "saver", "secret", "told", "unreadable"),
+        *("unsynced", "watchers", "will_observe"),
     )
 
     def __init__(
@@ -113,6 +125,9 @@ class State:
         self.auto_save = auto_save
         self.immediate = immediate
         self.on_error = on_error
+        self.hold: Callable[[State], None] | None = None  # called when something waits for the restore
+        self.told: dict[str, int] = {}  # which assignment of a field an error has named as not stored
+        self.let_go = False  # the store was closed in spite of them
         self.phase = ClientPhase.CREATED
         self.report: RestoreReport | None = None
         self.last_error: PersistenceError | None = None
@@ -224,6 +239,8 @@ class State:
         name = field.name
         if not self.is_live or name in self.unreadable:
             self.dirty[name] = None
+            if self.phase is ClientPhase.CREATED and self.hold is not None:
+                self.hold(self)
             return
         if cell.holds(data):
             self.dirty.pop(name, None)
@@ -306,6 +323,22 @@ class State:
             if noticed and (self.observed or self.watchers):
                 self.announce(self.values(noticed), Origin.HERE)
         return noticed
+
+    def untold(self) -> list[str]:
+        """The fields that are not stored and of which no error of an end has said so."""
+        return [name for name in self.dirty if self.told.get(name) != self.cells[name].stamp]
+
+    def note_told(self) -> None:
+        """Remember that whoever ended the client, the store or the process knows what is not stored."""
+        self.told = {name: self.cells[name].stamp for name in self.dirty}
+
+    def __del__(self) -> None:
+        # Nobody restored it and nobody can any more, but something may have been put into one of its lists.
+        hold, self.observed = self.hold, False
+        if self.phase is not ClientPhase.CREATED or hold is None or sys.is_finalizing():
+            return
+        if self.mutable and self.notice_mutations():
+            hold(self)
 
     def collect(self, names: Collection[str] | None = None) -> tuple[list[Entry], list[PersistenceError]]:
         """What is dirty, sealed; and why some of it cannot be stored."""

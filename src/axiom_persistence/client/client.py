@@ -15,13 +15,14 @@ from ..storage import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
 from ._commit import save_together
-from ._ends import watch_exit
+from ._ends import hold, watch_exit
 from ._fields import Field, collect_fields, resolve_kinds, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
 from ._saver import roster_of
 from ._seam import commits_now, plain_place, secure_place
 from ._state import State
 from ._stream import ClientUpdate
+from ._unsaved import tell, watch_close
 
 __all__ = ["Client"]
 
@@ -120,13 +121,17 @@ class Client:
         )
         state.will_observe = cls.state_will_update is not Client.state_will_update
         state.observed = cls.state_did_update is not Client.state_did_update
-        roster_of(plain.store).name(cls._stored_name, cls)
+        roster = roster_of(plain.store)
+        roster.name(cls._stored_name, cls)
         object.__setattr__(self, "persistence", persistence)
         object.__setattr__(self, "_state", state)
         for field in cls._fields.values():
             if field.persisted:
                 state.place(field).store.check_key(state.key(field))
             state.put_default(field)
+        state.hold = hold
+        roster.add(state)
+        watch_close((plain.store, secret.store))
 
     # -- attributes --------------------------------------------------------------------------------
 
@@ -136,7 +141,11 @@ class Client:
     def __setattr__(self, name: str, value: Any) -> None:
         field = self._fields.get(name)
         if field is not None:
-            self._state.assign(field, value)
+            try:
+                state = self._state
+            except AttributeError:
+                raise _not_built(self) from None
+            state.assign(field, value)
         elif name.startswith("_") or hasattr(getattr(type(self), name, None), "__set__"):
             object.__setattr__(self, name, value)
         else:
@@ -204,6 +213,7 @@ class Client:
             finally:
                 if not state.is_live:
                     roster.leave(state)
+        roster.pending.discard(state)
         watch_exit()
         return report
 
@@ -239,7 +249,14 @@ class Client:
             return
         state.refuse_in_transaction("close")
         if not discard and (state.is_live or state.dirty or state.notice_mutations()):
-            await self.persist_state()
+            try:
+                await self.persist_state()
+            except PersistenceError as error:
+                over = state.let_go and not self.persistence.is_available
+                if not over or state.untold():  # else the close of the persistence has raised it already
+                    tell(state, error)
+                    raise
+                discard = True
         with state.lock:
             if not discard and state.dirty:  # assigned from another thread while it was saved
                 raise ConfigurationError(
@@ -248,7 +265,9 @@ class Client:
             state.phase = ClientPhase.CLOSED
             state.dirty.clear()
         saver = state.saver
-        roster_of(state.plain.store).leave(state)
+        roster = roster_of(state.plain.store)
+        roster.leave(state)
+        roster.pending.discard(state)
         if saver is not None:
             await saver.quiet()
         state.watchers.end()
@@ -258,6 +277,8 @@ class Client:
         await self.close()
 
     async def __aenter__(self) -> Self:
+        if getattr(self, "_state", None) is None:
+            raise _not_built(self)
         if not self._state.is_live:
             await self.restore_state()
         return self
@@ -355,3 +376,11 @@ class Client:
         """The present value of ``field`` first, then each new one, until the client is closed."""
         async for update in self.state_stream(field):
             yield update.values[field]
+
+
+def _not_built(client: Client) -> ConfigurationError:
+    name = type(client).__qualname__
+    return ConfigurationError(
+        f"this {name} is not built yet: its __init__ has not called that of Client",
+        hint="call `super().__init__(persistence)` first in it",
+    )

@@ -1,0 +1,146 @@
+"""What clients hold that is not stored: saved before its store closes or the process ends, or named."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from ..errors import ClientsFailedError, ConfigurationError, PersistenceError
+from ..store import Store
+from ._commit import save_together
+from ._lifecycle import ClientPhase
+from ._restore import restore
+from ._saver import roster_of, rosters
+from ._state import State
+
+__all__ = [
+    "Failures",
+    "holders",
+    "note_unsaved",
+    "notice",
+    "restore_pending",
+    "save_before_close",
+    "tell",
+    "watch_close",
+]
+
+_TOO_LATE: Final = ConfigurationError("it was assigned while its store was closing")
+
+Failures = dict[State, list[Exception]]
+"""Why something of each client is not stored."""
+
+
+def watch_close(stores: Iterable[Store]) -> None:
+    """Have ``save_before_close`` called before one of ``stores`` closes."""
+    for store in stores:
+        if save_before_close not in store.closing:
+            store.closing.append(save_before_close)
+
+
+def holders() -> list[State]:
+    """The clients of this process that are live, and those that were built and not restored yet."""
+    found: dict[State, None] = {}
+    for roster in list(rosters.values()):
+        built = [reference() for reference in list(roster.built.values())]
+        for state in (*roster.live.copy().values(), *roster.pending.copy(), *built):
+            if state is not None and state.phase is not ClientPhase.CLOSED:
+                found[state] = None
+    return list(found)
+
+
+def notice(states: Iterable[State], failures: Failures) -> None:
+    """Find what changed in place. A hook of the application that raises keeps nothing from being saved."""
+    for state in states:
+        try:
+            state.notice_mutations()
+        except Exception as error:
+            failures.setdefault(state, []).append(error)
+
+
+async def save_before_close(store: Store) -> None:
+    """Save all that clients hold for ``store``, in one commit, while it can still be done.
+
+    Those that were assigned to and never restored are restored for it, and are then as before. Raises
+    ``ClientsFailedError``, which names client and fields, for what could not be saved and was not told yet.
+    """
+    states = [state for state in holders() if store in (state.plain.store, state.secret.store)]
+    failures: Failures = {}
+    notice(states, failures)
+    restored: list[State] = []
+    try:
+        await restore_pending(states, failures, restored)
+        for state, errors in (await save_together(state for state in states if state.is_live)).items():
+            failures.setdefault(state, []).extend(errors)
+    finally:
+        leave_again(restored)
+    error = note_unsaved(states, failures)
+    for state in states:
+        state.let_go = True
+    if error is not None:
+        raise error from next(iter(error.failures.values()))
+
+
+async def restore_pending(states: Iterable[State], failures: Failures, restored: list[State]) -> None:
+    """Restore those of ``states`` that were not: what is stored and cannot be read is never overwritten."""
+    for state in states:
+        if state.is_live or not state.dirty:
+            continue
+        roster = roster_of(state.plain.store)
+        async with state.plain.store.turn("client " + state.plain.prefix):
+            if state.phase is not ClientPhase.CREATED:
+                continue  # somebody did it meanwhile
+            try:
+                roster.claim(state)
+                await restore(state, save=False)
+            except Exception as error:  # of the store, or of a hook of the application
+                failures.setdefault(state, []).append(error)
+                roster.leave(state)
+            except BaseException:
+                roster.leave(state)
+                raise
+            else:
+                restored.append(state)
+
+
+def leave_again(restored: Iterable[State]) -> None:
+    """Make clients that were restored for a save what they were: built, and not entered."""
+    for state in restored:
+        with state.lock:
+            state.phase = ClientPhase.CREATED
+        roster = roster_of(state.plain.store)
+        roster.leave(state)
+        if not state.dirty:
+            roster.pending.discard(state)
+
+
+def note_unsaved(states: Iterable[State], failures: Failures) -> ClientsFailedError | None:
+    """The error that tells what of ``states`` is not stored, by client and field; None if all was told."""
+    told: dict[str, Exception] = {}
+    for state in states:
+        errors = failures.get(state, [])
+        by_key = {error.key: error for error in errors if isinstance(error, PersistenceError)}
+        with state.lock:
+            untold = state.untold()
+            state.note_told()
+        reasons: dict[Exception, list[str]] = {}
+        for name in untold:
+            error = by_key.get(state.key(state.fields[name])) or next(iter(errors), _TOO_LATE)
+            reasons.setdefault(error, []).append(name)
+        if errors and not state.dirty:  # what was stored could not be made durable, or a hook raised
+            reasons[errors[0]] = []
+        for error, names in reasons.items():
+            told[_named(state, names)] = error
+    return ClientsFailedError(told) if told else None
+
+
+def tell(state: State, error: PersistenceError) -> None:
+    """Have ``error``, which ends a close, name what it keeps from being stored; no other end repeats it."""
+    note = f"not stored, and still pending: {_named(state, state.dirty)}"
+    if state.dirty and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    state.note_told()
+
+
+def _named(state: State, names: Collection[str]) -> str:
+    client = state.plain.prefix.rstrip("/")
+    return ", ".join(f"{client}.{name}" for name in names) or client
