@@ -358,6 +358,58 @@ async def test_the_end_of_the_process(place, how):
     assert await stored(place, path, list[str]) == (None if how == "built only" else ["x"])
 
 
+async def test_a_signal_saves_too(place):
+    """With ``save_on_signals`` a signal saves what nobody entered, and the process may go on."""
+    ended = end(
+        place,
+        """
+        import os, signal
+        from axiom_persistence.client import save_on_signals
+        async def main():
+            persistence = await open_persistence(place)
+            client = B(persistence)
+            signal.signal(signal.SIGTERM, lambda *_: None)
+            save_on_signals()
+            client.z = 8
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.sleep(0)
+            print(client.phase, client.pending)
+            async with client:
+                client.tags.append("x")
+            os._exit(0)
+        asyncio.run(main())
+        """,
+    )
+    assert (ended.stdout.strip(), ended.stderr) == ("created ()", "")
+    assert await stored(place, "B/z", int) == 8
+    assert await stored(place, "B/tags", list[str]) == ["x"]
+
+
+async def test_a_restore_that_never_ends(place):
+    """Where the event loop stops in the middle of a restore, the end of the process still saves and ends."""
+    ended = end(
+        place,
+        """
+        loop = asyncio.new_event_loop()
+        async def begin():
+            global persistence, client, restoring
+            persistence = await open_persistence(place)
+            await persistence.save("B/tags", ["old"])
+            client = B(persistence)
+            restoring = asyncio.create_task(client.restore_state())
+            while client.phase == "created":
+                await asyncio.sleep(0)
+        loop.run_until_complete(begin())
+        client.z = 8
+        print(client.phase)
+        """,
+    )
+    assert ended.returncode == 0
+    assert ended.stdout in ("restoring\n", "ready\n")
+    assert await stored(place, "B/z", int) == 8
+    assert await stored(place, "B/tags", list[str]) == ["old"]
+
+
 def test_a_store_that_was_never_opened(place):
     """Where the store is never opened, the end of the process names client and field, once."""
     ended = end(place, "client = B(open_persistence(place)); client.z = 8")

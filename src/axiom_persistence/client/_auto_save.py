@@ -37,7 +37,7 @@ class AutoSave:
     IMMEDIATE: ClassVar[AutoSave]
     """Assignments are stored at once; changes inside mutable values at the next half second."""
     OFF: ClassVar[AutoSave]
-    """Only ``persist_state`` and the end of the client save."""
+    """Only ``persist_state`` and the end of the client, its persistence or the process save."""
 
     def __post_init__(self) -> None:
         if not self.interval > 0 or not self.max_delay >= self.interval:

@@ -19,7 +19,7 @@ from ._commit import save_together
 from ._lifecycle import ClientPhase
 from ._saver import roster_of, rosters
 from ._state import Entry, State, settle
-from ._unsaved import Failures, holders, note_unsaved, notice, restore_pending
+from ._unsaved import Failures, holders, leave_again, note_unsaved, notice, restore_pending
 
 __all__ = ["hold", "save_at_exit", "save_on_signals", "watch_exit"]
 
@@ -82,10 +82,15 @@ def _save_all(states: list[State]) -> ClientsFailedError | None:
 
 
 async def _save_waiting(waiting: set[State], failures: Failures) -> None:
-    await restore_pending(waiting, failures, [])
-    live = [state for state in waiting if state.is_live]
-    for state, errors in (await save_together(live, background=True)).items():
-        failures[state] = [*failures.get(state, ()), *(e for e in errors if e not in failures.get(state, ()))]
+    restored: list[State] = []
+    try:
+        await restore_pending(waiting, failures, restored, patient=False)
+        live = [state for state in waiting if state.is_live]
+        for state, errors in (await save_together(live, background=True)).items():
+            known = failures.setdefault(state, [])
+            known += [error for error in errors if error not in known]
+    finally:
+        leave_again(restored)  # after a signal the process may go on
 
 
 def save_at_exit() -> None:
@@ -118,8 +123,10 @@ def watch_exit() -> None:
 
 def _forget_in_child() -> None:
     # What was pending is the parent's to save. A lock may have been held by a thread that is not here.
-    for state in [state for roster in rosters.values() for state in roster.live.values()]:
+    for state in holders():
         state.lock = threading.RLock()
+        if state.phase is ClientPhase.CREATED:
+            continue
         state.phase = ClientPhase.CLOSED
         state.gone = "this process was forked from the one that opened the client"
         state.saver = None

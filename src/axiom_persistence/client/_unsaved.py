@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import nullcontext
 from typing import Final
 
 from ..errors import ClientsFailedError, ConfigurationError, PersistenceError
@@ -16,6 +17,7 @@ from ._state import State
 __all__ = [
     "Failures",
     "holders",
+    "leave_again",
     "note_unsaved",
     "notice",
     "restore_pending",
@@ -80,26 +82,34 @@ async def save_before_close(store: Store) -> None:
         raise error from next(iter(error.failures.values()))
 
 
-async def restore_pending(states: Iterable[State], failures: Failures, restored: list[State]) -> None:
-    """Restore those of ``states`` that were not: what is stored and cannot be read is never overwritten."""
+async def restore_pending(
+    states: Iterable[State], failures: Failures, restored: list[State], *, patient: bool = True
+) -> None:
+    """Restore those of ``states`` that were not: what is stored and cannot be read is never overwritten.
+
+    Not ``patient``: without waiting for a restore under way, whose event loop may never run again.
+    """
     for state in states:
         if state.is_live or not state.dirty:
             continue
-        roster = roster_of(state.plain.store)
-        async with state.plain.store.turn("client " + state.plain.prefix):
-            if state.phase is not ClientPhase.CREATED:
-                continue  # somebody did it meanwhile
-            try:
-                roster.claim(state)
-                await restore(state, save=False)
-            except Exception as error:  # of the store, or of a hook of the application
-                failures.setdefault(state, []).append(error)
-                roster.leave(state)
-            except BaseException:
-                roster.leave(state)
-                raise
-            else:
-                restored.append(state)
+        async with state.plain.store.turn("client " + state.plain.prefix) if patient else nullcontext():
+            if not state.is_live:
+                await _restore(state, failures, restored)
+
+
+async def _restore(state: State, failures: Failures, restored: list[State]) -> None:
+    roster = roster_of(state.plain.store)
+    try:
+        roster.claim(state)
+        await restore(state, save=False)
+    except Exception as error:  # of the store, or of a hook of the application
+        failures.setdefault(state, []).append(error)
+        roster.leave(state)
+    except BaseException:
+        roster.leave(state)
+        raise
+    else:
+        restored.append(state)
 
 
 def leave_again(restored: Iterable[State]) -> None:
