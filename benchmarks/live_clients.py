@@ -109,6 +109,8 @@ async def live_clients(directory: Path, parameters: Parameters) -> Figures:
         if failures:
             raise RuntimeError(f"{len(failures)} clients did not start: {next(iter(failures.values()))}")
         grown = resident_bytes() - before
+        # Once after the start every client is compared with what it restored; idle is what follows.
+        await asyncio.sleep(parameters["idle_seconds"])
         idle = await _idle_percent(parameters["idle_seconds"])
         begin = perf_counter()
         for number, client in enumerate(clients):
