@@ -1,8 +1,15 @@
 """Fixtures of the tests of the typed store."""
 
+import signal
+
 import pytest
 
 from embedded import EMBEDDED, Kept
+
+# A shell that starts its jobs in the background has them ignore Ctrl-C, and so would the programs that tests
+# start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=EMBEDDED)
