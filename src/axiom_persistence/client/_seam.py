@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping
 from typing import NamedTuple
 
-from ..corruption import CorruptionReport, quarantine_key, quarantine_value
+from ..corruption import CorruptionReport
 from ..errors import ConfigurationError
 from ..layers.base import Layer
 from ..persistence import AdapterBasedPersistence
-from ..record import seal_record
 from ..storage import Durability, StorageAdapter
 from ..store import Store
 
@@ -25,8 +24,6 @@ __all__ = [
     "versions_of",
     "weakest",
 ]
-
-_INTERNAL_SCHEMA = "1.0"
 
 
 class Place(NamedTuple):
@@ -79,9 +76,7 @@ async def evidence_of(store: Store, key: str, reason: str) -> tuple[Mapping[str,
     stored = (await store.adapter.fetch((key,))).get(key)
     if stored is None:
         return {}, None
-    place = quarantine_key(key, stored.version)
-    value = quarantine_value(key, reason, stored.data)
-    return {place: seal_record(place, value, _INTERNAL_SCHEMA)}, stored.version
+    return store.ladder.quarantined(key, stored._replace(damage=reason)), stored.version
 
 
 def reports_of(store: Store) -> list[CorruptionReport]:
