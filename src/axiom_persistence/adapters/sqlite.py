@@ -188,7 +188,7 @@ class SQLiteAdapter(StorageAdapter):
             if versions is not None:
                 return versions
         job = Job(changes, expect, durable, asyncio.get_running_loop())
-        writer.submit(job)
+        writer.submit(job, here=durable and not self._offload_reads)
         return await job.future
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:

@@ -25,6 +25,9 @@ from .wal import Log
 
 __all__ = ["Commits"]
 
+_SMALL_BYTES: Final = 65_536
+"""What is written on a caller's thread in some ten microseconds; more is the writer thread's."""
+
 _PAGES_UNSEEN: Final = 256
 """Pages written by callers after which the writer thread looks at the size of the log."""
 
@@ -113,6 +116,39 @@ class Commits:
             self._note_unsynced()
         return versions
 
+    def commit_alone(self, job: Job) -> bool:
+        """Commit a small job on this thread where nothing is before it, to be synced by the writer thread.
+
+        It spares the job a thread's wake-up before its commit. False: it must be queued, nothing was done.
+        """
+        if self.queue or not self._is_one_put(job) or not self.lock.acquire_now():
+            return False
+        try:
+            self.check(job.key)
+            if self.queue:
+                return False
+            job.versions = self._commit(job.changes, None)
+        except errors.FAULTS as error:
+            if errors.is_busy(error):
+                return False
+            raise self._explained(error, job.key) from error
+        finally:
+            self.lock.release()
+        with self._mutex:
+            self._unsynced.append(job)
+        return True
+
+    def _is_one_put(self, job: Job) -> bool:
+        """Whether one statement says it all: one small value, and no previous generation to be kept."""
+        if len(job.changes) != 1 or job.expect is not None:
+            return False
+        ((key, data),) = job.changes.items()
+        return (
+            data is not None
+            and len(data) <= _SMALL_BYTES
+            and not (job.durable and self._keeper.due((key,), self._clock.now()))
+        )
+
     def write_front(self, limit: int) -> None:
         """Write the first ``limit`` jobs of the queue in one transaction. Under the lock.
 
@@ -182,6 +218,17 @@ class Commits:
         finally:
             self.putting = False
 
+    def lengthen_log(self, length: int) -> None:
+        """Have the file of the log reach further than its frames; a full disk keeps it as it is."""
+        with self.lock.first():
+            self._cursor.execute("BEGIN IMMEDIATE")
+            try:
+                self._log.lengthen(length)
+            except OSError:
+                pass  # nobody asked for it; whoever needs the space is told when it is not there
+            finally:
+                self._roll_back()
+
     def locked_out(self, job: Job) -> Exception:
         return StorageLockedError(
             "another process held the write lock all the time",
@@ -239,34 +286,14 @@ class Commits:
                 return {key: str(version)}
             self._clock.catch_up(self._cursor, (key,))
 
-    def _put_alone(self, key: str, data: bytes) -> Mapping[str, str]:
-        """The same with the lock taken first, so that readers on other threads know the commit for ours."""
-        self._cursor.execute("BEGIN IMMEDIATE")
-        try:
-            self.locked()
-            self.committing = True
-            versions = self._put(key, data)
-            self._cursor.execute("COMMIT")
-            self.own += 1
-        except BaseException:
-            self._roll_back()
-            raise
-        finally:
-            self.committing = False
-        return versions
-
     def _write(self, jobs: Sequence[Job]) -> None:
         if self._failure is not None:
             for job in jobs:
                 job.error = self._refused(job.key)
             return
-        first = jobs[0]
-        if len(jobs) == 1 and len(first.changes) == 1 and first.expect is None:
-            ((key, data),) = first.changes.items()
-            kept = not first.durable or not self._keeper.due((key,), self._clock.now())
-            if data is not None and kept and len(data) < 1 << 20:
-                first.versions = self._put_alone(key, data)
-                return
+        if len(jobs) == 1 and self._is_one_put(jobs[0]):
+            jobs[0].versions = self._commit(jobs[0].changes, None)
+            return
 
         def fold(batch: Batch) -> None:
             for job in jobs:

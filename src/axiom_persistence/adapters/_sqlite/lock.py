@@ -32,6 +32,10 @@ class WriteLock:
             self._turn.release()
         return self.inner.acquire(False) or self.inner.acquire(timeout=_INLINE_WAIT_S)
 
+    def acquire_now(self) -> bool:
+        """For a caller's thread that will not wait. False: somebody has it, or the writer thread wants it."""
+        return not self._wanted and self.inner.acquire(False)
+
     def release(self) -> None:
         self.inner.release()
 

@@ -30,8 +30,8 @@ class ChangeMark:
     Compared are the log's count of commits and our own since both were last known together. While our
     commit is on its way under SQLite's write lock, nobody else can commit before it: the first one more in
     the log is ours, whether it is in our count yet or not. Of a statement that takes and drops that lock by
-    itself nobody else can tell when it did, so that the mark grows at every look until it has ended.
-    It may grow without need: after a crash of another process the log's count begins anew.
+    itself nobody else can tell when it did: between its effect and its end every look gives a number that
+    never comes again, so that what is read meanwhile is asked for anew, and nothing else is. It may grow without need: after a crash of another process the log's count begins anew.
     """
 
     def __init__(self, index: Index, commits: OwnCommits) -> None:
@@ -40,6 +40,7 @@ class ChangeMark:
         self._lock = threading.Lock()
         # The log's header, our own commits in it, those of others: one tuple, for it is read unlocked.
         self._seen = (index.mark(), commits.own, 0)
+        self._doubts = 0
 
     def read(self) -> int:
         seen, _, foreign = self._seen
@@ -58,10 +59,11 @@ class ChangeMark:
             seen, seen_own, foreign = self._seen
             ahead = (_count(header) - _count(seen) - (own - seen_own)) % _WORD
             if putting:
-                if header != seen:
-                    foreign += 1  # ours or theirs: it is counted when that is known
-                self._seen = (seen, seen_own, foreign)
-            elif not committing:
+                if header == seen:
+                    return foreign
+                self._doubts -= 1  # ours or theirs: it is counted when that is known
+                return self._doubts
+            if not committing:
                 self._seen = (header, own, foreign + 1 if ahead else foreign)
             elif ahead > 1:
                 self._seen = (header, own + 1, foreign + 1)

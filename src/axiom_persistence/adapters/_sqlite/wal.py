@@ -7,6 +7,7 @@ import mmap
 import os
 import sys
 import threading
+import time
 from typing import Final
 
 __all__ = ["Index", "Log"]
@@ -22,6 +23,10 @@ else:
     _sync = os.fsync
 
 
+_TICK_NS: Final = 4_000_000_000
+"""No file system stamps its directories with a coarser clock: FAT's has two seconds."""
+
+
 class Log:
     """The ``-wal`` file, through a descriptor of our own. SQLite takes no lock on it, so that is safe.
 
@@ -35,10 +40,12 @@ class Log:
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path + "-wal", os.O_RDWR)
+        self._directory = os.path.dirname(path) or "."
         self._places = (
             (path, _identity(os.stat(path))),
             (path + "-wal", _identity(os.fstat(self._descriptor))),
         )
+        self._looked_at: tuple[tuple[int, int], int] | None = None
 
     def sync(self) -> None:
         """Bring all that was committed before the call to the disk. Raises OSError.
@@ -47,12 +54,30 @@ class Log:
         succeeding, and whoever opens the store next will not find it.
         """
         _sync(self._descriptor)
+        status = os.stat(self._directory)
+        seen = _identity(status), status.st_mtime_ns
+        if seen == self._looked_at:
+            return
+        # Nothing was renamed or deleted in a directory that is what it was when the files were looked at,
+        # unless that was within one tick of the clock that stamps it. Looking at the log each time would
+        # cost more than the look: once asked for, its time of change must be kept exactly, and every
+        # write that follows changes the inode as well (Linux 6.13 and later).
         for place, identity in self._places:
             if _identity(os.stat(place)) != identity:
                 raise FileNotFoundError(errno.ENOENT, "it was replaced while the store was open", place)
+        settled = abs(time.time_ns() - status.st_mtime_ns) > _TICK_NS
+        self._looked_at = seen if settled else None
 
     def size(self) -> int:
-        return os.fstat(self._descriptor).st_size
+        return os.lseek(self._descriptor, 0, os.SEEK_END)  # fstat would ask for the time of change
+
+    def lengthen(self, length: int) -> None:
+        """Write ``length`` zeros behind the end of the file. With SQLite's write lock held. Raises OSError.
+
+        Nobody else appends then, so they overwrite nothing; and a log that is longer than what it holds is
+        what every restarted log is: readers and recovery stop at the first frame that is none.
+        """
+        os.pwrite(self._descriptor, bytes(length), self.size())
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -85,6 +110,11 @@ class Index:
     def frames(self) -> int:
         """How many pages the log holds."""
         return int.from_bytes(self._mapping.memory[16:20], sys.byteorder)
+
+    def end(self) -> int:
+        """Where in the file the last frame ends."""
+        page = int.from_bytes(self._mapping.memory[14:16], sys.byteorder)
+        return 32 + self.frames() * (24 + (page if page > 1 else 65_536))
 
     def close(self) -> None:
         """To be called after the connections are closed."""

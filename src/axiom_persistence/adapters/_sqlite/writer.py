@@ -27,6 +27,11 @@ __all__ = ["Writer"]
 
 _GROUP: Final = 256
 """Commits in one transaction: bounds how long a caller's commit waits behind it."""
+_AHEAD_BYTES: Final = 1 << 20
+"""How far the log is filled with zeros ahead of a saver who waits for each of its saves."""
+_MARGIN_BYTES: Final = 1 << 16
+_SAVER_SYNCS: Final = 32
+"""So many syncs make one."""
 _SYNC_DELAY_S: Final = 0.5
 """How long after a PROCESS_EXIT commit its sync begins: half of what is promised."""
 _IDLE_S: Final = 1.0
@@ -88,9 +93,13 @@ class Writer:
         _live.add(self)
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
-        """Queue a commit, and wake the thread: at once for one that comes alone, else for all together."""
-        self.commits.submit(job)
+    def submit(self, job: Job, *, here: bool) -> None:
+        """Take a commit, and wake the thread: at once for one that comes alone, else for all together.
+
+        ``here``: it may be written on this thread.
+        """
+        if not (here and self.commits.last_group <= 1 and self.commits.commit_alone(job)):
+            self.commits.submit(job)
         if not self._asleep:
             return
         if self.commits.last_group > 1:
@@ -238,6 +247,8 @@ class Writer:
         since = commits.unsynced_since
         if commits.has_unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):
             commits.sync()
+            if commits.last_group <= 1 and commits.counters["syncs"] >= _SAVER_SYNCS:
+                self._lengthen_log()
         left = self._left()
         if left >= COPY_FRAMES or (idle and left > _IDLE_FRAMES):
             self._checkpoint(idle)
@@ -256,6 +267,16 @@ class Writer:
             elif now - self._busy_since > self._lock_timeout:
                 self._busy_since = None
                 commits.fail_waiting(commits.locked_out)
+
+    def _lengthen_log(self) -> None:
+        """A write that does not make the file longer is synced without a change of the file system's own."""
+        if self.index is None or self.index.end() + _MARGIN_BYTES <= self._log.size():
+            return
+        try:
+            self.commits.lengthen_log(_AHEAD_BYTES)
+        except sqlite3.OperationalError as error:
+            if not errors.is_busy(error):
+                raise
 
     def _left(self) -> int:
         """Frames of the log that no checkpoint has seen."""
