@@ -19,7 +19,6 @@ import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePath
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_origin
 from uuid import UUID
 
@@ -96,6 +95,8 @@ def _encode_other(value: Any) -> Any:
 
 
 def _how_to_write(cls: type) -> str:
+    from pathlib import PurePath  # it and what it imports cost a start more than any module here
+
     if issubclass(cls, PurePath):
         return (
             "save str(path); or call register(Path, str, Path), and name the type: save(key, path, type=Path)"

@@ -219,6 +219,8 @@ def _scheme(scheme: str, rest: str, where: str, inspect: bool) -> StorageAdapter
 
 
 def _unquoted(text: str) -> str:
+    if "%" not in text:
+        return text
     from urllib.parse import unquote
 
     return unquote(text)

@@ -29,7 +29,6 @@ _NETWORK_FUSE: Final = (
     "sshfs",
     "vmhgfs",
 )
-_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
 def file_system_type(path: str) -> str | None:
@@ -64,7 +63,9 @@ def _type_of(path: str, mountinfo: str) -> str | None:
         fields = mount.split(" ")
         if len(fields) < 5 or not source:
             continue
-        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[4])
+        point = fields[4]
+        if "\\" in point:  # seldom: so the pattern is not compiled at every start
+            point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point)
         above = path == point or point == "/" or path.startswith(point + "/")
         if above and len(point) >= best:
             best, kind = len(point), source.split(" ", 1)[0]
