@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from typing import Final
 
-from ..storage import Kept, Stored
+from ..storage import Changes, Kept, Stored
 
 __all__ = ["Entries", "Entry"]
 
@@ -109,44 +109,50 @@ class Entries:
         """Whether a commit of one of ``keys`` is on its way. Under ``lock``."""
         return any(key in self._writing for key in keys) if self._writing else False
 
-    def begin_write(self, keys: Collection[str]) -> tuple[int, list[str]]:
-        """Announce a commit that touches ``keys``: its number, and which of them were cached.
+    def begin_write(self, keys: Collection[str]) -> tuple[int, dict[str, Entry]]:
+        """Announce a commit that touches ``keys``: its number, and their entries, which are taken out.
 
         Under ``lock``; to be followed by ``end_write``.
         """
         self._number = number = self._number + 1
-        cached = []
+        leases, entries, writing = self._leases, self._entries, self._writing
+        cached = {}
         for key in keys:
-            self._leases.pop(key, None)
-            entry = self._entries.pop(key, None)
+            if leases:
+                leases.pop(key, None)
+            entry = entries.pop(key, None)
             if entry is not None:
                 self.bytes -= entry.size
-                cached.append(key)
-            writing = self._writing.get(key)
-            self._writing[key] = (1 if writing is None else writing[0] + 1, number)
+                cached[key] = entry
+            before = writing.get(key)
+            writing[key] = (1 if before is None else before[0] + 1, number)
         return number, cached
 
     def end_write(
         self,
         number: int,
         keys: Collection[str],
-        written: Mapping[str, Kept | None],
-        mark: Hashable,
+        cached: Mapping[str, Entry],
+        changes: Changes,
+        versions: Mapping[str, str] | None,
         born: float,
     ) -> None:
-        """Keep what was ``written`` unless a later commit of the key was called.
+        """Keep what was written to keys that were ``cached``, unless a later commit of the key was called.
 
-        ``mark`` was read before the commit was called: if somebody else committed since, it differs.
+        With the mark of the entry that was replaced: if somebody else committed since, it differs.
         """
+        writing = self._writing
         with self.lock:
             for key in keys:
-                count, last = self._writing[key]
+                count, last = writing[key]
                 if count == 1:
-                    del self._writing[key]
+                    del writing[key]
                 else:
-                    self._writing[key] = (count - 1, last)
-                if key in written and last == number:
-                    self._insert(key, written[key], mark, born)
+                    writing[key] = (count - 1, last)
+                if versions is not None and key in cached and key in changes and last == number:
+                    data = changes[key]
+                    kept = None if data is None else Kept(data, versions[key])
+                    self._insert(key, kept, cached[key].mark, born)
 
     def doubt(self, number: int, keys: Iterable[str]) -> None:
         """The commit ``number`` may still take effect: keep no answer for its keys until a later one did."""

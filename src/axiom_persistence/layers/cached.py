@@ -365,23 +365,23 @@ class Cached(Layer):
     ) -> Mapping[str, str]:
         """Commit, and before it, or with it, all that was accepted earlier."""
         touched = {*changes, *(expect or ())}
-        mark, write = self._inner_mark(), None
+        write = None
         with self._entries.lock:
             if not self._pending:
-                write = _Write(self, changes, touched, mark)
+                write = _Write(self, changes, touched)
         if write is None:
             async with flusher.turn:
                 with self._entries.lock:
                     batch = None if expect else self._pending.only(touched)
                     if batch is not None:
-                        write = _Write(self, changes, touched, mark)
+                        write = _Write(self, changes, touched)
                 if batch is not None and write is not None:
                     return await self._commit_with(flusher, batch, write, changes, durability)
                 while write is None:
                     await flusher.store_pending()
                     with self._entries.lock:
                         if not any(key in self._pending for key in touched):
-                            write = _Write(self, changes, touched, mark)
+                            write = _Write(self, changes, touched)
         with write:
             wanted = expect and {key: self._pending.inner(key, version) for key, version in expect.items()}
             write.versions = await self.inner.commit(changes, expect=wanted, durability=durability)
@@ -426,24 +426,20 @@ class Cached(Layer):
             )
 
     def _write(self, changes: dict[str, bytes | None], expect: Expect | None) -> _Write:
-        mark = self._inner_mark()
         with self._entries.lock:
-            return _Write(self, changes, {*changes, *expect} if expect else changes.keys(), mark)
+            return _Write(self, changes, {*changes, *expect} if expect else changes)
 
 
 class _Write:
     """One commit that goes to the inner adapter; made under the lock of the entries."""
 
-    __slots__ = ("_cache", "_cached", "_changes", "_keys", "_mark", "_number", "versions")
+    __slots__ = ("_cache", "_cached", "_changes", "_keys", "_number", "versions")
 
-    def __init__(
-        self, cache: Cached, changes: dict[str, bytes | None], keys: Collection[str], mark: Hashable
-    ) -> None:
+    def __init__(self, cache: Cached, changes: dict[str, bytes | None], keys: Collection[str]) -> None:
         self.versions: Mapping[str, str] | None = None
         self._cache = cache
         self._changes = changes
         self._keys = keys
-        self._mark = mark
         self._number, self._cached = cache._entries.begin_write(keys)
 
     def __enter__(self) -> Self:
@@ -457,21 +453,9 @@ class _Write:
                 entries.doubt(self._number, self._changes)
         elif self.versions is not None:
             entries.settle_doubts(self._number)
-        written = self._written() if self._cached else {}
-        entries.end_write(self._number, self._keys, written, self._mark, cache._now())
+        entries.end_write(self._number, self._keys, self._cached, self._changes, self.versions, cache._now())
         if cache._flusher is not None:
             cache._flusher.moves += 1
-
-    def _written(self) -> dict[str, Kept | None]:
-        """What reads of the keys that somebody has read before would find now."""
-        versions, changes = self.versions, self._changes
-        if versions is None or not self._cache._may_keep(self._mark):
-            return {}
-        return {
-            key: None if (data := changes[key]) is None else Kept(data, versions[key])
-            for key in self._cached
-            if key in changes
-        }
 
 
 def _owned(changes: Changes) -> dict[str, bytes | None]:

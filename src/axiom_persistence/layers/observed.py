@@ -76,15 +76,36 @@ class Observed(Layer):
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
         taken = dict(changes)
-        with _Telling(self, taken) as telling:
-            telling.versions = await self.inner.commit(taken, expect=expect, durability=durability)
-            return telling.versions
+        if self._streams:
+            with _Telling(self, taken) as telling:
+                telling.versions = await self.inner.commit(taken, expect=expect, durability=durability)
+                return telling.versions
+        versions = None
+        try:
+            versions = await self.inner.commit(taken, expect=expect, durability=durability)
+            return versions
+        finally:
+            if self._streams:
+                self._tell_late(taken, versions)
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
-        with _Telling(self, changes) as telling:
-            telling.versions = versions = self.inner.commit_now(changes)
-            telling.is_settled = versions is None
+        if self._streams:
+            with _Telling(self, changes) as telling:
+                telling.versions = versions = self.inner.commit_now(changes)
+                telling.is_settled = versions is None
+                return versions
+        versions = None
+        try:
+            versions = self.inner.commit_now(changes)
             return versions
+        finally:
+            if self._streams:
+                self._tell_late(changes, versions)
+
+    def _tell_late(self, changes: Changes, versions: Mapping[str, str] | None) -> None:
+        """Tell those who came while it was on its way: they may have read what was there before."""
+        with _Telling(self, changes) as telling:
+            telling.versions = versions
 
     def _forget(self, dropped: weakref.ref[ChangeStream]) -> None:
         with self._lock:
@@ -152,7 +173,7 @@ class _Telling:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._observed._streams:
-            self._begin()  # also those who came meanwhile: they may have read what was there before
+            self._begin()  # also those who came meanwhile
         unchanged = self.is_settled or (kind is not None and issubclass(kind, ConflictError))
         for stream, wanted, number in self._begun:
             if unchanged:
