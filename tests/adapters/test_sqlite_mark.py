@@ -53,7 +53,7 @@ async def test_readers_on_other_threads_keep_their_cache(tmp_path):
     """While one thread commits, only what others read in that very moment is asked for anew."""
     async with Cached(SQLiteAdapter(tmp_path / "a.db")) as adapter:
         still = [f"still {n}" for n in range(50)]
-        await adapter.commit({key: b"1" for key in still})
+        await adapter.commit(dict.fromkeys(still, b"1"))
         for key in still:
             assert await adapter.read(key) == b"1"
         mark, marks, done = adapter.change_mark(), set(), threading.Event()

@@ -17,7 +17,7 @@ from ..errors import (
     StorageFullError,
 )
 from ..keys import check_stored_key
-from ..storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
+from ..storage import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
 from ._cache_entries import Entries
 from ._write_back import Batch, Flusher, Pending
 from .base import Layer

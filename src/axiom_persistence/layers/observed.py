@@ -83,10 +83,10 @@ class Observed(Layer):
         versions = None
         try:
             versions = await self.inner.commit(taken, expect=expect, durability=durability)
-            return versions
         finally:
             if self._streams:
                 self._tell_late(taken, versions)
+        return versions
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         if self._streams:
@@ -97,10 +97,10 @@ class Observed(Layer):
         versions = None
         try:
             versions = self.inner.commit_now(changes)
-            return versions
         finally:
             if self._streams:
                 self._tell_late(changes, versions)
+        return versions
 
     def _tell_late(self, changes: Changes, versions: Mapping[str, str] | None) -> None:
         """Tell those who came while it was on its way: they may have read what was there before."""

@@ -31,7 +31,8 @@ class ChangeMark:
     commit is on its way under SQLite's write lock, nobody else can commit before it: the first one more in
     the log is ours, whether it is in our count yet or not. Of a statement that takes and drops that lock by
     itself nobody else can tell when it did: between its effect and its end every look gives a number that
-    never comes again, so that what is read meanwhile is asked for anew, and nothing else is. It may grow without need: after a crash of another process the log's count begins anew.
+    never comes again, so that what is read meanwhile is asked for anew, and nothing else is. The mark may
+    grow without need: after a crash of another process the log's count begins anew.
     """
 
     def __init__(self, index: Index, commits: OwnCommits) -> None:
