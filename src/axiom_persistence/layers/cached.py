@@ -7,8 +7,9 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from ..errors import (
     CapabilityUnavailableError,
@@ -25,8 +26,7 @@ from .base import Layer
 __all__ = ["CachePolicy", "Cached"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachePolicy:
+class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How much a ``Cached`` keeps, how long it trusts it, and when it stores what it accepted.
 
     ``max_age``: seconds after which an answer is asked for anew; None: as long as the change mark stands.
