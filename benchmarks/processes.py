@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import json
+import os
+import shutil
 import statistics
 import sys
 from pathlib import Path
 from time import monotonic_ns, perf_counter
 from typing import Any, Final
 
+import axiom_persistence
 from axiom_persistence import open_persistence
 
 from .contender import Unavailable
@@ -108,41 +112,69 @@ async def external_change(directory: Path, parameters: Parameters) -> Figures:
 
 
 # Each writes one byte when the first value is there; a second argument "make" makes the store instead.
-_COLD: Final = {
-    "python": "",
-    "imports": "import asyncio, sqlite3, msgspec",
-    "ours": """
+# All load the same dataclass, each as its user would: a checked type here and there, a pickle in diskcache.
+_WINDOW: Final = """
+from dataclasses import dataclass
+@dataclass
+class Window:
+    width: int
+    height: int
+"""
+_OURS: Final = """
 import asyncio
 from axiom_persistence import open_persistence
 async def main():
     async with open_persistence("sqlite:" + sys.argv[1] + "/cold.db") as persistence:
         if sys.argv[2] == "make":
-            await persistence.save("window", {"width": 800})
-        assert await persistence.load("window", dict[str, int]) == {"width": 800}
+            await persistence.save("window", Window(800, 600))
+        assert await persistence.load("window", Window) == Window(800, 600)
         os.write(1, b".")
 asyncio.run(main())
+"""
+_COLD: Final = {
+    "python": "",
+    "imports": "import asyncio, sqlite3, msgspec",
+    "ours": _WINDOW + _OURS,
+    "ours-source": _WINDOW + _OURS,
+    "kv-disk": f"""
+import asyncio
+from key_value.aio.adapters.dataclass import DataclassAdapter
+from key_value.aio.stores.disk import DiskStore
+{_WINDOW}
+async def main():
+    windows = DataclassAdapter(DiskStore(directory=sys.argv[1] + "/kv"), Window)
+    if sys.argv[2] == "make":
+        await windows.put("window", Window(800, 600))
+    assert await windows.get("window") == Window(800, 600)
+    os.write(1, b".")
+asyncio.run(main())
 """,
-    "kv-disk": """
+    "kv-disk-dict": """
 import asyncio
 from key_value.aio.stores.disk import DiskStore
 async def main():
     store = DiskStore(directory=sys.argv[1] + "/kv")
     if sys.argv[2] == "make":
-        await store.put("window", {"width": 800})
-    assert await store.get("window") == {"width": 800}
+        await store.put("window", {"width": 800, "height": 600})
+    assert await store.get("window") == {"width": 800, "height": 600}
     os.write(1, b".")
 asyncio.run(main())
 """,
-    "diskcache": """
+    "diskcache": f"""
 import diskcache
+{_WINDOW}
 cache = diskcache.Cache(sys.argv[1] + "/cache")
 if sys.argv[2] == "make":
-    cache.set("window", {"width": 800})
-assert cache.get("window") == {"width": 800}
+    cache.set("window", Window(800, 600))
+assert cache.get("window") == Window(800, 600)
 os.write(1, b".")
 """,
 }
-_NEEDS: Final = {"kv-disk": "key_value.aio.stores.disk", "diskcache": "diskcache"}
+_NEEDS: Final = {
+    "kv-disk": "key_value.aio.stores.disk",
+    "kv-disk-dict": "key_value.aio.stores.disk",
+    "diskcache": "diskcache",
+}
 
 
 @scenario("cold")
@@ -154,15 +186,30 @@ async def cold(directory: Path, parameters: Parameters) -> Figures:
     code = f"import os, sys\n{_COLD[who]}"
     if "os.write" not in code:
         code += "\nos.write(1, b'.')"
-    await _cold_once(code, directory, "make")
-    times = [await _cold_once(code, directory, "load") for _ in range(parameters["count"])]
+    environment = _installed(directory, compiled=who != "ours-source")
+    await _cold_once(code, directory, "make", environment)
+    times = [await _cold_once(code, directory, "load", environment) for _ in range(parameters["count"])]
     return {"p50_ms": statistics.median(times) * 1000}
 
 
-async def _cold_once(code: str, directory: Path, what: str) -> float:
+def _installed(directory: Path, *, compiled: bool) -> dict[str, str]:
+    """The environment of a program that finds the library as pip installs it: with its bytecode.
+
+    The peers were installed so. A source tree used with PYTHONDONTWRITEBYTECODE has none, and would be
+    compiled anew at each start.
+    """
+    place = directory / "installed"
+    package = Path(axiom_persistence.__file__).parent
+    shutil.copytree(package, place / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    if compiled:
+        compileall.compile_dir(place, quiet=2)
+    return {**os.environ, "PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+async def _cold_once(code: str, directory: Path, what: str, environment: dict[str, str]) -> float:
     begin = perf_counter()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, str(directory), what, stdout=PIPE
+        sys.executable, "-c", code, str(directory), what, stdout=PIPE, env=environment
     )
     assert process.stdout is not None
     said = await process.stdout.read(1)
