@@ -13,7 +13,7 @@ from .corruption import Corruption, CorruptionReport, OnCorruption, corruption_c
 from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStorageError
 from .keys import INTERNAL, MISSING, Key, encode_segment, kind_and_default, several
 from .layers.base import Layer
-from .layers.observed import Change, Observed
+from .layers.observed import Observed
 from .record import RecordInfo
 from .storage import NOT_NOW, Durability, StorageAdapter
 from .store import Store
@@ -23,6 +23,7 @@ __all__ = ["AdapterBasedPersistence", "PersistenceCapability"]
 if TYPE_CHECKING:
     from .collection import Collection
     from .jobs.verify import VerifyReport
+    from .layers.observed import Change
     from .transaction import Transaction
 
 T = TypeVar("T")
@@ -213,9 +214,13 @@ class AdapterBasedPersistence(Capability):
         medium refused (the new value may then still appear).
         """
         store = self._store
-        if isinstance(key, Key):
-            type = key.kind
-        await store.save(self._name(key), value, type, ttl=ttl, durability=store.durability(durability))
+        if key.__class__ is str and not self._prefix:
+            name = store.check_plain(cast(str, key))  # the short way for the most frequent call
+        else:
+            if isinstance(key, Key):
+                type = key.kind
+            name = self._name(key)
+        await store.save(name, value, type, ttl=ttl, durability=store.durability(durability))
 
     @overload
     async def load(self, key: Key[T]) -> T: ...

@@ -35,13 +35,13 @@ class Entries:
     ends the leases of its keys when it begins, and none is given until it has ended. An entry counts for
     twice its data, since readers hang what they decoded on it.
 
-    ``lock`` guards everything; ``get`` alone takes no lock, so it may answer what a commit that is just
+    ``lock`` guards everything, and may be taken again by who has it; ``get`` alone takes no lock, so it may answer what a commit that is just
     beginning will replace. Keys in ``elsewhere`` are never kept: somebody else answers for them.
     """
 
     def __init__(self, max_bytes: int, elsewhere: Container[str] = ()) -> None:
         self.max_bytes = max_bytes
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.bytes = 0
         self.evictions = 0
         self._elsewhere = elsewhere
@@ -50,7 +50,7 @@ class Entries:
         self._leases: dict[str, int] = {}
         # Commits of a key that are on their way: how many, and the number of the last one called.
         self._writing: dict[str, tuple[int, int]] = {}
-        self._doubtful: dict[str, int] = {}
+        self.doubtful: dict[str, int] = {}
         self._number = 0
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class Entries:
         with self.lock:
             self._number += 1
             for key in keys:
-                if not (key in self._writing or key in self._doubtful or key in self._elsewhere):
+                if not (key in self._writing or key in self.doubtful or key in self._elsewhere):
                     self._leases[key] = self._number
             return self._number
 
@@ -112,20 +112,21 @@ class Entries:
     def begin_write(self, keys: Collection[str]) -> tuple[int, dict[str, Entry]]:
         """Announce a commit that touches ``keys``: its number, and their entries, which are taken out.
 
-        Under ``lock``; to be followed by ``end_write``.
+        To be followed by ``end_write``.
         """
-        self._number = number = self._number + 1
         leases, entries, writing = self._leases, self._entries, self._writing
         cached = {}
-        for key in keys:
-            if leases:
-                leases.pop(key, None)
-            entry = entries.pop(key, None)
-            if entry is not None:
-                self.bytes -= entry.size
-                cached[key] = entry
-            before = writing.get(key)
-            writing[key] = (1 if before is None else before[0] + 1, number)
+        with self.lock:
+            self._number = number = self._number + 1
+            for key in keys:
+                if leases:
+                    leases.pop(key, None)
+                entry = entries.pop(key, None)
+                if entry is not None:
+                    self.bytes -= entry.size
+                    cached[key] = entry
+                before = writing.get(key)
+                writing[key] = (1 if before is None else before[0] + 1, number)
         return number, cached
 
     def end_write(
@@ -158,14 +159,13 @@ class Entries:
         """The commit ``number`` may still take effect: keep no answer for its keys until a later one did."""
         with self.lock:
             for key in keys:
-                self._doubtful[key] = number
+                self.doubtful[key] = number
                 self.forget(key)
 
     def settle_doubts(self, number: int) -> None:
         """The commit ``number`` took effect, and so did or never will all that were called before it."""
-        if self._doubtful:
-            with self.lock:
-                self._doubtful = {key: n for key, n in self._doubtful.items() if n > number}
+        with self.lock:
+            self.doubtful = {key: n for key, n in self.doubtful.items() if n > number}
 
     # -- entries -----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 from ..storage import Changes, Durability, Kept, StorageAdapter
@@ -196,7 +197,7 @@ class Flusher:
     """
 
     def __init__(
-        self, inner: StorageAdapter, pending: Pending, lock: threading.Lock, interval: float
+        self, inner: StorageAdapter, pending: Pending, lock: AbstractContextManager[object], interval: float
     ) -> None:
         self.turn = Turn()
         self.flushes = 0

@@ -304,7 +304,7 @@ class Cached(Layer):
         taken = _owned(changes)
         flusher = self._flusher
         if flusher is None:
-            with self._write(taken, expect) as write:
+            with _Write(self, taken, {*taken, *expect} if expect else taken) as write:
                 write.versions = await self.inner.commit(taken, expect=expect, durability=durability)
                 return write.versions
         self._refuse_unless_open()
@@ -323,7 +323,7 @@ class Cached(Layer):
         taken = _owned(changes)
         flusher = self._flusher
         if flusher is None:
-            write = self._write(taken, None)
+            write = _Write(self, taken, taken)
         else:
             self._refuse_unless_open()
             if not flusher.turn.take_now():
@@ -331,7 +331,7 @@ class Cached(Layer):
             try:
                 if not flusher.store_pending_now():
                     return None
-                write = self._write(taken, None)
+                write = _Write(self, taken, taken)
             finally:
                 flusher.turn.release()
         with write:
@@ -425,13 +425,9 @@ class Cached(Layer):
                 hint="open it first",
             )
 
-    def _write(self, changes: dict[str, bytes | None], expect: Expect | None) -> _Write:
-        with self._entries.lock:
-            return _Write(self, changes, {*changes, *expect} if expect else changes)
-
 
 class _Write:
-    """One commit that goes to the inner adapter; made under the lock of the entries."""
+    """One commit that goes to the inner adapter."""
 
     __slots__ = ("_cache", "_cached", "_changes", "_keys", "_number", "versions")
 
@@ -451,7 +447,7 @@ class _Write:
             if not issubclass(kind, ConflictError):
                 # The mark need not tell that a commit of our own took effect after all.
                 entries.doubt(self._number, self._changes)
-        elif self.versions is not None:
+        elif entries.doubtful and self.versions is not None:
             entries.settle_doubts(self._number)
         entries.end_write(self._number, self._keys, self._cached, self._changes, self.versions, cache._now())
         if cache._flusher is not None:

@@ -7,17 +7,28 @@ import logging
 import threading
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..errors import ConflictError
 from ..storage import Changes, Durability, Expect, StorageAdapter
-from ._change_stream import MAX_PENDING, Change, ChangeStream, Origin
 from .base import Layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ._change_stream import Change, ChangeStream, Origin
+
 __all__ = ["Change", "ChangeStream", "Observed", "Origin"]
+
+
+def __getattr__(name: str) -> Any:
+    # Most programs watch nothing, and start without the half of this that streams are made of.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _change_stream
+
+    return getattr(_change_stream, name)
+
 
 _log = logging.getLogger("axiom_persistence")
 
@@ -47,11 +58,14 @@ class Observed(Layer):
             weakref.WeakKeyDictionary()
         )
 
-    def changes(self, prefix: str = "", *, limit: int = MAX_PENDING) -> ChangeStream:
+    def changes(self, prefix: str = "", *, limit: int | None = None) -> ChangeStream:
         """The changes of keys that begin with ``prefix``; for one consumer, in any event loop.
 
-        At most ``limit`` changes wait; what does not fit is found again by comparing.
+        At most ``limit`` changes wait (None: 4,096); what does not fit is found again by comparing.
         """
+        from ._change_stream import MAX_PENDING, ChangeStream
+
+        limit = MAX_PENDING if limit is None else limit
         poll = self._poll
         if self._watch is None and self._foreign and self.inner.change_mark() is not None:
             poll = min(poll, _QUICK_POLL_S)

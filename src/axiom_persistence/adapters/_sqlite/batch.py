@@ -67,8 +67,9 @@ class Clock:
         return now if now > self.last else self.last + 1
 
     def next(self) -> int:
-        self.last = self.now()
-        return self.last
+        now, last = time.time_ns() // 1000, self.last
+        self.last = version = now if now > last else last + 1
+        return version
 
     def catch_up(self, cursor: sqlite3.Cursor, keys: Iterable[str]) -> None:
         """Pass every version that any process gave to ``keys`` or deleted. Under the write lock."""
@@ -132,8 +133,9 @@ class Batch:
         self._keeper = keeper
         self._adapter = adapter
         self._final: dict[str, tuple[bytes | None, int]] = {}
+        self._first = 0  # the least of their versions, which only grow
         self._deleted: dict[str, None] = {}
-        self._durable: dict[str, None] = {}
+        self._durable: dict[str, str] = {}
         self._kept: list[str] = []
         self.pages = 0
         self.wrote = False
@@ -148,14 +150,17 @@ class Batch:
         version = self._clock.next()
         text = str(version)
         given = {}
+        final = self._final
+        if not final:
+            self._first = version
         for key, data in changes.items():
-            self._final[key] = (data, version)
+            final[key] = (data, version)
             if data is None:
                 self._deleted[key] = None
             else:
                 given[key] = text
         if durable:
-            self._durable.update(dict.fromkeys(given))
+            self._durable.update(given)
         return given
 
     def write(self) -> int:
@@ -163,10 +168,8 @@ class Batch:
         deleted = list(self._deleted)
         if deleted:
             self._delete(deleted)
-        if self._final:
-            first = min(version for _, version in self._final.values())
-            if first <= last_deleted(self._cursor):
-                raise ClockBehindError
+        if self._final and self._first <= last_deleted(self._cursor):
+            raise ClockBehindError
         due = self._keeper.due(self._durable, self._clock.last)
         if due:
             self._keep(due)
@@ -175,6 +178,7 @@ class Batch:
         for key, (data, version) in self._final.items():
             if data is not None:
                 (texts if data[:1] == b"{" else blobs).append((key, data, version))
+                self.pages += 2 + len(data) // 4096
         self.wrote = self.wrote or bool(texts or blobs)
         for statement, rows in ((_PUT_TEXT_LATER, texts), (_PUT_BLOB_LATER, blobs)):
             if len(rows) == 1:
@@ -183,7 +187,6 @@ class Batch:
                 self._cursor.executemany(statement, rows)
             if rows and self._cursor.rowcount != len(rows):
                 raise ClockBehindError
-            self.pages += sum(2 + len(row[1]) // 4096 for row in rows)
         self.pages += 2 + 3 * len(deleted) + 2 * len(self._kept)
         return len(deleted) + len(texts) + len(blobs)
 
@@ -209,7 +212,7 @@ class Batch:
 
     def _delete(self, keys: list[str]) -> None:
         """Forget keys and their previous generation; the clock row passes their versions."""
-        first = min(version for _, version in self._final.values())
+        first = self._first
         for key in keys:
             row = self._cursor.execute("DELETE FROM record WHERE key=? RETURNING version", (key,)).fetchone()
             if row is not None and _number(row[0]) >= first:

@@ -63,6 +63,7 @@ class Commits:
         """Called when SQLite's write lock has just been taken: all that others committed is in the log."""
         self.pages = 0
         self.last_group = 0
+        """How many commits the last sync acknowledged."""
         self.refusal: str | None = None
         self.unreported: PersistenceError | None = None
         self.counters = dict.fromkeys(("commits", "groups", "syncs", "deferred"), 0)
@@ -87,21 +88,24 @@ class Commits:
             self.unreported = None
             raise self._refused(key)
 
+    def _is_broken(self) -> bool:
+        return self.refusal is not None or self._failure is not None
+
     def submit(self, job: Job) -> None:
         """Queue a commit; it is written once the writer thread wakes."""
         with self._mutex:
-            self.check(job.key)
+            if self._is_broken():
+                self.check(job.key)
             self.queue.put(job)
 
     def commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str] | None:
         """Commit on this thread, to outlive the process. None: it would have to wait; nothing was done."""
-        key = next(iter(changes), None)
-        self.check(key)
         if not self.lock.acquire_inline():
             self.counters["deferred"] += 1
             return None
         try:
-            self.check(key)
+            if self._is_broken():
+                self.check(next(iter(changes), None))
             if self.queue:
                 self._write_before(changes, expect)
             versions = self._commit(changes, expect)
@@ -109,7 +113,7 @@ class Commits:
             if errors.is_busy(error):
                 self.counters["deferred"] += 1
                 return None
-            raise self._explained(error, key) from error
+            raise self._explained(error, next(iter(changes), None)) from error
         finally:
             self.lock.release()
         if changes:
@@ -159,7 +163,6 @@ class Commits:
             jobs = self.queue.front(limit)
         if not jobs:
             return
-        self.last_group = len(jobs)
         try:
             self._write(jobs)
         except errors.FAULTS as error:
@@ -189,6 +192,8 @@ class Commits:
         """
         with self._mutex:
             jobs, self._unsynced = self._unsynced, []
+        if jobs:
+            self.last_group = len(jobs)
         # Before the sync: a commit that lands while it runs asks for the next one.
         since, self.unsynced_since = self.unsynced_since, None
         if self._failure is None:

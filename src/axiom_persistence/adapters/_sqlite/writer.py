@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import sqlite3
 import threading
@@ -66,6 +67,7 @@ class Writer:
         self._mutex = threading.RLock()
         self._bell = threading.Lock()
         self._bell.acquire()
+        self._ringing: asyncio.AbstractEventLoop | None = None
         self._asleep = self._closing = self._stopped = self._finished = False
         self._busy_since: float | None = None
         self._restarts = 0
@@ -102,11 +104,16 @@ class Writer:
             self.commits.submit(job)
         if not self._asleep:
             return
-        if self.commits.last_group > 1:
-            # After all tasks that are ready now, so that there is one group, and one sync, for all of them.
-            job.loop.call_soon(self.ring)
-        else:
+        if self.commits.last_group <= 1:
             self.ring()
+        elif self._ringing is not job.loop:
+            # After all tasks that are ready now, so that there is one group, and one sync, for all of them.
+            self._ringing = job.loop
+            job.loop.call_soon(self._ring_for_all)
+
+    def _ring_for_all(self) -> None:
+        self._ringing = None
+        self.ring()
 
     def ring(self) -> None:
         """Wake the thread."""
