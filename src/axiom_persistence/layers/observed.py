@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "ChangeStream", "Observed", "Origin"]
 
-
-def __getattr__(name: str) -> Any:
-    # Most programs watch nothing, and start without the half of this that streams are made of.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import _change_stream
-
-    return getattr(_change_stream, name)
-
-
 _log = logging.getLogger("axiom_persistence")
 
 _QUICK_POLL_S: Final = 0.025
@@ -200,3 +190,12 @@ def _has_watchfiles() -> bool:
     from importlib.util import find_spec
 
     return find_spec("watchfiles") is not None
+
+
+def __getattr__(name: str) -> Any:
+    # Most programs watch nothing, and start without the half of this that streams are made of.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _change_stream
+
+    return getattr(_change_stream, name)
