@@ -178,6 +178,37 @@ def test_the_core_pulls_in_no_extra(tmp_path):
     assert not ours & {"testing", "cli", "blocking", "client"}
 
 
+# What opening an SQLite store and loading one value has loaded beyond asyncio, sqlite3 and msgspec.
+# Every name here is paid for by each start: think twice, and measure, before it gets longer.
+AT_START = {
+    *("", ".errors", ".turn", ".storage", ".keys", ".record", ".codec", ".corruption", ".capability"),
+    *(".recovery", ".opened", ".store", ".persistence", ".open", ".platform", ".platform.mounts"),
+    *(".layers", ".layers.base", ".layers.cached", ".layers._cache_entries", ".layers._write_back"),
+    *(".layers.observed", ".adapters", ".adapters.sqlite", ".adapters._sqlite"),
+    *(f".adapters._sqlite.{part}" for part in ("batch", "checkpoint", "commits", "errors", "file", "fork")),
+    *(f".adapters._sqlite.{part}" for part in ("lock", "mark", "queue", "reader", "schema", "wal", "writer")),
+}
+OTHERS_AT_START = {"xxhash", "xxhash._xxhash", "xxhash.version", "dataclasses", "copy", "mmap"}
+
+
+def test_a_cold_start_loads_no_more_than_it_needs(tmp_path):
+    """Import, open and first load bring in the modules named above, and no other, ours or anybody's."""
+    program = (
+        "import asyncio\n"
+        "from axiom_persistence import open_persistence\n"
+        "async def main():\n"
+        f"    async with open_persistence({'sqlite:' + str(tmp_path / 'x.db')!r}) as persistence:\n"
+        "        if not await persistence.load('k', dict[str, int]):\n"
+        "            await persistence.save('k', {'n': 1})\n"
+        "asyncio.run(main())\n"
+    )
+    loaded_after(program)  # makes the store
+    loaded = loaded_after(program) - loaded_after("import asyncio, sqlite3, msgspec")
+    ours = {f"axiom_persistence{name}" for name in AT_START}
+    assert "axiom_persistence.adapters.sqlite" in loaded
+    assert loaded - ours - OTHERS_AT_START - set(sys.builtin_module_names) == set()
+
+
 def test_importing_the_package_loads_nothing_of_it():
     """import axiom_persistence costs next to nothing: each name is loaded when it is first used."""
     loaded = loaded_after("import axiom_persistence")
