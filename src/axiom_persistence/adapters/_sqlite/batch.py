@@ -106,6 +106,9 @@ class Keeper:
     def __init__(self) -> None:
         self._kept: dict[str, int] = {}
 
+    def is_due(self, key: str, now: int) -> bool:
+        return self._kept.get(key, 0) < now - _MINUTE_US
+
     def due(self, keys: Iterable[str], now: int) -> list[str]:
         kept, since = self._kept, now - _MINUTE_US
         return [key for key in keys if kept.get(key, 0) < since]

@@ -125,21 +125,21 @@ class Commits:
 
         It spares the job a thread's wake-up before its commit. False: it must be queued, nothing was done.
         """
-        if self.queue or not self._is_one_put(job) or not self.lock.acquire_now():
+        if not self._is_one_put(job) or not self.lock.acquire_now():
             return False
         try:
-            self.check(job.key)
-            if self.queue:
+            if self.queue or self._is_broken():
                 return False
             job.versions = self._commit(job.changes, None)
+            # Before the lock is released: a close that waits for it syncs this one, too.
+            with self._mutex:
+                self._unsynced.append(job)
         except errors.FAULTS as error:
             if errors.is_busy(error):
                 return False
             raise self._explained(error, job.key) from error
         finally:
             self.lock.release()
-        with self._mutex:
-            self._unsynced.append(job)
         return True
 
     def _is_one_put(self, job: Job) -> bool:
@@ -150,7 +150,7 @@ class Commits:
         return (
             data is not None
             and len(data) <= _SMALL_BYTES
-            and not (job.durable and self._keeper.due((key,), self._clock.now()))
+            and not (job.durable and self._keeper.is_due(key, self._clock.now()))
         )
 
     def write_front(self, limit: int) -> None:
