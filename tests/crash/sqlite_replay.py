@@ -60,18 +60,35 @@ def plant_bug(name, process):
             sync(log)
 
         _sqlite_wal.Log.sync = wait_and_sync
+    elif name == "zeros-over-frames":  # a log made longer from where it was, not from where it ends
+        lengthen, size = _sqlite_wal.Log.lengthen, _sqlite_wal.Log.size
+
+        def too_early(log, length):
+            _sqlite_wal.Log.size = lambda log: size(log) - 4120
+            lengthen(log, length)
+            _sqlite_wal.Log.size = size
+
+        _sqlite_wal.Log.lengthen = too_early
     else:
         assert name == "none", name
 
 
 async def save_and_tell(directory, name, saves, together):
     from axiom_persistence.adapters._sqlite import checkpoint as _sqlite_checkpoint
+    from axiom_persistence.adapters._sqlite import commits as _sqlite_commits
     from axiom_persistence.adapters._sqlite import writer as _sqlite_writer
     from axiom_persistence.adapters.sqlite import SQLiteAdapter
     from axiom_persistence.storage import Durability
 
     # A log that is copied and started again every few saves.
     _sqlite_writer.COPY_FRAMES = _sqlite_checkpoint.RESTART_FRAMES = 12
+    # And made longer ahead of the second save that is waited for.
+    _sqlite_writer._SAVER_SYNCS, _sqlite_writer._MARGIN_BYTES, _sqlite_writer._AHEAD_BYTES = 1, 8192, 20_480
+    alone = []
+    take_alone = _sqlite_commits.Commits.commit_alone
+    _sqlite_commits.Commits.commit_alone = (
+        lambda self, job: alone.append(taken := take_alone(self, job)) or taken
+    )
 
     def tell(*words):
         os.write(1, (" ".join(map(str, words)) + "\n").encode())
@@ -89,10 +106,13 @@ async def save_and_tell(directory, name, saves, together):
             await adapter.commit({weak: data}, durability=Durability.PROCESS_EXIT)
             tell("try", number, one)
             waiting = asyncio.ensure_future(adapter.commit({one: data}))
+            if number % 3:
+                await waiting  # one that has the log for itself
             tell("try", number, *pair)
             await asyncio.gather(waiting, adapter.commit(dict.fromkeys(pair, data)))
             # All that came before the durable one is durable with it.
             tell("ack", number, weak, one, *pair)
+    assert saves < 6 or any(alone), "none was committed on its caller's thread"
 
 
 # Recording.
