@@ -126,7 +126,7 @@ def test_two_processes_lose_nothing(tmp_path, scratch):
     ],
 )
 def test_planted_bugs_are_caught(tmp_path, scratch, plant, names):
-    """The same exploration finds a store that does not sync what it acknowledges or copies, or writes over it."""
+    """The same exploration finds what is acknowledged or copied without a sync, or written over."""
     directory, calls = traced(tmp_path, names, 4, plant)
     report = explore(calls, directory, scratch, samples=1)
 
