@@ -12,8 +12,8 @@ from .file import connect
 
 __all__ = ["COPY_FRAMES", "Checkpointer"]
 
-COPY_FRAMES: Final = 1000
-"""Frames not yet copied that make a copy worth its two syncs (4 MiB at pages of 4 KiB)."""
+COPY_FRAMES: Final = 2000
+"""Frames not yet copied that make a copy worth its two syncs (8 MiB at pages of 4 KiB)."""
 RESTART_FRAMES: Final = 2000
 """The size from which the log is started again: a file that no longer grows is faster to sync."""
 _LITTLE: Final = 200
