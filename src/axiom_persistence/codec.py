@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_origin
+from typing import Annotated, Any, Final, TypeVar, get_origin
 from uuid import UUID
 
 import msgspec
@@ -31,7 +31,7 @@ __all__ = ["Codec", "is_immutable", "register"]
 T = TypeVar("T")
 
 
-class _Registered(NamedTuple):
+class _Registered(msgspec.Struct, frozen=True):
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
 

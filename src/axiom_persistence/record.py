@@ -60,7 +60,7 @@ class Record(NamedTuple):
     compat: bytes | None = None  # the same value as older versions of the application read it
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, frozen=True):
     """A key as one read found it: its version for a later ``expect``, and its record if it has one."""
 
     version: str | None

@@ -8,7 +8,9 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ..storage import Changes, Durability, Kept, StorageAdapter
 
@@ -22,7 +24,7 @@ _EXIT_WAIT_S: Final = 5.0
 """How long the exiting thread waits for another thread's flush before it flushes by itself."""
 
 
-class _Accepted(NamedTuple):
+class _Accepted(msgspec.Struct, frozen=True):
     kept: Kept | None
     number: int
 
