@@ -24,6 +24,8 @@ RANKS = {
     "corruption": 1,
     "capability": 1,
     "platform": 1,
+    "copies": 1,
+    "opened": 1.5,
     "journal": 1.5,
     "recovery": 1.5,
     "adapters": 2,

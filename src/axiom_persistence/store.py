@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from .codec import Codec, is_immutable
+from .codec import Codec
 from .corruption import Corruption, OnCorruption
 from .errors import (
     ConfigurationError,
@@ -28,6 +28,7 @@ from .errors import (
     TypeMismatchError,
 )
 from .keys import INTERNAL, MAX_KEY_BYTES, MISSING, check_key, key_text
+from .opened import Opened
 from .record import (
     FIRST_SCHEMA,
     FORMAT,
@@ -52,17 +53,6 @@ __all__ = ["HEADER", "Header", "Store"]
 _log = logging.getLogger("axiom_persistence")
 
 HEADER: Final = INTERNAL + "store"
-
-
-class _Opened:
-    """What was made of a cached record once: its checked value, and what that decodes to."""
-
-    __slots__ = ("body", "known")
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        # (type, its decoder, the value if it may be shared): one tuple, since threads read it unlocked.
-        self.known: tuple[Any, Callable[[bytes], Any], Any] = (MISSING, msgspec.json.decode, MISSING)
 
 
 class Store:
@@ -324,19 +314,13 @@ class Store:
             return NOT_NOW  # load looks whether it still is
         stored = self._fetch_now(key)
         if type(stored) is Kept:
-            opened: _Opened | None = stored.opened
-            if opened is None:
-                opened = self._open_kept(key, stored)
-                if opened is None:
-                    return NOT_NOW
-            known, decode, value = opened.known
-            if known is kind:
-                # It was decoded as this very type before, so there is no error that should be named.
-                return value if value is not MISSING else decode(opened.body)
-            value = self.decode(key, Record(self.schema, opened.body), kind)
-            shared = value if is_immutable(value) else MISSING
-            opened.known = (kind, self.codec.decoder(kind), shared)
-            return value
+            opened: Opened | None = stored.opened
+            if opened is not None:
+                known, make, source = opened.known
+                if known is kind:
+                    # It was decoded as this very type before, so there is no error that should be named.
+                    return source if make is None else make(source)
+            return self._decode_kept(key, stored, kind)
         if stored is None:
             return default
         if isinstance(stored, NotNow) or stored.damage is not None:
@@ -349,16 +333,28 @@ class Store:
             return NOT_NOW
         return self.decode(key, record, kind)
 
-    def _open_kept(self, key: str, stored: Kept) -> _Opened | None:
-        """What a cached record is once it is checked; None where only ``load`` can deal with it."""
-        try:
-            record = open_record(key, stored.data, self.schema)
-        except (Damage, NewerFormat):
-            return None
-        if record.expires is not None or record.schema != self.schema:
-            return None
-        opened = stored.opened = _Opened(record.value)
-        return opened
+    def _decode_kept(self, key: str, stored: Kept, kind: Any) -> Any:
+        """The value of a cached record; ``NOT_NOW`` where only ``load`` can deal with it."""
+        opened: Opened | None = stored.opened
+        body = None
+        if opened is not None:
+            known, make, source = opened.known
+            if known == kind:  # written anew at every call, like list[str]
+                return source if make is None else make(source)
+            body = opened.body
+        if opened is None or body is None:
+            try:
+                record = open_record(key, stored.data, self.schema)
+            except (Damage, NewerFormat):
+                return NOT_NOW
+            if record.expires is not None or record.schema != self.schema:
+                return NOT_NOW
+            body = record.value
+            if opened is None:
+                opened = stored.opened = Opened(body)
+        value = self.decode(key, Record(self.schema, body), kind)
+        opened.learn(kind, self.codec.decoder(kind), body, value, len(stored.data))
+        return value
 
     async def load(self, key: str, kind: Any, default: Any) -> Any:
         record = (await self.read(key)).record

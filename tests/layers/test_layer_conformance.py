@@ -30,7 +30,7 @@ def test_a_cache_that_always_evicts_agrees_with_a_dict():
     """A cache with room for two or three entries answers as the store does."""
 
     def tiny(place):
-        return Cached(SQLiteAdapter(place / "store.db"), CachePolicy(max_bytes=2000))
+        return Cached(SQLiteAdapter(place / "store.db"), CachePolicy(max_bytes=4000))
 
     check_against_dict(tiny)
 

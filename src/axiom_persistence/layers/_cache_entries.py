@@ -7,12 +7,13 @@ from collections import OrderedDict
 from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from typing import Final
 
+from ..opened import ROOM_BYTES, ROOM_FACTOR
 from ..storage import Changes, Kept, Stored
 
 __all__ = ["Entries", "Entry"]
 
-_ENTRY_BYTES: Final = 400
-"""What an entry costs beside its data: five small objects and a place in the dict, on 64-bit CPython."""
+_ENTRY_BYTES: Final = 700
+"""What an entry costs beside its data: nine small objects and a place in the dict, on 64-bit CPython."""
 
 
 class Entry:
@@ -33,10 +34,11 @@ class Entries:
 
     A read takes a lease before it asks the store and may keep the answer only while it holds it; a write
     ends the leases of its keys when it begins, and none is given until it has ended. An entry counts for
-    twice its data, since readers hang what they decoded on it.
+    five times its data and more, since readers hang what they decoded on it: see ``ROOM_FACTOR``.
 
-    ``lock`` guards everything, and may be taken again by who has it; ``get`` alone takes no lock, so it may answer what a commit that is just
-    beginning will replace. Keys in ``elsewhere`` are never kept: somebody else answers for them.
+    ``lock`` guards everything, and may be taken again by who has it; ``get`` alone takes no lock, so it may
+    answer what a commit that is just beginning will replace. Keys in ``elsewhere`` are never kept: somebody
+    else answers for them.
     """
 
     def __init__(self, max_bytes: int, elsewhere: Container[str] = ()) -> None:
@@ -192,7 +194,9 @@ class Entries:
 
     def _insert(self, key: str, kept: Kept | None, mark: Hashable, born: float) -> Kept | None:
         self._remove(key)
-        size = _ENTRY_BYTES + len(key) + (0 if kept is None else 2 * len(kept.data))
+        size = _ENTRY_BYTES + len(key)
+        if kept is not None:
+            size += ROOM_BYTES + (1 + ROOM_FACTOR) * len(kept.data)
         if size > self.max_bytes // 2:
             return kept  # it would push out half of everything else
         self._entries[key] = Entry(kept, size, mark, born)
