@@ -214,12 +214,10 @@ class AdapterBasedPersistence(Capability):
         medium refused (the new value may then still appear).
         """
         store = self._store
-        if key.__class__ is str and not self._prefix:
-            name = store.check_plain(cast(str, key))  # the short way for the most frequent call
-        else:
-            if isinstance(key, Key):
-                type = key.kind
-            name = self._name(key)
+        if isinstance(key, Key):
+            type = key.kind
+        plain = key.__class__ is str and not self._prefix
+        name = store.check_plain(key) if plain else self._name(key)  # type: ignore[arg-type]
         await store.save(name, value, type, ttl=ttl, durability=store.durability(durability))
 
     @overload
@@ -239,7 +237,7 @@ class AdapterBasedPersistence(Capability):
         """
         store = self._store
         if key.__class__ is str and type is not MISSING and not self._prefix:
-            kind, name = type, store.check_plain(cast(str, key))  # the short way for the most frequent call
+            kind, name = type, store.check_plain(key)  # type: ignore[arg-type]  # the short way: no cast
         else:
             kind, default = kind_and_default(key, type, default)
             name = self._name(key)
@@ -324,10 +322,8 @@ class AdapterBasedPersistence(Capability):
         self._must_be_atomic("save_many", len(values))
         asked = store.durability(durability)
         expires = store.expiry(ttl)
-        changes = {}
-        for key, value in values.items():
-            name = self._name(key)
-            changes[name] = store.seal(name, value, type, expires)
+        named = {self._name(key): value for key, value in values.items()}
+        changes = {name: store.seal(name, value, type, expires) for name, value in named.items()}
         if changes:
             await store.commit(changes, durability=asked)
 

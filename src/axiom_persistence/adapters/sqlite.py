@@ -243,11 +243,12 @@ class SQLiteAdapter(StorageAdapter):
         return Inspector(os.path.realpath(self._path), str(self), self._lock_timeout)
 
     def change_mark(self) -> Hashable | None:
+        writer = self._writer
+        if writer is not None and writer.mark is not None and writer.commits.refusal is None:
+            return writer.mark.read()  # the short way for what every cached load asks
         if self._inspect:
             return None
         writer = self._open_writer()
-        if writer.mark is not None:
-            return writer.mark.read()
         if self._exclusive:
             return 0  # nobody else can commit
         return self._translated(lambda: writer.reader.run(reading.data_version), "cannot read")

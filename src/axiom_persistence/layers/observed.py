@@ -84,12 +84,12 @@ class Observed(Layer):
             with _Telling(self, taken) as telling:
                 telling.versions = await self.inner.commit(taken, expect=expect, durability=durability)
                 return telling.versions
-        versions = None
+        known = None
         try:
-            versions = await self.inner.commit(taken, expect=expect, durability=durability)
+            versions = known = await self.inner.commit(taken, expect=expect, durability=durability)
         finally:
             if self._streams:
-                self._tell_late(taken, versions)
+                self._tell_late(taken, known)
         return versions
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:

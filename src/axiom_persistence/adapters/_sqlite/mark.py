@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import Final, Protocol
 
-from .wal import Index
+from .wal import HEADER, Index
 
 __all__ = ["ChangeMark"]
 
@@ -36,16 +36,16 @@ class ChangeMark:
     """
 
     def __init__(self, index: Index, commits: OwnCommits) -> None:
-        self._index = index
+        self._memory = index.memory
         self._commits = commits
         self._lock = threading.Lock()
         # The log's header, our own commits in it, those of others: one tuple, for it is read unlocked.
-        self._seen = (index.mark(), commits.own, 0)
+        self._seen = (self._memory[:HEADER], commits.own, 0)
         self._doubts = 0
 
     def read(self) -> int:
         seen, _, foreign = self._seen
-        return foreign if self._index.mark() == seen else self.look()
+        return foreign if self._memory[:HEADER] == seen else self.look()
 
     def look(self) -> int:
         """Count. Also to be called once SQLite's write lock is held, before ``committing`` is said."""
@@ -53,7 +53,7 @@ class ChangeMark:
         with self._lock:
             while True:
                 before = (commits.own, commits.committing, commits.putting)
-                header = self._index.mark()
+                header = self._memory[:HEADER]
                 own, committing, putting = before
                 if before == (commits.own, commits.committing, commits.putting):
                     break  # else a commit of ours has just begun or ended

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Final
 
-__all__ = ["Index", "Log"]
+__all__ = ["HEADER", "Index", "Log"]
 
 if sys.platform == "darwin":
     import fcntl
@@ -94,6 +94,9 @@ class _Mapping:
         self.users = 0
 
 
+HEADER: Final = 48
+
+
 class Index:
     """The header of the ``-shm`` file, mapped read-only: it differs after every commit by anybody.
 
@@ -102,18 +105,16 @@ class Index:
 
     def __init__(self, path: str) -> None:
         self._identity, self._mapping = _map(path + "-shm")
-
-    def mark(self) -> bytes:
-        """The 48 bytes that every commit rewrites (a counter, sizes, checksums)."""
-        return self._mapping.memory[:_HEADER]
+        self.memory = self._mapping.memory
+        """Of which the first ``HEADER`` bytes are rewritten by every commit (a counter, sizes, checksums)."""
 
     def frames(self) -> int:
         """How many pages the log holds."""
-        return int.from_bytes(self._mapping.memory[16:20], sys.byteorder)
+        return int.from_bytes(self.memory[16:20], sys.byteorder)
 
     def end(self) -> int:
         """Where in the file the last frame ends."""
-        page = int.from_bytes(self._mapping.memory[14:16], sys.byteorder)
+        page = int.from_bytes(self.memory[14:16], sys.byteorder)
         return 32 + self.frames() * (24 + (page if page > 1 else 65_536))
 
     def close(self) -> None:
@@ -121,7 +122,6 @@ class Index:
         _unmap(self._identity, self._mapping)
 
 
-_HEADER: Final = 48
 _MAPPED: Final = 4096
 
 # SQLite holds POSIX locks on the -shm file, and they vanish when this process closes *any* descriptor of
