@@ -241,3 +241,18 @@ async def test_what_ours_survives_comes_from_the_traits(
     assert await contender.load("key", int) == 1
     await contender.close()
     assert contender.survives[:3] == expected
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_cold_start_has_the_bytecode_that_is_said(tmp_path: Path, compiled: bool) -> None:
+    """The library is measured as pip installs it, compiled; or, where the label says so, as bare source."""
+    from benchmarks.processes import _installed
+
+    environment = _installed(tmp_path, compiled=compiled)
+    program = "import os, axiom_persistence.open as it; print(it.__file__, os.path.exists(it.__cached__))"
+    for _ in range(2):  # the first start leaves nothing for the second
+        said = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+        ).stdout
+        assert said.startswith(str(tmp_path))
+        assert said.split()[-1] == str(compiled)
