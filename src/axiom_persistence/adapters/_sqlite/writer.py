@@ -16,7 +16,7 @@ from ...platform.mounts import is_network
 from . import errors
 from .checkpoint import COPY_FRAMES, Checkpointer
 from .commits import Commits
-from .file import create_file, probe
+from .file import create_file, creating, probe
 from .fork import watch_forks
 from .mark import ChangeMark
 from .queue import Job
@@ -334,11 +334,14 @@ class Writer:
             self._drain()
             commits.sync()
             error = commits.unreported or self._copy_error
-            self.reader.close()
-            if self.checkpointer is not None:
-                self.checkpointer.close()
-            with commits.lock.first():
-                commits.connection.close()  # the last one copies the log and deletes it
+            # One after the other: of two that close at once, neither is the last, which copies the log and
+            # deletes it.
+            with creating:
+                self.reader.close()
+                if self.checkpointer is not None:
+                    self.checkpointer.close()
+                with commits.lock.first():
+                    commits.connection.close()
             self._log.close()
             if self.index is not None:
                 self.index.close()
