@@ -106,7 +106,7 @@ class Commits:
         try:
             if self._is_broken():
                 self.check(next(iter(changes), None))
-            if self.queue:
+            if self.queue.jobs:
                 self._write_before(changes, expect)
             versions = self._commit(changes, expect)
         except errors.FAULTS as error:
@@ -128,7 +128,7 @@ class Commits:
         if not self._is_one_put(job) or not self.lock.acquire_now():
             return False
         try:
-            if self.queue or self._is_broken():
+            if self.queue.jobs or self._is_broken():
                 return False
             job.versions = self._commit(job.changes, None)
             # Before the lock is released: a close that waits for it syncs this one, too.
