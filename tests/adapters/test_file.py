@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import stat
 
 import pytest
 
+from axiom_persistence.adapters._file import kept as kept_module
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.errors import (
     AccessDeniedError,
@@ -178,6 +180,37 @@ async def test_documents(monkeypatch, tmp_path):
             FileStorageAdapter.in_documents(name)
 
 
+@posix
+@pytest.mark.parametrize("durability", Durability)
+@pytest.mark.parametrize("kind", ["moved", "removed", "replaced", "parent", "marker"])
+async def test_a_directory_that_is_no_longer_at_its_path(tmp_path, kind, durability):
+    """A save that whoever opens the path next would not find is not acknowledged."""
+    place, away = tmp_path / "parent" / "store", tmp_path / "away"
+    async with FileStorageAdapter(place) as adapter:
+        await adapter.commit({"a": b"1"})
+        moved = {"parent": place.parent, "marker": place / ".axiom"}.get(kind, place)
+        moved.rename(away)
+        if kind == "removed":
+            shutil.rmtree(away)
+        if kind == "replaced":
+            async with FileStorageAdapter(place) as other:
+                await other.commit({"a": b"other"})
+        if kind == "marker":
+            shutil.copy(away, place / ".axiom")
+        for changes in ({"a": b"2"}, {"a": b"2", "b": b"2"}, {"a": None}):
+            with pytest.raises(StorageError) as caught:
+                await adapter.commit(changes, durability=durability)
+            assert caught.value.key == "a"
+            assert str(place) in str(caught.value)
+        if kind == "replaced":
+            assert values(place) == {"a.json": b"other"}
+        elif kind != "removed":
+            moved.unlink(missing_ok=True) if kind == "marker" else None
+            away.rename(moved)
+            await adapter.commit({"a": b"back"}, durability=durability)
+            assert values(place)["a.json"] == b"back"
+
+
 # Inspection
 
 
@@ -299,7 +332,22 @@ async def test_special_files_do_not_block(place):
 # Previous generations
 
 
-async def test_the_previous_generation(place):
+@pytest.fixture
+def clock(monkeypatch):
+    """What tells a generation's age: ``clock.now`` is moved by hand."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(kept_module, "time", clock)
+    return clock
+
+
+async def test_the_previous_generation(place, clock):
     """previous is the value before; of an absent key there is none, also right after it comes back."""
     async with FileStorageAdapter(place) as adapter:
         assert await adapter.previous("a") is None
@@ -307,6 +355,7 @@ async def test_the_previous_generation(place):
         assert await adapter.previous("a") is None
         await adapter.commit({"a": b"2"})
         assert (await adapter.previous("a")).data == b"1"
+        clock.now += 60
         await adapter.commit({"a": b"3", "b": b"1"})
         assert (await adapter.previous("a")).data == b"2"
         await adapter.commit({"a": None})
@@ -314,6 +363,38 @@ async def test_the_previous_generation(place):
         assert await adapter.previous("a") is None
         await adapter.commit({"a": b"5"})
         assert await adapter.previous("a") is None
+
+
+async def test_generations_are_kept_once_a_minute(place, clock):
+    """Bytes that were there for a minute are kept when they are overwritten; younger ones need not be."""
+    async with FileStorageAdapter(place) as adapter:
+        await adapter.commit({"a": b"0"})
+        await adapter.commit({"a": b"1"})
+        for since in range(1, 7):
+            clock.now += 10
+            await adapter.commit({"a": b"%d" % (since + 1)})
+            assert (await adapter.previous("a")).data == (b"0" if since < 6 else b"6")
+        clock.now += 60
+        await adapter.commit({"a": b"8"})
+        assert (await adapter.previous("a")).data == b"7"
+        # A new life of the key begins anew, and a save that may be lost keeps what it could lose.
+        await adapter.commit({"a": None})
+        await adapter.commit({"a": b"9"})
+        await adapter.commit({"a": b"10"})
+        assert (await adapter.previous("a")).data == b"9"
+        await adapter.commit({"a": b"11"}, durability=Durability.PROCESS_EXIT)
+        assert (await adapter.previous("a")).data == b"10"
+
+
+async def test_many_kept_generations_take_no_memory(monkeypatch, place):
+    """Of more keys than are remembered, generations are kept more often, not less."""
+    monkeypatch.setattr(kept_module, "KEPT_MAX", 3)
+    async with FileStorageAdapter(place) as adapter:
+        for data in (b"1", b"2", b"3"):
+            for key in "abcdef":
+                await adapter.commit({key: data})
+                assert len(adapter._tree._kept._since) <= 3
+        assert (await adapter.previous("f")).data == b"2"
 
 
 async def test_the_previous_generation_after_a_crash_in_between(place):
@@ -325,7 +406,7 @@ async def test_the_previous_generation_after_a_crash_in_between(place):
         assert values(place) == {"a.json": b"2", "a.json~": b"1"}
 
 
-async def test_without_hard_links(place):
+async def test_without_hard_links(place, clock):
     """Where the file system knows no links, the previous generation is a copy."""
     failing = FailingFileSystem(
         local_filesystem(place), Fault(code=errno.EPERM, operation="link", sticky=True)
@@ -333,11 +414,12 @@ async def test_without_hard_links(place):
     async with FileStorageAdapter(place, filesystem=failing) as adapter:
         for data in (b"1", b"2", b"3"):
             await adapter.commit({"a": data})
+            clock.now += 60
         assert values(place) == {"a.json": b"3", "a.json~": b"2"}
     assert len(failing.struck) == 2
 
 
-async def test_unsynced_values_do_not_displace_synced_ones(place):
+async def test_unsynced_values_do_not_displace_synced_ones(place, clock):
     """Until a value is synced, the previous generation stays the last one that was."""
     async with FileStorageAdapter(place) as adapter:
         await adapter.commit({"a": b"synced"})
@@ -345,5 +427,6 @@ async def test_unsynced_values_do_not_displace_synced_ones(place):
             await adapter.commit({"a": b"%d" % i}, durability=Durability.PROCESS_EXIT)
         assert (await adapter.previous("a")).data == b"synced"
         await adapter.commit({})
+        clock.now += 60
         await adapter.commit({"a": b"4"})
         assert (await adapter.previous("a")).data == b"2"

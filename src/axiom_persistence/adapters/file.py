@@ -75,10 +75,14 @@ class FileStorageAdapter(StorageAdapter):
     commit first syncs everything this adapter wrote. Where directories cannot be synced (Windows) the
     adapter promises no more than ``PROCESS_EXIT``.
 
-    The files are for reading by people and programs; to change them, close the store first. Directories
-    stay when their last key is deleted. Only the owner has access to what is made here; a directory
-    that was there keeps its mode. Not for network file systems whose ``flock`` does not reach other
-    hosts. Every opening walks the whole directory for leftovers.
+    The generation before a value is kept at most once a minute a key: bytes that were there for a minute are
+    kept when they are overwritten, and so are synced ones by a save that is not.
+
+    The files are for reading by people and programs; to change them, close the store first. While the
+    directory is not at its path, commits raise ``StorageError``. Directories stay when their last key is
+    deleted. Only the owner has access to what is made here; a directory that was there keeps its mode.
+    Not for network file systems whose ``flock`` does not reach other hosts. Every opening walks the whole
+    directory for leftovers.
 
     ``inspect`` opens without creating, finishing or removing anything, and refuses commits.
     ``lock_timeout``: seconds to wait for other processes before ``StorageLockedError``. Raises
@@ -190,10 +194,13 @@ class FileStorageAdapter(StorageAdapter):
         self._refuse_forked()
         with self._uses:
             if not self._is_open:
-                raise CapabilityUnavailableError(
-                    "the store is not open", adapter=self, hint="await aopen() first, or use async with"
-                )
+                raise self._not_open()
             yield
+
+    def _not_open(self) -> CapabilityUnavailableError:
+        return CapabilityUnavailableError(
+            "the store is not open", adapter=self, hint="await aopen() first, or use async with"
+        )
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def opened() -> T:
@@ -254,7 +261,7 @@ class FileStorageAdapter(StorageAdapter):
     def change_mark(self) -> Hashable | None:
         self._refuse_forked()
         mark = self._tree.place.mark
-        return None if mark is None else mark.generation
+        return None if mark is None else mark.foreign()
 
     def stats(self) -> dict[str, int]:
         writer = self._writer
@@ -269,17 +276,24 @@ class FileStorageAdapter(StorageAdapter):
         if self.inspect:
             key = next(iter(changes), None)
             raise AccessDeniedError("the store was opened for inspection only", key=key, adapter=self)
-        for key in (*changes, *(expect or ())):
+        taken = {}
+        for key, data in changes.items():
             file_name(key)
-        taken = {key: _bytes(key, data) for key, data in changes.items()}
+            taken[key] = _bytes(key, data)
+        for key in expect or ():
+            file_name(key)
         wanted = self._traits.durability if durability is None else Durability(durability)
         loop = asyncio.get_running_loop()
         job = CommitJob(
-            taken, dict(expect or {}), wanted >= Durability.POWER_LOSS, loop, loop.create_future()
+            taken,
+            dict(expect) if expect else None,
+            wanted is Durability.POWER_LOSS,
+            loop,
+            loop.create_future(),
         )
-        with self._opened(), self._queueing:
+        with self._queueing:
             if self._writer is None:
-                raise CapabilityUnavailableError("the store takes no commits", adapter=self)
+                raise self._not_open()
             self._writer.put(job)
         return await job.done
 

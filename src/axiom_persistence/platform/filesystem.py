@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -76,6 +77,12 @@ class FileSystem(ABC):
     def create(self, name: str) -> int:
         """A handle for writing a new file. Raises ``FileExistsError``, for a symbolic link too."""
 
+    def prepare(self, folder: str) -> None:  # noqa: B027 - a hint, which need not be taken
+        """Make ready what the next ``create`` in a directory needs, while nobody waits for it.
+
+        Nothing is to be seen of it, and nothing of it is left behind. Raises nothing.
+        """
+
     @abstractmethod
     def open(self, name: str, *, write: bool, create: bool = False) -> int:
         """A handle on a file at its beginning; nothing is truncated."""
@@ -135,6 +142,14 @@ class FileSystem(ABC):
     @abstractmethod
     def status(self, name: str) -> FileStatus:
         """Of the entry itself, were it a symbolic link."""
+
+    def identity(self, file: str | int) -> tuple[int, int]:
+        """Device and number of the file behind a handle, or of whatever is at the path of a name now.
+
+        The path is looked up as anybody else would, so that a root which was moved away is noticed.
+        """
+        found = os.fstat(file) if isinstance(file, int) else os.stat(f"{self.root}/{file}")
+        return found.st_dev, found.st_ino
 
     @abstractmethod
     def try_lock(self, handle: int, *, exclusive: bool) -> bool:

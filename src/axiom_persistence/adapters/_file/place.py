@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import re
 import time
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ from ...errors import (
     from_os_error,
 )
 from ...platform.filesystem import FileSystem
+from .mark import ChangeMark
 
-__all__ = ["JOURNAL", "TEMPORARY", "ChangeMark", "FilePlace", "StoreLock"]
+__all__ = ["JOURNAL", "TEMPORARY", "FilePlace", "StoreLock"]
 
 MARKER: Final = ".axiom"
 MARK: Final = ".axiom.mark"
@@ -42,46 +42,6 @@ _FIRST_LINE: Final = re.compile(rb"axiom-persistence file store, format ([0-9]{1
 _DROPPINGS: Final = frozenset({".DS_Store", ".directory", "Thumbs.db", "desktop.ini"})
 
 _NO_FILE: Final = {errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.ENXIO}
-_WORD: Final = 8
-_LARGEST: Final = 2**64 - 1
-
-
-class ChangeMark:
-    """Two numbers in memory that every process with the store open shares.
-
-    The generation is odd while files are being replaced and even in between: a reader that finds the
-    same even number before and after has read one state, with no lock. It says nothing after a loss
-    of power, and need not: nobody who remembers an earlier number is left then.
-    """
-
-    SIZE: Final = 2 * _WORD
-
-    def __init__(self, memory: mmap.mmap) -> None:
-        self._words = memoryview(memory).cast("Q")
-
-    @property
-    def generation(self) -> int:
-        return self._words[0]
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._words[0] & 1)
-
-    def begin(self) -> None:
-        """Say that files are being replaced. Only under the exclusive lock."""
-        self._words[0] |= 1
-
-    def end(self) -> None:
-        self._words[0] = ((self._words[0] | 1) + 1) & _LARGEST
-
-    @property
-    def loose(self) -> bool:
-        """Whether some process removed a journal without making the removal durable."""
-        return bool(self._words[1])
-
-    @loose.setter
-    def loose(self, loose: bool) -> None:
-        self._words[1] = int(loose)
 
 
 class StoreLock:
@@ -126,6 +86,7 @@ class FilePlace:
         self.inspecting = False
         self.mark: ChangeMark | None = None
         self._writer: StoreLock | None = None
+        self._identity = (0, 0)
 
     def open(self, *, inspect: bool) -> None:
         """Find the store, or make it in an empty or missing directory unless inspecting."""
@@ -195,6 +156,20 @@ class FilePlace:
             lock.release()
         if not self.inspecting:
             self._writer = StoreLock(files, main, gate)
+            self._identity = files.identity(main)
+
+    def confirm(self) -> None:
+        """Raise ``OSError`` unless the store's path still leads here.
+
+        What is written into a directory that was moved away, or after somebody else made a store in its
+        place, is lost for whoever opens the path next.
+        """
+        try:
+            if self.files.identity(MARKER) == self._identity:
+                return
+        except PermissionError:
+            return  # of a program that gave up its rights: nobody can tell
+        raise FileNotFoundError(errno.ENOENT, "it was moved or replaced while the store was open")
 
     def _open_gate(self) -> int | None:
         try:
@@ -261,15 +236,16 @@ class FilePlace:
             self.mark = ChangeMark(files.map(mapped, ChangeMark.SIZE, write=True))
         finally:
             files.close(mapped)
+        self.mark.journal(written=True)  # for all it knows: it may be older than a loss of power
         return gate
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """The exclusive lock, for the one thread that writes."""
-        if self._writer is None:
+    def take(self) -> StoreLock:
+        """The exclusive lock, for the one thread that writes and releases it."""
+        lock = self._writer
+        if lock is None:
             raise CapabilityUnavailableError("the store is not open for writing", adapter=self.label)
-        with self._held(self._writer, exclusive=True):
-            yield
+        self._acquire(lock, exclusive=True)
+        return lock
 
     @contextmanager
     def reading(self, *, exclusive: bool = False) -> Iterator[None]:
@@ -280,13 +256,15 @@ class FilePlace:
         lock = StoreLock(self.files, self.files.open(MARKER, write=False), None)
         try:
             lock.gate = self._open_gate()
-            with self._held(lock, exclusive=exclusive):
+            self._acquire(lock, exclusive=exclusive)
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             lock.close()
 
-    @contextmanager
-    def _held(self, lock: StoreLock, *, exclusive: bool) -> Iterator[None]:
+    def _acquire(self, lock: StoreLock, *, exclusive: bool) -> None:
         try:
             lock.acquire(exclusive=exclusive, timeout=self.lock_timeout)
         except BlockingIOError as error:
@@ -296,7 +274,3 @@ class FilePlace:
                 hint="try again, or end that process",
                 code=error.errno,
             ) from error
-        try:
-            yield
-        finally:
-            lock.release()

@@ -9,19 +9,19 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final, NamedTuple
 
 from ...journal import encode_journal
 from ...platform.filesystem import FileSystem
+from .kept import Kept
 from .names import PREVIOUS, SUFFIX, file_name
 from .place import JOURNAL, TEMPORARY
 from .values import FileValues
 
-__all__ = ["ON_DISK", "Edit", "FileTree", "Staged"]
+__all__ = ["Edit", "FileTree", "Staged"]
 
 STAGED_AT_ONCE: Final = 64
 """Files written before the first of them is synced: the later syncs then find little left to do."""
@@ -39,18 +39,11 @@ _NO_LINKS: Final = {
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
 
-class OnDisk(Enum):
-    ON_DISK = "on disk"
-
-
-ON_DISK: Final = OnDisk.ON_DISK
-
-
 class Edit(NamedTuple):
-    """What becomes of a key. ``before``: the generation to keep, where it never was a file."""
+    """What becomes of a key. ``revived``: it was deleted in between, so that nothing came before it."""
 
     data: bytes | None
-    before: bytes | None | OnDisk = ON_DISK
+    revived: bool = False
 
 
 @dataclass(slots=True)
@@ -84,8 +77,6 @@ class Staged:
     loose: Loose
     fresh: dict[str, str] = field(default_factory=dict)
     """The temporary file of each key's new value."""
-    kept: dict[str, str] = field(default_factory=dict)
-    """The temporary file of a previous generation that never was a file."""
 
 
 class FileTree(FileValues):
@@ -95,6 +86,8 @@ class FileTree(FileValues):
         super().__init__(files, lock_timeout=lock_timeout, label=label)
         self.failure: str | None = None
         self._loose = Loose()
+        self._kept = Kept()
+        self._written: str | None = None  # the directory of the last new file
         self._random = os.urandom(4).hex()
         self._numbers = itertools.count()
 
@@ -102,6 +95,8 @@ class FileTree(FileValues):
         """Open the place, finish what a crash left half done, and remove its leftovers."""
         self.failure = None
         self._loose = Loose()
+        self._kept = Kept()
+        self._written = None
         self.place.open(inspect=inspect)
         if inspect:
             return
@@ -131,12 +126,9 @@ class FileTree(FileValues):
 
     # Writing
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Hold the exclusive lock; a commit that was interrupted is finished first."""
-        with self.failing("taking the store's lock"), self.place.writing():
-            self.recover()
-            yield
+        return _Writing(self)
 
     @property
     def loose(self) -> bool:
@@ -153,24 +145,23 @@ class FileTree(FileValues):
         When this raises, the changes may have happened or not; those of an atomic commit happen when
         the lock is taken next, if they had been decided.
         """
-        with self.files.steady():
-            first = next(iter(staged.edits))
-            if atomic:
-                try:
-                    self._refuse_blocked(staged)
-                    with self.failing("writing the journal", first):
-                        self._write_journal(staged)
-                except BaseException as error:
-                    self._drop([*staged.fresh.values(), *staged.kept.values()], error)
-                    raise
-            self._install(staged, atomic=atomic)
-            if staged.durable:
-                with self.failing("making the change durable", first):
-                    self._sync_older(staged.loose)
-                    self._sync_directories(staged.loose)
-            if atomic:
-                with self.failing("clearing the journal", first):
-                    self._clear_journal(durable=staged.durable)
+        first = next(iter(staged.edits))
+        if atomic:
+            try:
+                self._refuse_blocked(staged)
+                with self.failing("writing the journal", first):
+                    self._write_journal(staged)
+            except BaseException as error:
+                self._drop(staged.fresh.values(), error)
+                raise
+        self._install(staged, atomic=atomic)
+        if staged.durable:
+            with self.failing("making the change durable", first):
+                self._sync_older(staged.loose)
+                self._sync_directories(staged.loose)
+        if atomic:
+            with self.failing("clearing the journal", first):
+                self._clear_journal(durable=staged.durable)
 
     def _refuse_blocked(self, staged: Staged) -> None:
         """Raise where a directory is in place of a value's file.
@@ -187,6 +178,11 @@ class FileTree(FileValues):
                     if blocked:
                         raise IsADirectoryError(errno.EISDIR, "a directory is in its place", name)
 
+    def prepare(self) -> None:
+        """Make ready for one more commit like the last one, while nobody waits."""
+        if self._written is not None:
+            self.files.prepare(self._written)
+
     def flush(self) -> None:
         """Make everything written so far durable."""
         with self.failing("syncing earlier changes"), self.files.steady():
@@ -195,55 +191,43 @@ class FileTree(FileValues):
 
     def _stage(self, edits: Mapping[str, Edit], durable: bool, loose: Loose) -> Staged:
         staged = Staged(edits, durable, loose)
-        writes = [
-            (key, data, put)
-            for key, edit in edits.items()
-            if edit.data is not None
-            for data, put in ((edit.data, staged.fresh), (edit.before, staged.kept))
-            if isinstance(data, bytes)
-        ]
+        writes = [(key, edit.data) for key, edit in edits.items() if edit.data is not None]
         try:
-            with self.files.steady():
-                for at in range(0, len(writes), STAGED_AT_ONCE):
-                    self._write_temporaries(writes[at : at + STAGED_AT_ONCE], durable, loose)
+            for at in range(0, len(writes), STAGED_AT_ONCE):
+                self._write_temporaries(writes[at : at + STAGED_AT_ONCE], staged)
         except BaseException as error:
-            self._drop([*staged.fresh.values(), *staged.kept.values()], error)
+            self._drop(staged.fresh.values(), error)
             raise
         return staged
 
-    def _write_temporaries(
-        self, writes: list[tuple[str, bytes, dict[str, str]]], durable: bool, loose: Loose
-    ) -> None:
-        handles: list[tuple[str, int]] = []
-        try:
-            for key, data, put in writes:
-                with self.failing("writing the value", key):
-                    temporary, handle = self._create_temporary(folder_of(file_name(key)), loose)
-                    put[key] = temporary
-                    handles.append((key, handle))
+    def _write_temporaries(self, writes: list[tuple[str, bytes]], staged: Staged) -> None:
+        handles: dict[str, int] = {}
+        with self.failing("writing the value") as attempt:
+            try:
+                for attempt.key, data in writes:
+                    folder = folder_of(file_name(attempt.key))
+                    staged.fresh[attempt.key], handle = self._create_temporary(folder, staged.loose)
+                    handles[attempt.key] = handle
                     self.files.write(handle, data)
-            if durable:
-                for key, handle in handles:
-                    with self.failing("syncing the value", key):
+                if staged.durable:
+                    attempt.doing = "syncing the value"
+                    for attempt.key, handle in handles.items():
                         self.sync(handle)
-        except BaseException as error:
-            for _, handle in handles:
-                try:
+                attempt.doing = "closing the value's file"
+                while handles:
+                    attempt.key, handle = handles.popitem()
                     self.files.close(handle)
-                except OSError as second:
-                    error.add_note(f"and closing the temporary file failed too: {second}")
-            raise
-        for at, (key, handle) in enumerate(handles):
-            with self.failing("closing the value's file", key):
-                try:
-                    self.files.close(handle)
-                except OSError:
-                    for _, other in handles[at + 1 :]:
-                        self.files.close(other)
-                    raise
+            except BaseException as error:
+                for handle in handles.values():
+                    try:
+                        self.files.close(handle)
+                    except OSError as second:
+                        error.add_note(f"and closing the temporary file failed too: {second}")
+                raise
 
     def _create_temporary(self, folder: str, loose: Loose) -> tuple[str, int]:
         name = self._beside(folder)
+        self._written = folder
         try:
             return name, self.files.create(name)
         except FileNotFoundError:
@@ -281,12 +265,12 @@ class FileTree(FileValues):
         left = dict(staged.fresh)
         mark.begin()
         try:
-            for key, edit in staged.edits.items():
-                with self.failing("replacing the value", key):
-                    self._install_one(key, edit, staged)
-                left.pop(key, None)
+            with self.failing("replacing the value") as attempt:
+                for attempt.key, edit in staged.edits.items():
+                    self._install_one(attempt.key, edit, staged)
+                    left.pop(attempt.key, None)
         except BaseException as error:
-            self._drop([*left.values(), *staged.kept.values()], error)
+            self._drop(left.values(), error)
             # A journalled commit stays "busy" until somebody has finished it.
             if not atomic:
                 mark.end()
@@ -302,13 +286,13 @@ class FileTree(FileValues):
             if self._remove(name + PREVIOUS) | self._remove(name):
                 loose.touch(folder, durable=staged.durable)
             loose.files.discard(name)
+            self._kept.forget(name)
             return
-        if edit.before is None:
+        if edit.revived:
             self._forget_previous(name)
-        elif isinstance(edit.before, bytes):
-            self.files.replace(staged.kept[key], name + PREVIOUS)
-        elif name not in loose.files:
-            # The bytes that an unsynced save left here are not worth the synced ones before them.
+        elif name not in loose.files and not (staged.durable and self._kept.lately(name)):
+            # The bytes that an unsynced save left here are not worth the synced ones before them, and
+            # those are kept from one that may be lost, however young they are.
             self._keep_previous(name, staged)
         self.files.replace(staged.fresh[key], name)
         loose.touch(folder, durable=staged.durable)
@@ -338,6 +322,7 @@ class FileTree(FileValues):
         if links > 1:
             # Renaming one name of a file over another name of the same file does nothing.
             self._remove(spare)
+        self._kept.remember(name)
 
     def _copy(self, name: str, target: str, *, durable: bool) -> None:
         data = self.files.read(name)
@@ -351,6 +336,7 @@ class FileTree(FileValues):
 
     def _forget_previous(self, name: str) -> None:
         """Of a key that is absent: a value deleted earlier must not become the new one's previous."""
+        self._kept.forget(name)
         if self._remove(name + PREVIOUS):
             self.sync_directory(folder_of(name))
 
@@ -416,6 +402,7 @@ class FileTree(FileValues):
     def _write_journal(self, staged: Staged) -> None:
         """From the moment this returns, the commit is decided."""
         data = encode_journal({key: edit.data for key, edit in staged.edits.items()})
+        self.place.open_mark.journal(written=True)
         handle = self.files.create(JOURNAL)
         try:
             try:
@@ -431,12 +418,14 @@ class FileTree(FileValues):
             raise
 
     def _clear_journal(self, *, durable: bool) -> None:
+        mark = self.place.open_mark
         self.files.unlink(JOURNAL)
+        mark.journal(written=False)
         if durable:
             # Were it to come back, it would undo the commits that follow.
             self.sync_directory("")
-        elif self.place.mark is not None:
-            self.place.mark.loose = True
+        else:
+            mark.loose = True
 
     def recover(self) -> None:
         """Finish a commit that was decided, forget one that was not. Only under the exclusive lock."""
@@ -444,15 +433,19 @@ class FileTree(FileValues):
         if mark is None:
             return
         with self.failing("finishing an interrupted commit"):
-            data = self._journal()
-            if data is not None:
-                changes = self.decode_journal(data)
-                if changes is not None:
-                    self._replay(changes)
-                    self.counts["recovered"] += 1
-                self._clear_journal(durable=True)
-            if mark.busy:
-                mark.end()
+            try:
+                data = self._journal()
+                if data is not None:
+                    changes = self.decode_journal(data)
+                    if changes is not None:
+                        self._replay(changes)
+                        self.counts["recovered"] += 1
+                    self._clear_journal(durable=True)
+                if mark.busy:
+                    mark.end()
+                mark.journal(written=False)
+            finally:
+                mark.disown()
 
     def _replay(self, changes: Mapping[str, bytes | None]) -> None:
         loose = Loose()
@@ -469,6 +462,29 @@ class FileTree(FileValues):
             self._install(self._stage(edits, True, loose), atomic=True)
             self._sync_older(loose)
             self._sync_directories(loose)
+
+
+class _Writing:
+    __slots__ = ("_lock", "_tree")
+
+    def __init__(self, tree: FileTree) -> None:
+        self._tree = tree
+
+    def __enter__(self) -> None:
+        tree = self._tree
+        with tree.failing("taking the store's lock"):
+            self._lock = tree.place.take()
+            mark = tree.place.mark
+            if mark is None or not mark.finished:
+                try:
+                    tree.recover()
+                except BaseException:
+                    self._lock.release()
+                    raise
+
+    def __exit__(self, *_: object) -> None:
+        with self._tree.failing("releasing the store's lock"):
+            self._lock.release()
 
 
 def folder_of(name: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Self
 
 from ...errors import StorageError, from_os_error
 from ...journal import decode_journal
@@ -18,21 +19,25 @@ __all__ = ["FileValues"]
 
 
 class _Failing:
-    __slots__ = ("_doing", "_key", "_label")
+    """What is being done, to which key: both may be changed as it goes on."""
+
+    __slots__ = ("_label", "doing", "key")
 
     def __init__(self, label: str, doing: str, key: str | None) -> None:
         self._label = label
-        self._doing = doing
-        self._key = key
+        self.doing = doing
+        self.key = key
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            return
         if isinstance(error, StorageError):
-            error.naming(key=self._key, adapter=self._label)
+            error.naming(key=self.key, adapter=self._label)
         elif isinstance(error, OSError):
-            raise from_os_error(error, self._doing, key=self._key, adapter=self._label) from error
+            raise from_os_error(error, self.doing, key=self.key, adapter=self._label) from error
 
 
 class FileValues:

@@ -116,6 +116,8 @@ class FileWriter:
         jobs: list[CommitJob] = []
         timeout = SYNC_DELAY if self.tree.loose and self.tree.failure is None else None
         while len(jobs) < GROUP_MAX and not self._stopping:
+            if jobs and self._queue.empty():
+                break
             try:
                 job = self._queue.get(block=wait and not jobs, timeout=timeout)
             except queue.Empty:
@@ -127,20 +129,25 @@ class FileWriter:
         return jobs
 
     def _process(self, jobs: list[CommitJob]) -> None:
-        try:
-            with self.tree.writing():
-                # Whoever queued up while the lock was awaited comes along.
-                if len(jobs) < GROUP_MAX:
-                    jobs += self._next_group(wait=False)
-                self._commit(jobs)
-        except BaseException as error:
-            for job in jobs:
-                if job.error is None:
-                    job.blame(error, self.tree.label)
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            self._report(jobs)
+        with self.tree.files.steady():
+            try:
+                with self.tree.writing():
+                    # Whoever queued up while the lock was awaited comes along.
+                    if len(jobs) < GROUP_MAX and not self._queue.empty():
+                        jobs += self._next_group(wait=False)
+                    self._commit(jobs)
+                    with self.tree.failing("looking at the store's path"):
+                        self.tree.place.confirm()
+            except BaseException as error:
+                for job in jobs:
+                    if job.error is None:
+                        job.blame(error, self.tree.label)
+                if not isinstance(error, Exception):
+                    raise
+            finally:
+                self._report(jobs)
+            if self._queue.empty():
+                self.tree.prepare()
 
     def _commit(self, jobs: list[CommitJob]) -> None:
         if self.tree.failure is not None:
@@ -186,7 +193,7 @@ class FileWriter:
         edits: dict[str, Edit] = {}
         for job in jobs:
             try:
-                if job.expect:
+                if job.expect is not None:
                     verify_expected(self._found(job.expect, edits), job.expect, self.tree.label)
             except PersistenceError as error:
                 job.error = error
@@ -194,7 +201,7 @@ class FileWriter:
                 continue
             for key, data in job.changes.items():
                 earlier = edits.get(key)
-                edits[key] = Edit(data) if earlier is None else Edit(data, before=earlier.data)
+                edits[key] = Edit(data, earlier is not None and (earlier.revived or earlier.data is None))
                 if data is not None:
                     job.versions[key] = content_version(data)
             accepted.append(job)
