@@ -7,11 +7,19 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import unquote
 
+from xxhash import xxh3_128_digest
+
+from .codec import _encode as encode_bare
 from .codec import is_immutable
 from .errors import ConfigurationError
-from .keys import encode_segment
-from .storage import NOT_NOW, Durability
+from .keys import MISSING, encode_segment
+from .layers._cache_entries import Follower
+from .layers.cached import Cached
+from .layers.observed import Observed
+from .record import Record, look_at
+from .storage import NOT_NOW, Durability, StorageAdapter
 from .store import Store
+from .turn import Turn
 
 __all__ = ["Collection"]
 
@@ -20,16 +28,24 @@ T = TypeVar("T")
 PAGE: Final = 512
 """Items read together while iterating: few round trips, little memory."""
 
+_VALUE: Final = b',"value":'
+"""What a record that was just sealed has before its value, and nowhere before that."""
+
 _NEVER_IN_A_NAME: Final = re.compile("[/\\x00-\\x1f\\x7f]")
 _ENCODED: Final = re.compile("[%/\\x00-\\x1f\\x7f]")
 
 
 class _Known(NamedTuple):
-    """An item that nothing can change, and the key and version of the record that holds it."""
+    """What is stored of an item: where, in which version, and how to tell that it holds no other value."""
 
     key: str
     version: str
+    digest: bytes
+    """Of the value's JSON: XXH3, 128 bits."""
+    kind: type | None
+    """The item's class, if an item of that class with the same JSON is the same. None: look closer."""
     item: object
+    """The item itself, if nothing can change it; else ``MISSING``."""
 
 
 class Collection(Generic[T]):
@@ -49,7 +65,15 @@ class Collection(Generic[T]):
         self._prefix = prefix
         self._kind = kind
         self._durability = store.durability(durability)
+        self._turn = Turn()
+        self._cache = _cache_of(store.adapter)
+        self._follower = Follower(prefix)
+        # By id. Nobody has written the known ones since; with the doubted ones somebody may have.
         self._known: dict[str, _Known] = {}
+        self._doubted: dict[str, _Known] = {}
+        self._looks = 0
+        # What was saved after which look, since the last one.
+        self._saved: list[tuple[int, dict[str, _Known]]] = []
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._prefix!r} of {self._kind!r} in {self._store.adapter}>"
@@ -91,29 +115,35 @@ class Collection(Generic[T]):
 
     async def load_all(self) -> dict[str, T]:
         """All items by id, in key order, read in one fetch."""
-        ids = {key: id async for key, id in self._keys()}
-        seen = await self._store.read_many(list(ids))
-        items: dict[str, T] = {}
-        self._known.clear()
-        for key, id in ids.items():
-            record, version = seen[key].record, seen[key].version
-            if record is not None and version is not None:
-                item = items[id] = self._store.decode(key, record, self._kind)
-                # One that expires, or of another schema, is another record when it is saved anew.
-                if record.expires is None and record.schema == self._store.schema:
-                    self._remember(id, key, version, item)
+        store = self._store
+        async with self._turn:
+            ids = {key: id async for key, id in self._keys()}
+            self._catch_up()
+            seen = await store.read_many(list(ids))
+            items: dict[str, T] = {}
+            self._known.clear()
+            self._doubted.clear()
+            for key, id in ids.items():
+                record, version = seen[key].record, seen[key].version
+                if record is not None and version is not None:
+                    item = items[id] = store.decode(key, record, self._kind)
+                    if self._is_as_saved(record):
+                        self._known[id] = _known(key, version, record.value, item)
         return items
 
     async def save_all(self, items: Mapping[str, T], *, replace: bool = False) -> int:
         """Store ``items`` in one commit, all or nothing; how many records were written or deleted.
 
-        Only items whose record would differ from the stored one are written; those of immutable types
-        that were loaded or saved here before are not even encoded. ``replace``: items that are not among
-        ``items`` are deleted. Raises ``ConfigurationError`` where several changes would be one commit
-        that the adapter cannot make all or nothing.
+        Only items whose record would differ from the stored one are written. Those that were loaded or
+        saved here before, and that nobody else has written since, are not read again; those of immutable
+        types are not even encoded. ``replace``: items that are not among ``items`` are deleted. Raises
+        ``ConfigurationError`` where several changes would be one commit that the adapter cannot make all
+        or nothing.
         """
         store = self._store
-        changes, ids = await self._changed(items)
+        async with self._turn:
+            changes, written = await self._changed(items)
+            looks = self._looks
         if replace:
             changes.update([(key, None) async for key, id in self._keys() if id not in items])
         if len(changes) > 1 and not store.adapter.traits.atomic:
@@ -124,33 +154,81 @@ class Collection(Generic[T]):
             )
         if changes:
             versions = await store.commit(changes, durability=self._durability)
-            for key, id in ids.items():
-                self._remember(id, key, versions[key], items[id])
+            saved = {id: now._replace(version=versions[now.key]) for id, now in written.items()}
+            self._saved.append((looks, saved))
         return len(changes)
 
-    async def _changed(self, items: Mapping[str, T]) -> tuple[dict[str, bytes | None], dict[str, str]]:
-        """The records that differ from what is stored, by key, and their ids."""
-        store, known = self._store, self._known
-        keys = [self._key(id) if (same := known.get(id)) is None else same.key for id in items]
-        found = await store.adapter.fetch(keys)
+    async def _changed(self, items: Mapping[str, T]) -> tuple[dict[str, bytes | None], dict[str, _Known]]:
+        """The records that differ from what is stored, by key, and what they will be known as, by id."""
+        self._catch_up()
+        keys = await self._read_unknown(items)
+        known, seal, kind = self._known, self._store.seal, self._kind
         changes: dict[str, bytes | None] = {}
-        ids: dict[str, str] = {}
-        for key, (id, item) in zip(keys, items.items(), strict=True):
-            stored, same = found.get(key), known.get(id)
-            version = None if stored is None or stored.damage is not None else stored.version
-            if same is not None and same.item is item and same.version == version:
+        written: dict[str, _Known] = {}
+        for id, item in items.items():
+            same = known.get(id)
+            if same is not None and same.item is item:
                 continue
-            data = store.seal(key, item, self._kind)
-            if stored is None or version is None or stored.data != data:
-                changes[key] = data
-                ids[key] = id
+            if same is not None and _is_same(same, item):
+                if same.item is not MISSING and is_immutable(item):
+                    known[id] = same._replace(item=item)
+                continue
+            key = keys[id] if same is None else same.key
+            data = seal(key, item, kind)
+            now = _known(key, "", data[data.index(_VALUE) + len(_VALUE) : -1], item)
+            if same is not None and same.digest == now.digest:
+                known[id] = now._replace(version=same.version)
             else:
-                self._remember(id, key, version, item)
-        return changes, ids
+                changes[key] = data
+                written[id] = now
+        return changes, written
 
-    def _remember(self, id: str, key: str, version: str, item: object) -> None:
-        if is_immutable(item):
-            self._known[id] = _Known(key, version, item)
+    def _catch_up(self) -> None:
+        """Doubt what somebody may have written since this was called last."""
+        known, doubted = self._known, self._doubted
+        self._saved, saves = [], self._saved
+        for look, saved in saves:
+            if look == self._looks:
+                known |= saved
+            else:  # a look in between may have been told of it, and of what came after it
+                doubted |= saved
+                for each in saved:
+                    known.pop(each, None)
+        self._looks += 1
+        written = None if self._cache is None else self._cache.written(self._follower)
+        if written is None:
+            doubted.update(known)
+            known.clear()
+            return
+        for key, version in written.items():
+            id = self._id(key)
+            if id is not None and (same := known.get(id)) is not None and same.version != version:
+                doubted[id] = known.pop(id)
+
+    async def _read_unknown(self, items: Mapping[str, T]) -> dict[str, str]:
+        """Find out what is stored under the ids of ``items`` that are not known; the keys of these."""
+        known, doubted, store = self._known, self._doubted, self._store
+        keys = {
+            id: self._key(id) if (old := doubted.get(id)) is None else old.key
+            for id in items
+            if id not in known
+        }
+        found = await store.adapter.fetch(list(keys.values())) if keys else {}
+        for id, key in keys.items():
+            old, stored = doubted.pop(id, None), found.get(key)
+            if stored is None or stored.damage is not None:
+                continue
+            if old is not None and old.version == stored.version:
+                known[id] = old
+                continue
+            record, _, _ = look_at(key, stored.data, store.schema)
+            if record is not None and self._is_as_saved(record):
+                known[id] = _Known(key, stored.version, xxh3_128_digest(record.value), None, MISSING)
+        return keys
+
+    def _is_as_saved(self, record: Record) -> bool:
+        """Whether the value saved again would give the same record: no expiry, no other schema."""
+        return record.expires is None and record.compat is None and record.schema == self._store.schema
 
     # -- in order ----------------------------------------------------------------------------------
 
@@ -199,3 +277,26 @@ class Collection(Generic[T]):
             id = self._id(key)
             if id is not None:
                 yield key, id
+
+
+def _known(key: str, version: str, value: bytes, item: object) -> _Known:
+    fixed = item if is_immutable(item) else MISSING
+    # Bare encoding gives null for NaN as well, which is refused.
+    return _Known(key, version, xxh3_128_digest(value), None if b"null" in value else type(item), fixed)
+
+
+def _is_same(same: _Known, item: object) -> bool:
+    """Whether ``item`` is certainly what is stored, without the checks that were made then."""
+    if same.kind is not item.__class__:
+        return False
+    try:
+        return xxh3_128_digest(encode_bare(item)) == same.digest
+    except Exception:  # raised again, with the key, by whoever looks closer
+        return False
+
+
+def _cache_of(adapter: StorageAdapter) -> Cached | None:
+    """The cache that everything goes through which is written through ``adapter``."""
+    while isinstance(adapter, Observed):
+        adapter = adapter.inner
+    return adapter if isinstance(adapter, Cached) else None

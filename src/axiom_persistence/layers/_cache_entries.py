@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from typing import Final
@@ -16,6 +17,10 @@ _ENTRY_BYTES: Final = 700
 """What an entry costs beside its data: nine small objects and a place in the dict, on 64-bit CPython."""
 
 
+_FOLLOWED_KEYS: Final = 1 << 16
+"""How many written keys are noted for one that does not ask."""
+
+
 class Entry:
     """One cached answer. ``kept`` is None where the answer is that nothing is stored."""
 
@@ -27,6 +32,24 @@ class Entry:
         self.mark = mark
         self.born = born
         self.used = False
+
+
+class Follower:
+    """Which keys with ``prefix`` were written through a cache since it was last asked, and their versions."""
+
+    __slots__ = ("__weakref__", "mark", "prefix", "written")
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.mark: Hashable = None
+        self.written: dict[str, str | None] | None = None
+        """The version of each key. None in its place: the key must be read; in place of all: all of them."""
+
+    def note(self, key: str, version: str | None) -> None:
+        if self.written is not None and key.startswith(self.prefix):
+            self.written[key] = version
+            if len(self.written) > _FOLLOWED_KEYS:
+                self.written = None
 
 
 class Entries:
@@ -53,6 +76,7 @@ class Entries:
         # Commits of a key that are on their way: how many, and the number of the last one called.
         self._writing: dict[str, tuple[int, int]] = {}
         self.doubtful: dict[str, int] = {}
+        self._followers: tuple[weakref.ref[Follower], ...] = ()  # replaced, never changed
         self._number = 0
 
     def __len__(self) -> int:
@@ -151,11 +175,14 @@ class Entries:
                 if count == 1:
                     del writing[key]
                 else:
-                    writing[key] = (count - 1, last)
+                    # Which of them came last is not known: none of those that are left may be kept.
+                    writing[key] = (count - 1, 0)
                 if versions is not None and key in cached and key in changes and last == number:
                     data = changes[key]
                     kept = None if data is None else Kept(data, versions[key])
                     self._insert(key, kept, cached[key].mark, born)
+                if self._followers:
+                    self._note(key, None if versions is None or last != number else versions.get(key))
 
     def doubt(self, number: int, keys: Iterable[str]) -> None:
         """The commit ``number`` may still take effect: keep no answer for its keys until a later one did."""
@@ -169,6 +196,40 @@ class Entries:
         with self.lock:
             self.doubtful = {key: n for key, n in self.doubtful.items() if n > number}
 
+    # -- followers ---------------------------------------------------------------------------------
+
+    def _unfollow(self, dropped: weakref.ref[Follower]) -> None:
+        with self.lock:
+            self._followers = tuple(each for each in self._followers if each is not dropped)
+
+    def _note(self, key: str, version: str | None) -> None:
+        for reference in self._followers:
+            follower = reference()
+            if follower is not None:
+                follower.note(key, version)
+
+    def written(self, follower: Follower, mark: Hashable) -> dict[str, str | None] | None:
+        """What was noted since the last call, if the mark is still the one of then; None: not known."""
+        with self.lock:
+            written, follower.written = follower.written, {}
+            if all(reference() is not follower for reference in self._followers):
+                written, self._followers = None, (*self._followers, weakref.ref(follower, self._unfollow))
+            for key in self.doubtful:
+                # It may be written at any moment, and is not noted then: to be read now and next time.
+                follower.note(key, None)
+                if written is not None and key.startswith(follower.prefix):
+                    written[key] = None
+            is_known, follower.mark = mark == follower.mark, mark
+        return written if is_known else None
+
+    def distrust(self) -> None:
+        """Have followers read everything anew."""
+        with self.lock:
+            for reference in self._followers:
+                follower = reference()
+                if follower is not None:
+                    follower.written = None
+
     # -- entries -----------------------------------------------------------------------------------
 
     def forget(self, key: str) -> None:
@@ -179,6 +240,7 @@ class Entries:
     def clear(self, keys: Iterable[str] | None = None) -> None:
         """Drop the entries and leases of ``keys``; None: of all."""
         with self.lock:
+            self.distrust()
             if keys is not None:
                 for key in keys:
                     self.forget(key)

@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..keys import check_stored_key
 from ..storage import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
-from ._cache_entries import Entries
+from ._cache_entries import Entries, Follower
 from ._write_back import Batch, Flusher, Pending
 from .base import Layer
 
@@ -134,6 +134,18 @@ class Cached(Layer):
     def invalidate(self, keys: Iterable[str] | None = None) -> None:
         """Forget what is cached of ``keys``, which somebody else has changed; None: of all."""
         self._entries.clear(keys)
+
+    def written(self, follower: Follower) -> dict[str, str | None] | None:
+        """The keys that anybody may have written since the last call, and the versions that they have now.
+
+        A version is None where the key must be read to know. None in place of all: so must every key, as at
+        the first call.
+        """
+        if self._flusher is not None or self._max_age is not None:
+            return None
+        mark = self._inner_mark()
+        written = self._entries.written(follower, mark)
+        return written if self._may_keep(mark) else None
 
     def stats(self) -> dict[str, int]:
         """The inner adapter's counters and this cache's, which begin with ``cache_``."""
