@@ -187,11 +187,15 @@ class Store:
                         return await self._commit_carefully(changes, expect, durability)
             finally:
                 self._beginning.discard(place)
-        if self.ladder.unreadable or self._too_new:
+        if not self._is_simple():
             return await self._commit_carefully(changes, expect, durability)
         return await self.adapter.commit(
             changes, expect=expect, durability=durability if durability is not None else self._durability
         )
+
+    def _is_simple(self) -> bool:
+        """Whether a commit is the adapter's as it is: no header to write, nothing to rescue or to refuse."""
+        return self._header is not None and not (self._beginning or self.ladder.unreadable or self._too_new)
 
     async def _commit_carefully(
         self,
@@ -282,7 +286,8 @@ class Store:
         try:
             # The same commit without a coroutine on each stair, where the adapter can do it at once.
             if asked is not Durability.PROCESS_EXIT or self.commit_now(changes) is None:
-                await self.commit(changes, durability=asked)
+                commit = self.adapter.commit if self._is_simple() else self.commit
+                await commit(changes, durability=asked)
         except PersistenceError as error:
             raise error.naming(key=key, adapter=self.adapter)  # noqa: B904 - the same error, named
 
