@@ -55,7 +55,9 @@ class Collection(Generic[T]):
     and control characters in their percent-encoded form. Every method that changes something returns when
     the change is as durable as ``durability`` says (None: what the store does by itself).
 
-    Limits: ``count`` and ``ids`` decode nothing, so they include items that are damaged or expired.
+    Limits: ``count`` and ``ids`` decode nothing, so they include items that are damaged or expired. What
+    ``load_all`` and ``save_all`` remember, some 300 bytes an item, is this object's: keep it for the next
+    ``save_all``.
     """
 
     def __init__(
