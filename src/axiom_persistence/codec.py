@@ -145,7 +145,8 @@ def _decode_other(kind: Any, data: Any) -> Any:
 
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=_encode_other)
-_encode: Final = _encoder.encode
+encode_bare: Final = _encoder.encode
+"""``encode_value`` without its checks: for what was checked when it was first saved."""
 _decoders: dict[Any, Callable[[bytes], Any]] = {}
 
 
@@ -232,7 +233,7 @@ def _name(kind: Any) -> str:
 def encode_value(value: Any) -> bytes:
     """``value`` as JSON. Raises ``EncodingError``, saying what in it cannot be written."""
     try:
-        data = _encode(value)
+        data = encode_bare(value)
     except EncodingError:
         raise
     except Exception as error:  # a registered class or a model may raise anything
@@ -240,8 +241,9 @@ def encode_value(value: Any) -> bytes:
             f"the value cannot be written: {str(error) or type(error).__name__}",
             hint="the types that can be saved are listed in docs/values.md",
         ) from error
-    # msgspec writes NaN and infinities as null, silently: look closer wherever there is a null.
-    if b"null" in data:
+    # msgspec writes NaN and infinities as null, silently: look closer wherever there is a null. Two equal
+    # letters are seldom, and found in a fifth of the time.
+    if b"ll" in data and b"null" in data:
         _refuse_not_finite(value)
     return data
 

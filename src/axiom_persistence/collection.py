@@ -9,12 +9,10 @@ from urllib.parse import unquote
 
 from xxhash import xxh3_128_digest
 
-from .codec import _encode as encode_bare
-from .codec import is_immutable
+from .codec import encode_bare, is_immutable
 from .errors import ConfigurationError
 from .keys import MISSING, encode_segment
-from .layers._cache_entries import Follower
-from .layers.cached import Cached
+from .layers.cached import Cached, Follower
 from .layers.observed import Observed
 from .record import Record, look_at
 from .storage import NOT_NOW, Durability, StorageAdapter

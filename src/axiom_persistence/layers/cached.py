@@ -23,7 +23,7 @@ from ._cache_entries import Entries, Follower
 from ._write_back import Batch, Flusher, Pending
 from .base import Layer
 
-__all__ = ["CachePolicy", "Cached"]
+__all__ = ["CachePolicy", "Cached", "Follower"]
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
