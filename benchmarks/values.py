@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Document", "Documents", "Small", "key_names", "small"]
+__all__ = ["Document", "Documents", "Page", "Small", "key_names", "page", "small"]
 
 FIRST_REVISION: Final = 1_000_000
 """So that every revision has as many digits as the one before."""
@@ -53,6 +53,24 @@ class Small(msgspec.Struct, frozen=True):
 
     name: str
     count: int
+
+
+class Page(msgspec.Struct, frozen=True):
+    """1.1 KB as JSON that nothing can change."""
+
+    revision: int
+    title: str
+    tags: tuple[str, ...]
+    ratio: float
+    starred: bool
+    body: str
+
+
+def page(document: Document) -> Page:
+    """What ``document`` says, in one piece."""
+    body = f"{document.author} {document.windows} {document.settings}"[:950]
+    tags = tuple(document.tags)
+    return Page(document.revision, document.title, tags, document.ratio, document.starred, body)
 
 
 def small(number: int) -> Small:
