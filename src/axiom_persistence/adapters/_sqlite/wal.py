@@ -23,8 +23,10 @@ else:
     _sync = os.fsync
 
 
-_TICK_NS: Final = 4_000_000_000
-"""No file system stamps its directories with a coarser clock: FAT's has two seconds."""
+_TICK_NS: Final = 50_000_000
+"""No kernel's clock for the times of files ticks slower than that (Linux: 1 to 10 ms)."""
+_COARSE_TICK_NS: Final = 4_000_000_000
+"""Where the file system keeps whole seconds only; FAT keeps every other one."""
 
 
 class Log:
@@ -65,7 +67,8 @@ class Log:
         for place, identity in self._places:
             if _identity(os.stat(place)) != identity:
                 raise FileNotFoundError(errno.ENOENT, "it was replaced while the store was open", place)
-        settled = abs(time.time_ns() - status.st_mtime_ns) > _TICK_NS
+        tick = _TICK_NS if status.st_mtime_ns % 1_000_000_000 else _COARSE_TICK_NS
+        settled = abs(time.time_ns() - status.st_mtime_ns) > tick
         self._looked_at = seen if settled else None
 
     def size(self) -> int:
