@@ -83,6 +83,7 @@ async def save_and_tell(directory, name, saves, together):
     # A log that is copied and started again every few saves.
     _sqlite_writer.COPY_FRAMES = _sqlite_checkpoint.RESTART_FRAMES = 12
     # And made longer ahead of the second save that is waited for.
+    _sqlite_writer._LOOK_PAGES = 1
     _sqlite_writer._SAVER_SYNCS, _sqlite_writer._MARGIN_BYTES, _sqlite_writer._AHEAD_BYTES = 1, 8192, 20_480
     alone = []
     take_alone = _sqlite_commits.Commits.commit_alone

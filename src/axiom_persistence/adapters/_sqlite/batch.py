@@ -61,11 +61,6 @@ class Clock:
     def __init__(self, last: int) -> None:
         self.last = last
 
-    def now(self) -> int:
-        """What ``next`` would give."""
-        now = time.time_ns() // 1000
-        return now if now > self.last else self.last + 1
-
     def next(self) -> int:
         now, last = time.time_ns() // 1000, self.last
         self.last = version = now if now > last else last + 1
@@ -106,8 +101,8 @@ class Keeper:
     def __init__(self) -> None:
         self._kept: dict[str, int] = {}
 
-    def is_due(self, key: str, now: int) -> bool:
-        return self._kept.get(key, 0) < now - _MINUTE_US
+    def is_due(self, key: str) -> bool:
+        return self._kept.get(key, 0) < time.time_ns() // 1000 - _MINUTE_US
 
     def due(self, keys: Iterable[str], now: int) -> list[str]:
         kept, since = self._kept, now - _MINUTE_US

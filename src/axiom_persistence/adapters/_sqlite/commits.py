@@ -74,7 +74,7 @@ class Commits:
         self._cursor = connection.cursor()
         self._clock = Clock(last_deleted(connection))
         self._keeper = Keeper()
-        self._unsynced: list[Job] = []
+        self.unsynced: list[Job] = []
         self._pages_seen = 0
         self._failure: str | None = None
 
@@ -133,7 +133,7 @@ class Commits:
             job.versions = self._commit(job.changes, None)
             # Before the lock is released: a close that waits for it syncs this one, too.
             with self._mutex:
-                self._unsynced.append(job)
+                self.unsynced.append(job)
         except errors.FAULTS as error:
             if errors.is_busy(error):
                 return False
@@ -150,7 +150,7 @@ class Commits:
         return (
             data is not None
             and len(data) <= _SMALL_BYTES
-            and not (job.durable and self._keeper.is_due(key, self._clock.now()))
+            and not (job.durable and self._keeper.is_due(key))
         )
 
     def write_front(self, limit: int) -> None:
@@ -191,7 +191,7 @@ class Commits:
         a second sync that succeeds would mean nothing, and no commit is taken any more.
         """
         with self._mutex:
-            jobs, self._unsynced = self._unsynced, []
+            jobs, self.unsynced = self.unsynced, []
         if jobs:
             self.last_group = len(jobs)
         # Before the sync: a commit that lands while it runs asks for the next one.
@@ -208,10 +208,6 @@ class Commits:
             for job in jobs:
                 job.error = self._refused(job.key)
         deliver(jobs)
-
-    @property
-    def has_unsynced(self) -> bool:
-        return bool(self._unsynced)
 
     def stamp(self) -> None:
         """The first commit of a new log, under the lock: it syncs the log's header (and the clock)."""
@@ -352,7 +348,7 @@ class Commits:
         settled = [job for job in jobs if job.error is not None or not job.durable]
         with self._mutex:
             self.queue.drop(jobs)
-            self._unsynced += [job for job in jobs if job.error is None and job.durable]
+            self.unsynced += [job for job in jobs if job.error is None and job.durable]
         if any(job.error is None and job.changes and not job.durable for job in settled):
             self._note_unsynced()
         deliver(settled)

@@ -30,7 +30,10 @@ _GROUP: Final = 256
 """Commits in one transaction: bounds how long a caller's commit waits behind it."""
 _AHEAD_BYTES: Final = 1 << 20
 """How far the log is filled with zeros ahead of a saver who waits for each of its saves."""
-_MARGIN_BYTES: Final = 1 << 16
+_MARGIN_BYTES: Final = 1 << 19
+_LOOK_PAGES: Final = 100
+"""Pages written between two looks at the size of the log: what is done after each sync keeps the event
+loop, which it has just woken, from going on."""
 _SAVER_SYNCS: Final = 32
 """So many syncs make one."""
 _SYNC_DELAY_S: Final = 0.5
@@ -71,7 +74,8 @@ class Writer:
         self._asleep = self._closing = self._stopped = self._finished = False
         self._busy_since: float | None = None
         self._restarts = 0
-        self._pages_copied = 0
+        self._pages_seen = self._pages_copied = 0
+        self._restless = True  # whether there is something to copy once nobody commits
         self._copy_error: PersistenceError | None = None
         self._thread = threading.Thread(target=self._run, name=f"axiom-sqlite {path}", daemon=True)
 
@@ -229,13 +233,13 @@ class Writer:
         timeout = -1.0
         if since is not None:
             timeout = max(0.0, since + _SYNC_DELAY_S - time.monotonic())
-        elif self._left() > _IDLE_FRAMES:
+        elif self._restless or pages != self._pages_seen:
             timeout = _IDLE_S
-        if self._busy_since is not None and commits.queue:
+        if self._busy_since is not None and commits.queue.jobs:
             return False  # SQLite itself has slept
         self._busy_since = None
         with self._mutex:
-            if commits.queue or commits.has_unsynced or self._closing or self._stopped:
+            if commits.queue.jobs or commits.unsynced or self._closing or self._stopped:
                 return False
             self._asleep = True
         if self._bell.acquire(timeout=timeout):
@@ -249,16 +253,25 @@ class Writer:
 
     def _work(self, *, idle: bool) -> None:
         commits = self.commits
-        if commits.queue:
+        if commits.queue.jobs:
             self._advance()
         since = commits.unsynced_since
-        if commits.has_unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):
+        if commits.unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):
             commits.sync()
-            if commits.last_group <= 1 and commits.counters["syncs"] >= _SAVER_SYNCS:
-                self._lengthen_log()
+        if idle or commits.pages - self._pages_seen >= _LOOK_PAGES:
+            self._look_at_log(idle)
+
+    def _look_at_log(self, idle: bool) -> None:
+        """Copy it back where that is worth it, and keep it ahead of a saver who waits for each save."""
+        commits = self.commits
+        self._pages_seen = commits.pages
+        if commits.last_group <= 1 and commits.counters["syncs"] >= _SAVER_SYNCS:
+            self._lengthen_log()
         left = self._left()
         if left >= COPY_FRAMES or (idle and left > _IDLE_FRAMES):
             self._checkpoint(idle)
+            left = self._left()
+        self._restless = left > _IDLE_FRAMES
 
     def _advance(self) -> None:
         """One group of queued commits, if another process lets us; after ``lock_timeout`` give up."""
