@@ -176,6 +176,8 @@ class AdapterBasedPersistence(Capability):
     # -- one value ---------------------------------------------------------------------------------
 
     def _name(self, key: str | Key[Any]) -> str:
+        if key.__class__ is str and not self._prefix:
+            return self._store.check_plain(key)  # type: ignore[arg-type]  # the short way
         name = key.name if isinstance(key, Key) else key
         return self._store.check_key(name, self._prefix)
 
@@ -216,9 +218,7 @@ class AdapterBasedPersistence(Capability):
         store = self._store
         if isinstance(key, Key):
             type = key.kind
-        plain = key.__class__ is str and not self._prefix
-        name = store.check_plain(key) if plain else self._name(key)  # type: ignore[arg-type]
-        await store.save(name, value, type, ttl=ttl, durability=store.durability(durability))
+        await store.save(self._name(key), value, type, ttl=ttl, durability=store.durability(durability))
 
     @overload
     async def load(self, key: Key[T]) -> T: ...

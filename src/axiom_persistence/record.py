@@ -107,21 +107,18 @@ _decode_body: Final = msgspec.json.Decoder(_Body).decode
 
 
 @lru_cache(maxsize=16384)
-def _seed(key: str) -> int:
-    return xxh3_64_intdigest(key.encode())
-
-
-@lru_cache(maxsize=256)
-def _opening(schema: str) -> bytes:
-    return b'"schema":' + msgspec.json.encode(schema) + b',"value":'
+def _parts(key: str, schema: str) -> tuple[int, bytes]:
+    """The seed of the key's sums, and what the body of a plain record begins with."""
+    return xxh3_64_intdigest(key.encode()), b'"schema":' + msgspec.json.encode(schema) + b',"value":'
 
 
 def seal_record(
     key: str, value: bytes, schema: str, *, expires: int | None = None, compat: bytes | None = None
 ) -> bytes:
     """The record bytes for ``value`` (JSON already) under ``key``."""
+    seed, opening = _parts(key, schema)
     if expires is None and compat is None:
-        body = b"%b%b}" % (_opening(schema), value)
+        body = b"%b%b}" % (opening, value)
     else:
         body = b'"schema":%b' % msgspec.json.encode(schema)
         if compat is not None:
@@ -129,7 +126,7 @@ def seal_record(
         if expires is not None:
             body += b',"expires":%d' % expires
         body += b',"value":%b}' % value
-    return b'%b%b",%b' % (_START, xxh3_64_hexdigest(body, _seed(key)).encode(), body)
+    return b'{"axiom":1,"sum":"%b",%b' % (xxh3_64_hexdigest(body, seed).encode(), body)
 
 
 def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
@@ -138,14 +135,10 @@ def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
     Raises ``Damage`` with the reason in words. A newer format of this library is no damage: it raises
     ``NewerFormat``.
     """
+    seed, opening = _parts(key, schema)
     body = data[_BODY:]
-    if (
-        not data.startswith(_START)
-        or not data.startswith(b'",', _BODY - 2)
-        or data[_SUM : _BODY - 2] != xxh3_64_hexdigest(body, _seed(key)).encode()
-    ):
+    if not data.startswith(b'{"axiom":1,"sum":"%b",' % xxh3_64_hexdigest(body, seed).encode()):
         raise _diagnose(key, data)
-    opening = _opening(schema)
     if body.startswith(opening):
         return Record(schema, body[len(opening) : -1])
     try:
@@ -173,7 +166,8 @@ def _diagnose(key: str, data: bytes) -> Exception:
     if data[:_SUM] != _START:
         number = _format_of(data)
         # A newer format has another sum; with ours still right, only the digit was flipped.
-        ours = data[_SUM : _BODY - 2] == xxh3_64_hexdigest(data[_BODY:], _seed(key)).encode()
+        seed, _ = _parts(key, FIRST_SCHEMA)
+        ours = data[_SUM : _BODY - 2] == xxh3_64_hexdigest(data[_BODY:], seed).encode()
         if number is not None and number > FORMAT and not ours:
             return NewerFormat(number)
         # Not quoted: the bytes may be a secret, and the reason goes to logs and reports.

@@ -148,9 +148,7 @@ class Commits:
             return False
         ((key, data),) = job.changes.items()
         return (
-            data is not None
-            and len(data) <= _SMALL_BYTES
-            and not (job.durable and self._keeper.is_due(key))
+            data is not None and len(data) <= _SMALL_BYTES and not (job.durable and self._keeper.is_due(key))
         )
 
     def write_front(self, limit: int) -> None:
