@@ -302,7 +302,7 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "value"), KNOWN, ids=str)
+@pytest.mark.parametrize(("kind", "value"), KNOWN, ids=[str(kind) for kind, _ in KNOWN])
 def test_a_type_that_is_copied(kind, value):
     """The forms that applications use have a copier."""
     copy = copier(kind)
