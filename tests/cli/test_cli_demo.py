@@ -47,7 +47,7 @@ def test_a_broken_promise_is_shown(capsys, monkeypatch):
     """With a store that forgets, the demo says so and fails."""
     sqlite, files = _demo._KINDS
     monkeypatch.setattr(_demo, "_KINDS", (sqlite._replace(make=forgetful.Forgetful), files))
-    assert main(["demo", "--kills", "6"]) == 1
+    assert main(["demo", "--kills", "20"]) == 1
     out, _ = capsys.readouterr()
     assert "A PROMISE WAS BROKEN" in out
     assert "counted/0" in out
