@@ -177,7 +177,9 @@ class SQLiteAdapter(StorageAdapter):
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
-        writer = self._open_writer(writing=True)
+        writer = self._writer
+        if writer is None or writer.commits.refusal is not None:
+            writer = self._open_writer(writing=True)
         self._check(changes)
         if expect is not None:
             for key in expect:
@@ -192,7 +194,9 @@ class SQLiteAdapter(StorageAdapter):
         return await job.future
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
-        writer = self._open_writer(writing=True)
+        writer = self._writer
+        if writer is None or writer.commits.refusal is not None:
+            writer = self._open_writer(writing=True)
         self._check(changes)
         return writer.commits.commit(changes, None)
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from typing import Final
 
+from ..errors import ConflictError
 from ..opened import ROOM_BYTES, ROOM_FACTOR
 from ..storage import Changes, Kept, Stored
 
@@ -75,7 +76,7 @@ class Entries:
         self._leases: dict[str, int] = {}
         # Commits of a key that are on their way: how many, and the number of the last one called.
         self._writing: dict[str, tuple[int, int]] = {}
-        self.doubtful: dict[str, int] = {}
+        self._doubtful: dict[str, int] = {}
         self._followers: tuple[weakref.ref[Follower], ...] = ()  # replaced, never changed
         self._number = 0
 
@@ -89,7 +90,7 @@ class Entries:
         with self.lock:
             self._number += 1
             for key in keys:
-                if not (key in self._writing or key in self.doubtful or key in self._elsewhere):
+                if not (key in self._writing or key in self._doubtful or key in self._elsewhere):
                     self._leases[key] = self._number
             return self._number
 
@@ -166,10 +167,14 @@ class Entries:
     ) -> None:
         """Keep what was written to keys that were ``cached``, unless a later commit of the key was called.
 
-        With the mark of the entry that was replaced: if somebody else committed since, it differs.
+        With the mark of the entry that was replaced: if somebody else committed since, it differs. None for
+        ``versions``: nothing was done, or not by this call.
         """
         writing = self._writing
         with self.lock:
+            if self._doubtful and versions is not None:
+                # This one took effect, and so did or never will all that were called before it.
+                self._doubtful = {key: n for key, n in self._doubtful.items() if n > number}
             for key in keys:
                 count, last = writing[key]
                 if count == 1:
@@ -184,17 +189,18 @@ class Entries:
                 if self._followers:
                     self._note(key, None if versions is None or last != number else versions.get(key))
 
-    def doubt(self, number: int, keys: Iterable[str]) -> None:
-        """The commit ``number`` may still take effect: keep no answer for its keys until a later one did."""
+    def fail_write(
+        self, number: int, keys: Collection[str], changes: Iterable[str], error: BaseException
+    ) -> None:
+        """End a commit that raised. Unless it was refused, it may still take effect: then keep no answer for
+        its keys until a later one did, since the mark need not tell of a commit of our own.
+        """
         with self.lock:
-            for key in keys:
-                self.doubtful[key] = number
-                self.forget(key)
-
-    def settle_doubts(self, number: int) -> None:
-        """The commit ``number`` took effect, and so did or never will all that were called before it."""
-        with self.lock:
-            self.doubtful = {key: n for key, n in self.doubtful.items() if n > number}
+            if not isinstance(error, ConflictError):
+                for key in changes:
+                    self._doubtful[key] = number
+                    self.forget(key)
+            self.end_write(number, keys, {}, {}, None, 0.0)
 
     # -- followers ---------------------------------------------------------------------------------
 
@@ -214,7 +220,7 @@ class Entries:
             written, follower.written = follower.written, {}
             if all(reference() is not follower for reference in self._followers):
                 written, self._followers = None, (*self._followers, weakref.ref(follower, self._unfollow))
-            for key in self.doubtful:
+            for key in self._doubtful:
                 # It may be written at any moment, and is not noted then: to be read now and next time.
                 follower.note(key, None)
                 if written is not None and key.startswith(follower.prefix):

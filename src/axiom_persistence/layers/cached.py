@@ -14,7 +14,6 @@ import msgspec
 from ..errors import (
     CapabilityUnavailableError,
     ConfigurationError,
-    ConflictError,
     StorageFullError,
 )
 from ..keys import check_stored_key
@@ -316,9 +315,15 @@ class Cached(Layer):
         taken = _owned(changes)
         flusher = self._flusher
         if flusher is None:
-            with _Write(self, taken, {*taken, *expect} if expect else taken) as write:
-                write.versions = await self.inner.commit(taken, expect=expect, durability=durability)
-                return write.versions
+            keys: Collection[str] = {*taken, *expect} if expect else taken
+            number, cached = self._entries.begin_write(keys)
+            try:
+                versions = await self.inner.commit(taken, expect=expect, durability=durability)
+            except BaseException as error:
+                self._entries.fail_write(number, keys, taken, error)
+                raise
+            self._entries.end_write(number, keys, cached, taken, versions, self._now())
+            return versions
         self._refuse_unless_open()
         asked = self._traits.durability if durability is None else durability
         if not taken and not expect:
@@ -326,29 +331,23 @@ class Cached(Layer):
             return {}
         flusher.raise_failure()
         if asked == Durability.MEMORY and not expect:
-            versions = await self._accept(flusher, taken)
-            if versions is not None:
-                return versions
+            accepted = await self._accept(flusher, taken)
+            if accepted is not None:
+                return accepted
         return await self._commit_after_pending(flusher, taken, expect, asked)
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         taken = _owned(changes)
-        flusher = self._flusher
-        if flusher is None:
-            write = _Write(self, taken, taken)
-        else:
-            self._refuse_unless_open()
-            if not flusher.turn.take_now():
-                return None  # a flush is on its way, and may fail
-            try:
-                if not flusher.store_pending_now():
-                    return None
-                write = _Write(self, taken, taken)
-            finally:
-                flusher.turn.release()
-        with write:
-            write.versions = self.inner.commit_now(taken)
-            return write.versions
+        if self._flusher is not None:
+            return self._commit_now_after_pending(self._flusher, taken)
+        number, cached = self._entries.begin_write(taken)
+        try:
+            versions = self.inner.commit_now(taken)
+        except BaseException as error:
+            self._entries.fail_write(number, taken, taken, error)
+            raise
+        self._entries.end_write(number, taken, cached, taken, versions, self._now())
+        return versions
 
     async def _accept(self, flusher: Flusher, changes: dict[str, bytes | None]) -> Mapping[str, str] | None:
         """Take ``changes`` into memory. None: they go to the store at once, behind what is pending."""
@@ -367,6 +366,22 @@ class Cached(Layer):
                 self._entries.forget(key)
         flusher.schedule()
         return versions
+
+    def _commit_now_after_pending(
+        self, flusher: Flusher, changes: dict[str, bytes | None]
+    ) -> Mapping[str, str] | None:
+        self._refuse_unless_open()
+        if not flusher.turn.take_now():
+            return None  # a flush is on its way, and may fail
+        try:
+            if not flusher.store_pending_now():
+                return None
+            write = _Write(self, changes, changes)
+        finally:
+            flusher.turn.release()
+        with write:
+            write.versions = self.inner.commit_now(changes)
+            return write.versions
 
     async def _commit_after_pending(
         self,
@@ -439,7 +454,7 @@ class Cached(Layer):
 
 
 class _Write:
-    """One commit that goes to the inner adapter."""
+    """One commit that goes to the inner adapter, where others may be pending before it."""
 
     __slots__ = ("_cache", "_cached", "_changes", "_keys", "_number", "versions")
 
@@ -453,15 +468,14 @@ class _Write:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         cache, entries = self._cache, self._cache._entries
-        if kind is not None:
-            if not issubclass(kind, ConflictError):
-                # The mark need not tell that a commit of our own took effect after all.
-                entries.doubt(self._number, self._changes)
-        elif entries.doubtful and self.versions is not None:
-            entries.settle_doubts(self._number)
-        entries.end_write(self._number, self._keys, self._cached, self._changes, self.versions, cache._now())
+        if error is not None:
+            entries.fail_write(self._number, self._keys, self._changes, error)
+        else:
+            entries.end_write(
+                self._number, self._keys, self._cached, self._changes, self.versions, cache._now()
+            )
         if cache._flusher is not None:
             cache._flusher.moves += 1
 

@@ -95,17 +95,20 @@ class Queue:
 
 def deliver(jobs: Sequence[Job]) -> None:
     """Resolve the futures of finished jobs, from any thread: one wake-up for each event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-    for job in jobs:
-        by_loop.setdefault(job.loop, []).append(job)
-    for loop, part in by_loop.items():
+    if not jobs:
+        return
+    loop = jobs[0].loop
+    parts: dict[asyncio.AbstractEventLoop, Sequence[Job]] = {loop: jobs}
+    if any(job.loop is not loop for job in jobs):
+        parts = {each: [job for job in jobs if job.loop is each] for each in {job.loop for job in jobs}}
+    for loop, part in parts.items():
         try:
             loop.call_soon_threadsafe(_settle, loop, part, 0)
         except RuntimeError:
             continue  # the loop is closed: nobody awaits these any more
 
 
-def _settle(loop: asyncio.AbstractEventLoop, jobs: list[Job], start: int) -> None:
+def _settle(loop: asyncio.AbstractEventLoop, jobs: Sequence[Job], start: int) -> None:
     end = start + _SLICE
     for job in jobs[start:end]:
         future = job.future
