@@ -1,5 +1,6 @@
 """The file of SQLiteAdapter: whose it is, what stands in it, how it is looked into."""
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -296,3 +297,16 @@ class TestVersions:
             for number, writer in enumerate((one, one, two, one, two)):
                 await writer.commit({"k": b"%d" % number, f"{number}": b""})
             assert (await two.previous("k")).data == b"0"
+
+
+async def test_a_read_holds_nothing_back(tmp_path):
+    """After any read, of a key that is there or not, the log can be started again: nobody reads it still."""
+    async with SQLiteAdapter(tmp_path / "a.db") as adapter:
+        await adapter.commit({"there": b"x" * 10_000})
+        for key in ("there", "absent"):
+            adapter.fetch_now(key)
+            await adapter.read(key)
+            await adapter.commit({"more": key.encode()})
+            with contextlib.closing(sqlite3.connect(tmp_path / "a.db", timeout=0)) as other:
+                busy, frames, copied = other.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            assert (busy, copied) == (0, frames)

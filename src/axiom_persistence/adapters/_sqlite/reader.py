@@ -29,6 +29,8 @@ class Reader:
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.Lock) -> None:
         self._connection = connection
+        # One for all single reads. After the only row it is at its end, so that it holds no state back.
+        self._cursor = connection.cursor()
         self.lock = lock
 
     def run(self, reading: Callable[[sqlite3.Connection], T]) -> T:
@@ -38,7 +40,7 @@ class Reader:
     def one(self, key: str) -> Stored | None:
         """What is stored under ``key``: the shortest way, for the most frequent question."""
         with self.lock:
-            row = self._connection.execute(_ONE, (key,)).fetchone()
+            row = self._cursor.execute(_ONE, (key,)).fetchone()
         return None if row is None else Stored(row[0] or b"", str(row[1]))
 
     def one_now(self, key: str) -> Stored | None | object:
@@ -46,13 +48,14 @@ class Reader:
         if not self.lock.acquire(False):
             return BUSY
         try:
-            row = self._connection.execute(_ONE, (key,)).fetchone()
+            row = self._cursor.execute(_ONE, (key,)).fetchone()
         finally:
             self.lock.release()
         return None if row is None else Stored(row[0] or b"", str(row[1]))
 
     def close(self) -> None:
         with self.lock:
+            self._cursor.close()
             self._connection.close()
 
 
