@@ -286,8 +286,7 @@ class Store:
         try:
             # The same commit without a coroutine on each stair, where the adapter can do it at once.
             if asked is not Durability.PROCESS_EXIT or self.commit_now(changes) is None:
-                commit = self.adapter.commit if self._is_simple() else self.commit
-                await commit(changes, durability=asked)
+                await (self.adapter if self._is_simple() else self).commit(changes, durability=asked)
         except PersistenceError as error:
             raise error.naming(key=key, adapter=self.adapter)  # noqa: B904 - the same error, named
 
@@ -336,7 +335,10 @@ class Store:
             return NOT_NOW
         if record.expires is not None or record.schema != self.schema:
             return NOT_NOW
-        return self.decode(key, record, kind)
+        try:
+            return self.codec.decoder(kind)(record.value)
+        except Exception:  # once more, for an error that says where and why
+            return self.decode(key, record, kind)
 
     def _decode_kept(self, key: str, stored: Kept, kind: Any) -> Any:
         """The value of a cached record; ``NOT_NOW`` where only ``load`` can deal with it."""
