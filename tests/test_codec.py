@@ -41,7 +41,16 @@ SHARED = [
     *(dt.date.min, dt.time.min, dt.datetime.min, dt.timedelta(1), Colour.RED),
     *((), (1, "a"), (1, (2, (3,))), frozenset({1}), Frozen(1), Frozen(1, (2,)), Frozen(1, Frozen(2))),
 ]
+
+
+class Caching(msgspec.Struct, frozen=True, dict=True):
+    """Cached properties are kept in its __dict__, and may be changed there."""
+
+    text: str
+
+
 NOT_SHARED = [
+    Caching("a b"),
     *([], {}, set(), bytearray(b"x"), ([],), (1, {2: 3}), Frozen(1, []), Frozen(1, Frozen(2, {}))),
     *(Open(1), frozenset({Pair(1)}), Pair([]), Point(1), range(3)),
 ]

@@ -482,7 +482,37 @@ class PairWithDict(Pair):
     """Its instances have a __dict__, and may keep anything there."""
 
 
+class Based(msgspec.Struct):
+    x: list[int]
+
+
+class Hiding(Based):
+    """A property in the place of a field, which the decoder passes by."""
+
+    @property
+    def x(self):
+        return (1, 2)
+
+
+class Swallowing(Based):
+    """One that can be set, and keeps nothing."""
+
+    @property
+    def x(self):
+        return [0]
+
+    @x.setter
+    def x(self, value):
+        pass
+
+
+Ligature = msgspec.defstruct("Ligature", [("\ufb01", list[int])])
+
+
 NEVER = [
+    Hiding,
+    Swallowing,
+    Ligature,
     Any,
     object,
     list,

@@ -25,6 +25,7 @@ RANKS = {
     "capability": 1,
     "platform": 1,
     "copies": 1,
+    "description": 1.5,
     "opened": 1.5,
     "journal": 1.5,
     "recovery": 1.5,

@@ -379,7 +379,9 @@ def is_immutable(value: Any) -> bool:
     if kind in (tuple, frozenset):
         return all(is_immutable(item) for item in value)
     if isinstance(value, msgspec.Struct):
-        return bool(value.__struct_config__.frozen) and all(
+        # One with a __dict__ keeps its cached properties there.
+        config = value.__struct_config__
+        return bool(config.frozen and not config.dict) and all(
             is_immutable(getattr(value, name)) for name in value.__struct_fields__
         )
     return False

@@ -142,6 +142,8 @@ class Collection(Generic[T]):
         """
         store = self._store
         async with self._turn:
+            if self._cache is None or self._cache.policy.interval is None:
+                await store.settle()  # what it is compared with is what was saved before
             changes, written = await self._changed(items)
             looks = self._looks
         if replace:

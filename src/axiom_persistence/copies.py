@@ -305,6 +305,8 @@ def _is_plain_struct(cls: Any) -> bool:
         and not hasattr(cls, "__post_init__")
         and not cls.__dictoffset__
         and all(getattr(cls, name) is getattr(msgspec.Struct, name) for name in _STRUCT_METHODS)
+        # The decoder sets a field in its place, whatever a subclass has put under its name.
+        and all(isinstance(_found(cls, name), MemberDescriptorType) for name in cls.__struct_fields__)
     )
 
 
@@ -351,4 +353,6 @@ def _is_computed(cls: Any, name: str) -> bool:
 def _is_plain_field(field: types.Field) -> bool:
     # A default that is UNSET is shown as no default at all; it is of no type, and is not written.
     unset = not field.required and field.default is msgspec.NODEFAULT is field.default_factory
-    return not unset and field.name.isidentifier() and not keyword.iskeyword(field.name)
+    name = field.name
+    # In source a name stands for its normal form (NFKC), which an attribute need not have.
+    return not unset and name.isascii() and name.isidentifier() and not keyword.iskeyword(name)

@@ -39,7 +39,6 @@ from .record import (
     Record,
     RecordInfo,
     Seen,
-    look_at,
     major,
     open_record,
     seal_record,
@@ -72,6 +71,7 @@ class Store:
         self.schema = schema
         self.clock = clock
         self.confidential = adapter.traits.confidential
+        self.weakest = min(Durability.PROCESS_EXIT, adapter.traits.durability)
         self.ladder = Ladder(adapter, clock)
         self._promised: dict[str, Durability] = {}
         self._durability = self.durability(durability)
@@ -243,11 +243,14 @@ class Store:
                 self.ladder.unreadable.pop(key, None)
             return {key: version for key, version in versions.items() if key in changes}
 
+    async def settle(self) -> None:
+        """Return when all commits that were called before have taken effect, or never will."""
+        await self.adapter.commit({}, durability=self.weakest)
+
     async def prepare(self) -> None:
         """Write the header if there is none yet, so that ``commit_now`` has nothing to wait for."""
         if self._header is None:
-            weakest = min(Durability.PROCESS_EXIT, self.adapter.traits.durability)
-            await self._commit_carefully({}, None, weakest, preparing=True)
+            await self._commit_carefully({}, None, self.weakest, preparing=True)
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         """Commit so that it outlives this process, with no await. None: not possible now, nothing done."""
@@ -294,6 +297,7 @@ class Store:
         """Forget ``keys`` in one commit; how many of them were there."""
         wanted = list(dict.fromkeys(keys))
         while wanted:
+            await self.settle()  # a save that was called before may be on its way still
             found = await self.adapter.fetch(wanted)
             if not found:
                 return 0
@@ -467,24 +471,9 @@ class Store:
 
     async def describe(self, key: str) -> RecordInfo | None:
         """What is known of ``key`` without decoding or repairing it. None: nothing is stored."""
-        stored = (await self.adapter.fetch((key,))).get(key)
-        if stored is None:
-            return None
-        record, damage, too_new = None, stored.damage, False
-        if damage is None:
-            record, damage, too_new = look_at(key, stored.data, self.schema)
-        return RecordInfo(
-            key=key,
-            size=len(stored.data),
-            version=stored.version,
-            schema=None if record is None else record.schema,
-            saved_at=await self.adapter.saved_at(key),
-            expires_at=None if record is None or record.expires is None else record.expires / 1000,
-            damage=damage,
-            too_new=too_new,
-            has_previous=await self.adapter.previous(key) is not None,
-            confidential=self.confidential,
-        )
+        from .description import describe  # few programs ask
+
+        return await describe(self.adapter, key, self.schema)
 
     async def repair(self, key: str) -> bool:
         """Take the recovery ladder for ``key`` whatever ``on_corruption`` says; whether a value is there."""

@@ -182,21 +182,22 @@ async def test_documents(monkeypatch, tmp_path):
 
 @posix
 @pytest.mark.parametrize("durability", Durability)
-@pytest.mark.parametrize("kind", ["moved", "removed", "replaced", "parent", "marker"])
+@pytest.mark.parametrize("kind", ["moved", "removed", "replaced", "parent", "marker", "mark"])
 async def test_a_directory_that_is_no_longer_at_its_path(tmp_path, kind, durability):
     """A save that whoever opens the path next would not find is not acknowledged."""
     place, away = tmp_path / "parent" / "store", tmp_path / "away"
     async with FileStorageAdapter(place) as adapter:
         await adapter.commit({"a": b"1"})
-        moved = {"parent": place.parent, "marker": place / ".axiom"}.get(kind, place)
+        files = {"marker": place / ".axiom", "mark": place / ".axiom.mark"}
+        moved = {"parent": place.parent, **files}.get(kind, place)
         moved.rename(away)
         if kind == "removed":
             shutil.rmtree(away)
         if kind == "replaced":
             async with FileStorageAdapter(place) as other:
                 await other.commit({"a": b"other"})
-        if kind == "marker":
-            shutil.copy(away, place / ".axiom")
+        if kind in files:
+            shutil.copy(away, moved)
         for changes in ({"a": b"2"}, {"a": b"2", "b": b"2"}, {"a": None}):
             with pytest.raises(StorageError) as caught:
                 await adapter.commit(changes, durability=durability)
@@ -205,7 +206,7 @@ async def test_a_directory_that_is_no_longer_at_its_path(tmp_path, kind, durabil
         if kind == "replaced":
             assert values(place) == {"a.json": b"other"}
         elif kind != "removed":
-            moved.unlink(missing_ok=True) if kind == "marker" else None
+            moved.unlink(missing_ok=True) if kind in files else None
             away.rename(moved)
             await adapter.commit({"a": b"back"}, durability=durability)
             assert values(place)["a.json"] == b"back"

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import time
 
 import pytest
 
@@ -126,3 +127,15 @@ async def test_a_store_prepares_its_next_save(tmp_path):
             assert values() - {"a.json~"} == {"a.json"}
             assert await adapter.check() == []
     assert values() == {"a.json", "a.json~"}
+
+
+async def test_an_empty_value_says_when_it_was_saved(tmp_path):
+    """Also one in a file that was made ready long before: writing nothing does not say so by itself."""
+    async with FileStorageAdapter(tmp_path / "store") as adapter:
+        await adapter.commit({"a": b"1"})
+        await asyncio.sleep(0.5)
+        before = time.time()
+        await adapter.commit({"b": b""})
+        saved = await adapter.saved_at("b")
+        assert saved is not None
+        assert saved >= before - 0.1

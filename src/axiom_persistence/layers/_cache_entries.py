@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
 from collections import OrderedDict
@@ -17,6 +18,8 @@ __all__ = ["Entries", "Entry"]
 _ENTRY_BYTES: Final = 700
 """What an entry costs beside its data: nine small objects and a place in the dict, on 64-bit CPython."""
 
+
+_openings: Final = itertools.count()
 
 _FOLLOWED_KEYS: Final = 1 << 16
 """How many written keys are noted for one that does not ask."""
@@ -78,7 +81,8 @@ class Entries:
         self._writing: dict[str, tuple[int, int]] = {}
         self._doubtful: dict[str, int] = {}
         self._followers: tuple[weakref.ref[Follower], ...] = ()  # replaced, never changed
-        self._number = 0
+        # No lease of an earlier opening of the cache is one of these.
+        self._number = next(_openings) << 40
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -172,7 +176,7 @@ class Entries:
         """
         writing = self._writing
         with self.lock:
-            if self._doubtful and versions is not None:
+            if self._doubtful and versions is not None and changes:
                 # This one took effect, and so did or never will all that were called before it.
                 self._doubtful = {key: n for key, n in self._doubtful.items() if n > number}
             for key in keys:
@@ -220,8 +224,8 @@ class Entries:
             written, follower.written = follower.written, {}
             if all(reference() is not follower for reference in self._followers):
                 written, self._followers = None, (*self._followers, weakref.ref(follower, self._unfollow))
-            for key in self._doubtful:
-                # It may be written at any moment, and is not noted then: to be read now and next time.
+            for key in (*self._doubtful, *self._writing):
+                # It may have been written just now, or be at any moment: to be read now and next time.
                 follower.note(key, None)
                 if written is not None and key.startswith(follower.prefix):
                     written[key] = None

@@ -316,13 +316,14 @@ class Cached(Layer):
         flusher = self._flusher
         if flusher is None:
             keys: Collection[str] = {*taken, *expect} if expect else taken
-            number, cached = self._entries.begin_write(keys)
+            entries = self._entries  # others, once it was opened again meanwhile
+            number, cached = entries.begin_write(keys)
             try:
                 versions = await self.inner.commit(taken, expect=expect, durability=durability)
             except BaseException as error:
-                self._entries.fail_write(number, keys, taken, error)
+                entries.fail_write(number, keys, taken, error)
                 raise
-            self._entries.end_write(number, keys, cached, taken, versions, self._now())
+            entries.end_write(number, keys, cached, taken, versions, self._now())
             return versions
         self._refuse_unless_open()
         asked = self._traits.durability if durability is None else durability
@@ -340,13 +341,14 @@ class Cached(Layer):
         taken = _owned(changes)
         if self._flusher is not None:
             return self._commit_now_after_pending(self._flusher, taken)
-        number, cached = self._entries.begin_write(taken)
+        entries = self._entries
+        number, cached = entries.begin_write(taken)
         try:
             versions = self.inner.commit_now(taken)
         except BaseException as error:
-            self._entries.fail_write(number, taken, taken, error)
+            entries.fail_write(number, taken, taken, error)
             raise
-        self._entries.end_write(number, taken, cached, taken, versions, self._now())
+        entries.end_write(number, taken, cached, taken, versions, self._now())
         return versions
 
     async def _accept(self, flusher: Flusher, changes: dict[str, bytes | None]) -> Mapping[str, str] | None:
@@ -456,20 +458,21 @@ class Cached(Layer):
 class _Write:
     """One commit that goes to the inner adapter, where others may be pending before it."""
 
-    __slots__ = ("_cache", "_cached", "_changes", "_keys", "_number", "versions")
+    __slots__ = ("_cache", "_cached", "_changes", "_entries", "_keys", "_number", "versions")
 
     def __init__(self, cache: Cached, changes: dict[str, bytes | None], keys: Collection[str]) -> None:
         self.versions: Mapping[str, str] | None = None
         self._cache = cache
         self._changes = changes
         self._keys = keys
-        self._number, self._cached = cache._entries.begin_write(keys)
+        self._entries = cache._entries  # others, once it was opened again meanwhile
+        self._number, self._cached = self._entries.begin_write(keys)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        cache, entries = self._cache, self._cache._entries
+        cache, entries = self._cache, self._entries
         if error is not None:
             entries.fail_write(self._number, self._keys, self._changes, error)
         else:

@@ -208,6 +208,7 @@ class PosixFileSystem(FileSystem):
         prepared = self._prepared.pop(name.rpartition("/")[0], None)
         if prepared is not None:
             if prepared.user == os.geteuid() and self._name(prepared.handle, name):
+                os.utime(prepared.handle)  # made now, for whoever asks: writing nothing would not say so
                 return prepared.handle
             self.close(prepared.handle)
         return self._own(self._open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE))
@@ -235,7 +236,9 @@ class PosixFileSystem(FileSystem):
         # or there is no room for one, whoever creates the file is told what is wrong.
         with suppress(OSError):
             for other in list(self._prepared):
-                self.close(self._prepared.pop(other).handle)
+                unneeded = self._prepared.pop(other, None)
+                if unneeded is not None:  # else a reader that finishes a journal has just taken it
+                    self.close(unneeded.handle)
             directory = self._enter(folder)
             try:
                 handle = os.open(".", self._nameless | os.O_RDWR | _FILE, FILE_MODE, dir_fd=directory)

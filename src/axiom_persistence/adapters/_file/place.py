@@ -86,7 +86,7 @@ class FilePlace:
         self.inspecting = False
         self.mark: ChangeMark | None = None
         self._writer: StoreLock | None = None
-        self._identity = (0, 0)
+        self._identities: dict[str, tuple[int, int]] = {}
 
     def open(self, *, inspect: bool) -> None:
         """Find the store, or make it in an empty or missing directory unless inspecting."""
@@ -156,16 +156,22 @@ class FilePlace:
             lock.release()
         if not self.inspecting:
             self._writer = StoreLock(files, main, gate)
-            self._identity = files.identity(main)
+            self._identities = {MARKER: files.identity(main)}
+            if gate is not None:
+                self._identities[MARK] = files.identity(gate)
 
     def confirm(self) -> None:
         """Raise ``OSError`` unless the store's path still leads here.
 
         What is written into a directory that was moved away, or after somebody else made a store in its
-        place, is lost for whoever opens the path next.
+        place, is lost for whoever opens the path next. And whoever opens it with another mark in the place
+        of ours shares nothing with us: neither would see what the other commits.
         """
         try:
-            if self.files.identity(MARKER) == self._identity:
+            for name, identity in self._identities.items():
+                if self.files.identity(name) != identity:
+                    break
+            else:
                 return
         except PermissionError:
             return  # of a program that gave up its rights: nobody can tell

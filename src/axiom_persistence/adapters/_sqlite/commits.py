@@ -182,6 +182,14 @@ class Commits:
             self.queue.drop(jobs)
         deliver(jobs)
 
+    def fail_unsynced(self, explain: Callable[[Job], Exception]) -> None:
+        """Give up on bringing to the disk what was committed."""
+        with self.lock.first(), self._mutex:  # nothing joins it any more
+            jobs, self.unsynced = self.unsynced, []
+        for job in jobs:
+            job.error = explain(job)
+        deliver(jobs)
+
     def sync(self) -> None:
         """Bring everything committed before to the disk, and acknowledge it. Not under the lock.
 
@@ -218,13 +226,11 @@ class Commits:
             self.putting = False
 
     def lengthen_log(self, length: int) -> None:
-        """Have the file of the log reach further than its frames; a full disk keeps it as it is."""
+        """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""
         with self.lock.first():
             self._cursor.execute("BEGIN IMMEDIATE")
             try:
                 self._log.lengthen(length)
-            except OSError:
-                pass  # nobody asked for it; whoever needs the space is told when it is not there
             finally:
                 self._roll_back()
 

@@ -57,7 +57,7 @@ class Log:
         """
         _sync(self._descriptor)
         status = os.stat(self._directory)
-        seen = _identity(status), status.st_mtime_ns
+        seen = _identity(status), status.st_ctime_ns  # which nobody can set
         if seen == self._looked_at:
             return
         # Nothing was renamed or deleted in a directory that is what it was when the files were looked at,
@@ -67,20 +67,32 @@ class Log:
         for place, identity in self._places:
             if _identity(os.stat(place)) != identity:
                 raise FileNotFoundError(errno.ENOENT, "it was replaced while the store was open", place)
-        tick = _TICK_NS if status.st_mtime_ns % 1_000_000_000 else _COARSE_TICK_NS
-        settled = abs(time.time_ns() - status.st_mtime_ns) > tick
+        tick = _TICK_NS if status.st_ctime_ns % 1_000_000_000 else _COARSE_TICK_NS
+        settled = abs(time.time_ns() - status.st_ctime_ns) > tick
         self._looked_at = seen if settled else None
 
     def size(self) -> int:
         return os.lseek(self._descriptor, 0, os.SEEK_END)  # fstat would ask for the time of change
 
     def lengthen(self, length: int) -> None:
-        """Write ``length`` zeros behind the end of the file. With SQLite's write lock held. Raises OSError.
+        """Write ``length`` zeros behind the end of the file, if there is plenty of room; else change nothing.
 
-        Nobody else appends then, so they overwrite nothing; and a log that is longer than what it holds is
-        what every restarted log is: readers and recovery stop at the first frame that is none.
+        With SQLite's write lock held: nobody else appends then, so they overwrite nothing. A log that is
+        longer than what it holds is what every restarted log is: readers and recovery stop at the first
+        frame that is none.
         """
-        os.pwrite(self._descriptor, bytes(length), self.size())
+        if not hasattr(os, "fstatvfs"):
+            return
+        room = os.fstatvfs(self._descriptor)
+        if room.f_bavail * room.f_frsize < 32 * length:
+            return
+        size, written = self.size(), 0
+        try:
+            written = os.pwrite(self._descriptor, bytes(length), size)
+        except OSError:
+            pass  # nobody asked for it; whoever needs the space is told when it is not there
+        if written < length:
+            os.ftruncate(self._descriptor, size)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -107,7 +119,7 @@ class Index:
     """
 
     def __init__(self, path: str) -> None:
-        self._identity, self._mapping = _map(path + "-shm")
+        self._mapping = _map(path + "-shm")
         self.memory = self._mapping.memory
         """Of which the first ``HEADER`` bytes are rewritten by every commit (a counter, sizes, checksums)."""
 
@@ -122,7 +134,7 @@ class Index:
 
     def close(self) -> None:
         """To be called after the connections are closed."""
-        _unmap(self._identity, self._mapping)
+        _unmap(self._mapping)
 
 
 _MAPPED: Final = 4096
@@ -135,20 +147,27 @@ _mappings: dict[tuple[int, int], _Mapping] = {}
 _lock = threading.Lock()
 
 
-def _map(path: str) -> tuple[tuple[int, int], _Mapping]:
+def _map(path: str) -> _Mapping:
     status = os.stat(path)
     identity = _identity(status)
     with _lock:
+        _sweep()
         mapping = _mappings.get(identity)
         if mapping is None:
             mapping = _mappings[identity] = _Mapping(os.open(path, os.O_RDONLY))
         mapping.users += 1
-        return identity, mapping
+        return mapping
 
 
-def _unmap(identity: tuple[int, int], mapping: _Mapping) -> None:
+def _unmap(mapping: _Mapping) -> None:
     with _lock:
         mapping.users -= 1
+        _sweep()
+
+
+def _sweep() -> None:
+    """Close the mappings of deleted files that nobody uses. Under the lock."""
+    for identity, mapping in list(_mappings.items()):
         if mapping.users == 0 and os.fstat(mapping.descriptor).st_nlink == 0:
             del _mappings[identity]
             mapping.memory.close()

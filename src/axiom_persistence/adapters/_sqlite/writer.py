@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final
 
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
@@ -121,6 +122,8 @@ class Writer:
 
     def ring(self) -> None:
         """Wake the thread."""
+        if self.forked:
+            return  # it is the parent's
         with self._mutex:
             if self._asleep:
                 self._asleep = False
@@ -292,11 +295,9 @@ class Writer:
         """A write that does not make the file longer is synced without a change of the file system's own."""
         if self.index is None or self.index.end() + _MARGIN_BYTES <= self._log.size():
             return
-        try:
+        # Nobody asked for it: whoever commits is told what is wrong.
+        with suppress(*errors.FAULTS, OSError, MemoryError):
             self.commits.lengthen_log(_AHEAD_BYTES)
-        except sqlite3.OperationalError as error:
-            if not errors.is_busy(error):
-                raise
 
     def _left(self) -> int:
         """Frames of the log that no checkpoint has seen."""
@@ -387,14 +388,17 @@ class Writer:
 
     def _die(self, error: BaseException) -> None:
         """An error that nothing here foresees: leave nobody waiting."""
-        self.commits.refusal = f"the writer thread ended ({error!r})"
-        self.commits.fail_waiting(
-            lambda job: PersistenceError(
-                f"the writer thread ended ({error!r})", key=job.key, adapter=self._adapter
-            )
-        )
+        ended = f"the writer thread ended ({error!r})"
+
+        def explain(job: Job) -> PersistenceError:
+            return PersistenceError(ended, key=job.key, adapter=self._adapter)
+
+        with self._mutex:
+            self.commits.refusal = ended
+        self.commits.fail_waiting(explain)
+        self.commits.fail_unsynced(explain)
         if not self.closed.done():
-            self.closed.set_exception(error)
+            self.closed.set_exception(PersistenceError(ended, adapter=self._adapter))
 
 
 _live: set[Writer] = set()
