@@ -168,8 +168,8 @@ async def test_a_log_that_cannot_be_made_longer(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(_sqlite_wal.Log, "lengthen", fails)
         for n in range(10):
             await adapter.commit({"k": b"%d" % n})
-        async with asyncio.timeout(10):  # the last of them after the save was acknowledged
-            while len(tried) < 10:
+        async with asyncio.timeout(10):  # after a save was acknowledged
+            while len(tried) < 4:
                 await asyncio.sleep(0.01)
         size = adapter.stats()["wal_bytes"]
         real = os.pwrite
