@@ -333,16 +333,21 @@ class Store:
             return default
         if isinstance(stored, NotNow) or stored.damage is not None:
             return NOT_NOW
+        body = self._plain_body(key, stored)
+        if body is None:
+            return NOT_NOW
+        try:
+            return self.codec.decoder(kind)(body)
+        except Exception:  # once more, for an error that says where and why
+            return self.decode(key, Record(self.schema, body), kind)
+
+    def _plain_body(self, key: str, stored: Stored) -> bytes | None:
+        """The value's JSON in a whole record that has no expiry and today's schema; else None."""
         try:
             record = open_record(key, stored.data, self.schema)
         except (Damage, NewerFormat):
-            return NOT_NOW
-        if record.expires is not None or record.schema != self.schema:
-            return NOT_NOW
-        try:
-            return self.codec.decoder(kind)(record.value)
-        except Exception:  # once more, for an error that says where and why
-            return self.decode(key, record, kind)
+            return None
+        return record.value if record.expires is None and record.schema == self.schema else None
 
     def _decode_kept(self, key: str, stored: Kept, kind: Any) -> Any:
         """The value of a cached record; ``NOT_NOW`` where only ``load`` can deal with it."""
@@ -354,13 +359,9 @@ class Store:
                 return source if make is None else make(source)
             body = opened.body
         if opened is None or body is None:
-            try:
-                record = open_record(key, stored.data, self.schema)
-            except (Damage, NewerFormat):
+            body = self._plain_body(key, stored)
+            if body is None:
                 return NOT_NOW
-            if record.expires is not None or record.schema != self.schema:
-                return NOT_NOW
-            body = record.value
             if opened is None:
                 opened = stored.opened = Opened(body)
         value = self.decode(key, Record(self.schema, body), kind)

@@ -315,16 +315,9 @@ class Cached(Layer):
         taken = _owned(changes)
         flusher = self._flusher
         if flusher is None:
-            keys: Collection[str] = {*taken, *expect} if expect else taken
-            entries = self._entries  # others, once it was opened again meanwhile
-            number, cached = entries.begin_write(keys)
-            try:
-                versions = await self.inner.commit(taken, expect=expect, durability=durability)
-            except BaseException as error:
-                entries.fail_write(number, keys, taken, error)
-                raise
-            entries.end_write(number, keys, cached, taken, versions, self._now())
-            return versions
+            with _Write(self, taken, {*taken, *expect} if expect else taken) as write:
+                write.versions = await self.inner.commit(taken, expect=expect, durability=durability)
+                return write.versions
         self._refuse_unless_open()
         asked = self._traits.durability if durability is None else durability
         if not taken and not expect:
@@ -339,17 +332,22 @@ class Cached(Layer):
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         taken = _owned(changes)
-        if self._flusher is not None:
-            return self._commit_now_after_pending(self._flusher, taken)
-        entries = self._entries
-        number, cached = entries.begin_write(taken)
-        try:
-            versions = self.inner.commit_now(taken)
-        except BaseException as error:
-            entries.fail_write(number, taken, taken, error)
-            raise
-        entries.end_write(number, taken, cached, taken, versions, self._now())
-        return versions
+        flusher = self._flusher
+        if flusher is None:
+            write = _Write(self, taken, taken)
+        else:
+            self._refuse_unless_open()
+            if not flusher.turn.take_now():
+                return None  # a flush is on its way, and may fail
+            try:
+                if not flusher.store_pending_now():
+                    return None
+                write = _Write(self, taken, taken)
+            finally:
+                flusher.turn.release()
+        with write:
+            write.versions = self.inner.commit_now(taken)
+            return write.versions
 
     async def _accept(self, flusher: Flusher, changes: dict[str, bytes | None]) -> Mapping[str, str] | None:
         """Take ``changes`` into memory. None: they go to the store at once, behind what is pending."""
@@ -368,22 +366,6 @@ class Cached(Layer):
                 self._entries.forget(key)
         flusher.schedule()
         return versions
-
-    def _commit_now_after_pending(
-        self, flusher: Flusher, changes: dict[str, bytes | None]
-    ) -> Mapping[str, str] | None:
-        self._refuse_unless_open()
-        if not flusher.turn.take_now():
-            return None  # a flush is on its way, and may fail
-        try:
-            if not flusher.store_pending_now():
-                return None
-            write = _Write(self, changes, changes)
-        finally:
-            flusher.turn.release()
-        with write:
-            write.versions = self.inner.commit_now(changes)
-            return write.versions
 
     async def _commit_after_pending(
         self,
@@ -456,7 +438,7 @@ class Cached(Layer):
 
 
 class _Write:
-    """One commit that goes to the inner adapter, where others may be pending before it."""
+    """One commit that goes to the inner adapter."""
 
     __slots__ = ("_cache", "_cached", "_changes", "_entries", "_keys", "_number", "versions")
 
