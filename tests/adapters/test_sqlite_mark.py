@@ -1,9 +1,15 @@
 """The change mark of SQLite: silent about our own commits, never about those of others."""
 
 import asyncio
+import itertools
 import random
+import sys
 import threading
+from types import SimpleNamespace
 
+import pytest
+
+from axiom_persistence.adapters._sqlite.mark import ChangeMark
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.layers.cached import Cached
 from axiom_persistence.storage import Durability
@@ -99,3 +105,76 @@ async def test_a_look_during_a_commit_never_hides_a_foreign_one(tmp_path):
         finally:
             done.set()
             thread.join()
+
+
+class World:
+    """A log and the counts of our commits, which move on by themselves between the mark's own reads."""
+
+    def __init__(self):
+        self.steps, self.after, self.reads = [], [], 0
+        self.values = {"own": 0, "committing": False, "putting": False}
+        self.count, self.foreign = 7, False
+
+    def plan(self, steps, after):
+        """Take each step once there were as many reads as ``after`` says."""
+        self.steps, self.after, self.reads = list(steps), list(after), 0
+
+    def advance(self, *, to_the_end=False):
+        self.reads += 1
+        while self.steps and (to_the_end or self.after[0] < self.reads):
+            self.after.pop(0)
+            match self.steps.pop(0):
+                case "effect":
+                    self.count += 1
+                case "foreign":
+                    self.count, self.foreign = self.count + 1, True
+                case name, value:
+                    self.values[name] = value
+
+    def __getattr__(self, name):
+        self.advance()
+        return self.values[name]
+
+    def __getitem__(self, part):
+        self.advance()
+        return (bytes(8) + self.count.to_bytes(4, sys.byteorder) + bytes(36))[part]
+
+
+def put(flag, own):
+    return [(flag, True), "effect", ("own", own), (flag, False)]
+
+
+PLANS = {
+    "a put": put("putting", 1),
+    "two puts": put("putting", 1) + put("putting", 2),
+    "a transaction": put("committing", 1),
+}
+
+
+# Of a transaction not before its effect: a look lies between taking SQLite's lock and the flag.
+@pytest.mark.parametrize(
+    ("plan", "foreign_at"),
+    [(plan, None) for plan in PLANS]
+    + [
+        (plan, at)
+        for plan, steps in PLANS.items()
+        for at in range(2 if plan == "a transaction" else 0, len(steps) + 1)
+    ],
+)
+def test_every_interleaving_of_looks_with_commits(plan, foreign_at):
+    """Whenever a look is overtaken: a foreign commit moves the mark, ours alone does not."""
+    steps = list(PLANS[plan])
+    if foreign_at is not None:
+        steps.insert(foreign_at, "foreign")
+    for after in itertools.combinations_with_replacement(range(14 if len(steps) < 6 else 9), len(steps)):
+        world = World()
+        mark = ChangeMark(SimpleNamespace(memory=world), world)
+        start = mark.read()
+        world.plan(steps, after)
+        seen = {start}
+        for _ in range(3):
+            now = mark.read()
+            if not world.foreign:
+                seen.add(now)
+        world.advance(to_the_end=True)
+        assert (mark.read() == start) if foreign_at is None else (mark.read() not in seen), after

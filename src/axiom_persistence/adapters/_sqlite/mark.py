@@ -52,11 +52,12 @@ class ChangeMark:
         commits = self._commits
         with self._lock:
             while True:
-                before = (commits.own, commits.committing, commits.putting)
+                own, committing, putting = commits.own, commits.committing, commits.putting
                 header = self._memory[:HEADER]
-                own, committing, putting = before
-                if before == (commits.own, commits.committing, commits.putting):
-                    break  # else a commit of ours has just begun or ended
+                # Else a commit of ours has just begun or ended. ``own`` comes last: it is raised before the
+                # flags fall, so a commit that began and ended since is in it, whatever the flags say.
+                if (commits.committing, commits.putting, commits.own) == (committing, putting, own):
+                    break
             seen, seen_own, foreign = self._seen
             ahead = (_count(header) - _count(seen) - (own - seen_own)) % _WORD
             if putting:
