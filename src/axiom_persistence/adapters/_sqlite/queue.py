@@ -93,8 +93,11 @@ class Queue:
                     del self._last[key]
 
 
-def deliver(jobs: Sequence[Job]) -> None:
-    """Resolve the futures of finished jobs, from any thread: one wake-up for each event loop."""
+def deliver(jobs: Sequence[Job], running: asyncio.AbstractEventLoop | None = None) -> None:
+    """Resolve the futures of finished jobs, from any thread: one wake-up for each event loop.
+
+    ``running``: the event loop that has called on this thread, which needs none.
+    """
     if not jobs:
         return
     loop = jobs[0].loop
@@ -102,6 +105,9 @@ def deliver(jobs: Sequence[Job]) -> None:
     if any(job.loop is not loop for job in jobs):
         parts = {each: [job for job in jobs if job.loop is each] for each in {job.loop for job in jobs}}
     for loop, part in parts.items():
+        if loop is running:
+            _settle(loop, part, 0)
+            continue
         try:
             loop.call_soon_threadsafe(_settle, loop, part, 0)
         except RuntimeError:

@@ -50,12 +50,15 @@ class Log:
         self._looked_at: tuple[tuple[int, int], int] | None = None
 
     def sync(self) -> None:
-        """Bring all that was committed before the call to the disk. Raises OSError.
-
-        Also where somebody deleted, moved or replaced one of the files: what is written to it goes on
-        succeeding, and whoever opens the store next will not find it.
-        """
+        """Bring all that was committed before the call to the disk, and look. Raises OSError."""
         _sync(self._descriptor)
+        self.look()
+
+    def look(self) -> None:
+        """Raise OSError if somebody deleted, moved or replaced one of the files.
+
+        What is written to it goes on succeeding, and whoever opens the store next will not find it.
+        """
         status = os.stat(self._directory)
         seen = _identity(status), status.st_ctime_ns  # which nobody can set
         if seen == self._looked_at:
@@ -70,6 +73,15 @@ class Log:
         tick = _TICK_NS if status.st_ctime_ns % 1_000_000_000 else _COARSE_TICK_NS
         settled = abs(time.time_ns() - status.st_ctime_ns) > tick
         self._looked_at = seen if settled else None
+
+    def open_again(self) -> int:
+        """A descriptor for somebody else who syncs it. Raises OSError."""
+        path, identity = self._places[1]
+        descriptor = os.open(path, os.O_RDWR)
+        if _identity(os.fstat(descriptor)) != identity:
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "it was replaced while the store was open", path)
+        return descriptor
 
     def size(self) -> int:
         return os.lseek(self._descriptor, 0, os.SEEK_END)  # fstat would ask for the time of change
