@@ -6,17 +6,18 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast, overload, runtime_checkable
 
-from .capability import Capability, CapabilityState
+from .capability import Capability, CapabilityState, NotOpen
 from .corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
-from .errors import CapabilityUnavailableError, ConfigurationError, InsecureStorageError
+from .errors import ConfigurationError, InsecureStorageError
 from .keys import INTERNAL, MISSING, Key, encode_segment, kind_and_default, several
 from .layers.base import Layer
 from .layers.observed import Observed
 from .record import RecordInfo
 from .storage import NOT_NOW, Durability, StorageAdapter
 from .store import Store
+from .turn import DONE
 
 __all__ = ["AdapterBasedPersistence", "PersistenceCapability"]
 
@@ -54,21 +55,8 @@ class PersistenceCapability(Protocol):
     async def migrate(self, from_version: str, to_version: str) -> Any: ...
 
 
-class _NotOpen:
-    """Stands where the store will be, so that an open persistence pays for no check."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
-            raise AttributeError(name)  # what inspects objects is no use of the store
-        hint = "open it with `async with` or `await`; in blocking mode, `with`"
-        raise CapabilityUnavailableError(self._reason, hint=hint)
-
-
-_NEVER_OPENED = _NotOpen("this persistence is not open")
-_CLOSED = _NotOpen("this persistence is closed")
+_NEVER_OPENED = NotOpen("this persistence is not open")
+_CLOSED = NotOpen("this persistence is closed")
 
 
 class AdapterBasedPersistence(Capability):
@@ -218,7 +206,10 @@ class AdapterBasedPersistence(Capability):
         store = self._store
         if isinstance(key, Key):
             type = key.kind
-        await store.save(self._name(key), value, type, ttl=ttl, durability=store.durability(durability))
+        asked = None if durability is None else store.durability(durability)
+        waiting = store.save(self._name(key), value, type, ttl=ttl, durability=asked)
+        if waiting is not DONE:
+            await waiting
 
     @overload
     async def load(self, key: Key[T]) -> T: ...

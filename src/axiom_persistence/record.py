@@ -30,6 +30,7 @@ __all__ = [
     "look_at",
     "major",
     "open_record",
+    "plain_value",
     "seal_record",
 ]
 
@@ -43,6 +44,7 @@ INTERNAL_SCHEMA: Final = "1.0"
 
 _START: Final = b'{"axiom":1,"sum":"'
 _SUM: Final = len(_START)
+_HEAD: Final = _START + b'%b",'
 _BODY: Final = _SUM + 16 + 2  # behind the sum and `",`
 _ANY_FORMAT: Final = b'{"axiom":'
 
@@ -107,16 +109,17 @@ _decode_body: Final = msgspec.json.Decoder(_Body).decode
 
 
 @lru_cache(maxsize=16384)
-def _parts(key: str, schema: str) -> tuple[int, bytes]:
-    """The seed of the key's sums, and what the body of a plain record begins with."""
-    return xxh3_64_intdigest(key.encode()), b'"schema":' + msgspec.json.encode(schema) + b',"value":'
+def _parts(key: str, schema: str) -> tuple[int, bytes, bytes]:
+    """The seed of the key's sums; what the body of a plain record begins with; and that with its head."""
+    opening = b'"schema":' + msgspec.json.encode(schema) + b',"value":'
+    return xxh3_64_intdigest(key.encode()), opening, _HEAD + opening.replace(b"%", b"%%")
 
 
 def seal_record(
     key: str, value: bytes, schema: str, *, expires: int | None = None, compat: bytes | None = None
 ) -> bytes:
     """The record bytes for ``value`` (JSON already) under ``key``."""
-    seed, opening = _parts(key, schema)
+    seed, opening, _ = _parts(key, schema)
     if expires is None and compat is None:
         body = b"%b%b}" % (opening, value)
     else:
@@ -129,15 +132,23 @@ def seal_record(
     return b'{"axiom":1,"sum":"%b",%b' % (xxh3_64_hexdigest(body, seed).encode(), body)
 
 
+def plain_value(key: str, data: bytes, schema: str) -> bytes | None:
+    """The value in a whole record of this ``schema`` that never expires; None: ``open_record`` must tell."""
+    seed, opening, beginning = _parts(key, schema)
+    if not data.startswith(beginning % xxh3_64_hexdigest(data[_BODY:], seed).encode()):
+        return None
+    return data[_BODY + len(opening) : -1]
+
+
 def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
     """The record in ``data``, checked against ``key``. ``schema`` is the likely one: a fast path.
 
     Raises ``Damage`` with the reason in words. A newer format of this library is no damage: it raises
     ``NewerFormat``.
     """
-    seed, opening = _parts(key, schema)
+    seed, opening, _ = _parts(key, schema)
     body = data[_BODY:]
-    if not data.startswith(b'{"axiom":1,"sum":"%b",' % xxh3_64_hexdigest(body, seed).encode()):
+    if not data.startswith(_HEAD % xxh3_64_hexdigest(body, seed).encode()):
         raise _diagnose(key, data)
     if body.startswith(opening):
         return Record(schema, body[len(opening) : -1])
@@ -166,7 +177,7 @@ def _diagnose(key: str, data: bytes) -> Exception:
     if data[:_SUM] != _START:
         number = _format_of(data)
         # A newer format has another sum; with ours still right, only the digit was flipped.
-        seed, _ = _parts(key, FIRST_SCHEMA)
+        seed = _parts(key, FIRST_SCHEMA)[0]
         ours = data[_SUM : _BODY - 2] == xxh3_64_hexdigest(data[_BODY:], seed).encode()
         if number is not None and number > FORMAT and not ours:
             return NewerFormat(number)

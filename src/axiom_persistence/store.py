@@ -41,11 +41,12 @@ from .record import (
     Seen,
     major,
     open_record,
+    plain_value,
     seal_record,
 )
 from .recovery import Ladder
 from .storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
-from .turn import Turn, backoff
+from .turn import DONE, Turn, backoff
 
 __all__ = ["HEADER", "Header", "Store"]
 
@@ -275,7 +276,7 @@ class Store:
             hint="update the program, or delete the key first",
         )
 
-    async def save(
+    def save(
         self,
         key: str,
         value: Any,
@@ -283,13 +284,21 @@ class Store:
         *,
         ttl: timedelta | None = None,
         durability: Durability | None = None,
-    ) -> None:
+    ) -> Awaitable[None]:
+        """Store ``value``, or begin to: ``DONE`` where nothing is left to be awaited."""
         changes = {key: self.seal(key, value, kind, None if ttl is None else self.expiry(ttl))}
         asked = self._durability if durability is None else durability
         try:
             # The same commit without a coroutine on each stair, where the adapter can do it at once.
-            if asked is not Durability.PROCESS_EXIT or self.commit_now(changes) is None:
-                await (self.adapter if self._is_simple() else self).commit(changes, durability=asked)
+            if asked is Durability.PROCESS_EXIT and self.commit_now(changes) is not None:
+                return DONE
+        except PersistenceError as error:
+            raise error.naming(key=key, adapter=self.adapter)  # noqa: B904 - the same error, named
+        return self._save(key, changes, asked)
+
+    async def _save(self, key: str, changes: Changes, durability: Durability | None) -> None:
+        try:
+            await (self.adapter if self._is_simple() else self).commit(changes, durability=durability)
         except PersistenceError as error:
             raise error.naming(key=key, adapter=self.adapter)  # noqa: B904 - the same error, named
 
@@ -333,7 +342,7 @@ class Store:
             return default
         if isinstance(stored, NotNow) or stored.damage is not None:
             return NOT_NOW
-        body = self._plain_body(key, stored)
+        body = plain_value(key, stored.data, self.schema)
         if body is None:
             return NOT_NOW
         try:

@@ -6,10 +6,21 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Generator, Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
-__all__ = ["Turn", "backoff"]
+__all__ = ["DONE", "Turn", "backoff"]
+
+
+class _Done(Awaitable[None]):
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+
+DONE: Final[Awaitable[None]] = _Done()
+"""What there is to await where nothing is left to be done."""
 
 
 class Turn:

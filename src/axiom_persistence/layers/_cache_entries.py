@@ -6,7 +6,7 @@ import itertools
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Container, Hashable, Iterable, Mapping
+from collections.abc import Container, Hashable, Iterable, Mapping
 from typing import Final
 
 from ..errors import ConflictError
@@ -140,7 +140,7 @@ class Entries:
         """Whether a commit of one of ``keys`` is on its way. Under ``lock``."""
         return any(key in self._writing for key in keys) if self._writing else False
 
-    def begin_write(self, keys: Collection[str]) -> tuple[int, dict[str, Entry]]:
+    def begin_write(self, keys: Iterable[str]) -> tuple[int, dict[str, Entry]]:
         """Announce a commit that touches ``keys``: its number, and their entries, which are taken out.
 
         To be followed by ``end_write``.
@@ -156,14 +156,13 @@ class Entries:
                 if entry is not None:
                     self.bytes -= entry.size
                     cached[key] = entry
-                before = writing.get(key)
-                writing[key] = (1 if before is None else before[0] + 1, number)
+                writing[key] = (writing[key][0] + 1, number) if key in writing else (1, number)
         return number, cached
 
     def end_write(
         self,
         number: int,
-        keys: Collection[str],
+        keys: Iterable[str],
         cached: Mapping[str, Entry],
         changes: Changes,
         versions: Mapping[str, str] | None,
@@ -194,7 +193,7 @@ class Entries:
                     self._note(key, None if versions is None or last != number else versions.get(key))
 
     def fail_write(
-        self, number: int, keys: Collection[str], changes: Iterable[str], error: BaseException
+        self, number: int, keys: Iterable[str], changes: Iterable[str], error: BaseException
     ) -> None:
         """End a commit that raised. Unless it was refused, it may still take effect: then keep no answer for
         its keys until a later one did, since the mark need not tell of a commit of our own.

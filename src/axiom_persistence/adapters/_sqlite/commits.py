@@ -109,7 +109,7 @@ class Commits:
             self.counters["deferred"] += 1
             return None
         try:
-            if self._is_broken():
+            if self.refusal is not None or self._failure is not None:
                 self.check(next(iter(changes), None))
             if self.queue.jobs:
                 self._write_before(changes, expect)
@@ -121,7 +121,7 @@ class Commits:
             raise self._explained(error, next(iter(changes), None)) from error
         finally:
             self.lock.release()
-        if changes:
+        if changes and (self.unsynced_since is None or self.pages - self._pages_seen >= _PAGES_UNSEEN):
             self._note_unsynced()
         return versions
 

@@ -49,6 +49,10 @@ def watch_forks(writers: Callable[[], Iterable[Writer]]) -> None:
                 for lock in writer.resting():
                     _hold(lock)
         if writers_now:
+            # What the child needs: a thread that imports it now will not be there to let its lock go.
+            import ctypes  # noqa: F401
+            import fcntl  # noqa: F401
+
             _pipe.extend(os.pipe())
 
     def after_in_parent() -> None:

@@ -313,9 +313,10 @@ class Writer:
         if self._tried_kernel:
             return
         self._tried_kernel = True
-        from ...platform.kernel_sync import KernelSync  # ctypes takes some milliseconds
+        # Not while somebody forks: the child would wait for ever for an import that its parent had begun.
+        with self.lifecycle, suppress(OSError):
+            from ...platform.kernel_sync import KernelSync  # ctypes takes some milliseconds
 
-        with suppress(OSError):
             descriptor = self._log.open_again()
             try:
                 self.commits.kernel = KernelSync(descriptor)
