@@ -4,7 +4,9 @@ import asyncio
 import errno
 import os
 import platform
+import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -101,6 +103,62 @@ class TestAlone:
         finally:
             other.close()
             os.close(writing)
+
+    @pytest.mark.parametrize("after", ["_submit", "_get_events"])
+    async def test_a_signal_that_raises_between_two_lines(self, kernel, after):
+        """Each sync is told, and as its own: the next one is not taken for the one that was interrupted."""
+        loop, ended, call = asyncio.get_running_loop(), [], kernel._call
+
+        def interrupted(number, *rest):
+            result = call(number, *rest)
+            if number == getattr(kernel, after) and result == 1 and kernel._call is interrupted:
+                kernel._call = call
+                raise InterruptedError("raised by a handler")
+            return result
+
+        kernel._call = interrupted
+        raised = []
+        loop.set_exception_handler(lambda loop, context: raised.append(context["exception"]))
+        with suppress(InterruptedError):
+            kernel.submit(loop, lambda *told: ended.append(1))
+        while not kernel.submit(loop, lambda *told: ended.append(2)):
+            await asyncio.sleep(0.001)
+        assert ended == [1]
+        assert [type(error) for error in raised] == [InterruptedError] * (after == "_get_events")
+        while len(ended) < 2:
+            await asyncio.sleep(0.001)
+        assert ended == [1, 2]
+        await asyncio.to_thread(kernel.close)
+
+    def test_a_loop_that_closes_before_it_unwatches(self, kernel):
+        """No descriptor stays open."""
+        loop = asyncio.new_event_loop()
+
+        async def ask():
+            ended = Ended()
+            assert kernel.submit(loop, ended)
+            await ended
+
+        loop.run_until_complete(ask())
+        kernel.close()
+        loop.close()
+        told = kernel._told
+        kernel.__del__()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(told)
+
+    async def test_a_loop_that_cannot_watch_is_refused(self, kernel, monkeypatch):
+        loop = asyncio.get_running_loop()
+
+        def refuse(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as context:
+            context.setattr(loop, "add_reader", refuse)
+            assert not kernel.submit(loop, Ended())
+        ended = Ended()
+        assert kernel.submit(loop, ended)
+        await ended
 
     def test_unknown_machines_are_told_so(self, monkeypatch):
         monkeypatch.setattr(platform, "machine", lambda: "vax")
@@ -252,6 +310,45 @@ class TestUnderAStore:
         async with SQLiteAdapter(tmp_path / "a.db") as adapter:
             await in_use(adapter)
             await adapter.commit({"k": b"1"})
+
+    async def test_a_loop_takes_only_its_own_saves(self, tmp_path, monkeypatch):
+        """Another's would wait for this one, which may stand still or be at its end."""
+        async with SQLiteAdapter(tmp_path / "a.db") as adapter:
+            commits = await in_use(adapter)
+            committed, taken, saved = threading.Event(), threading.Event(), []
+            real = commits.sync_in_kernel
+
+            def late(loop):
+                if threading.current_thread() is thread:
+                    committed.set()
+                    taken.wait(20)  # until the other loop has asked for a sync
+                return real(loop)
+
+            async def save():
+                await adapter.commit({"theirs": b"x"})
+                saved.append(1)
+
+            for n in range(4):
+                await adapter.commit({"theirs": b"%d" % n})
+            await asyncio.sleep(0.05)  # the thread has looked at the log
+            thread = threading.Thread(target=lambda: asyncio.run(save()))
+            monkeypatch.setattr(commits, "sync_in_kernel", late)
+            thread.start()
+            assert committed.wait(20)
+            ours = asyncio.ensure_future(adapter.commit({"warm": b"x"}))
+            await asyncio.sleep(0)
+            assert commits.kernel._is_on_its_way()
+            taken.set()
+            thread.join(20)  # while this loop stands still
+            assert saved == [1]
+            await ours
+
+    async def test_without_ctypes_the_thread_syncs(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "axiom_persistence.platform.kernel_sync", None)
+        async with SQLiteAdapter(tmp_path / "a.db") as adapter:
+            await save_often(adapter, "k")
+            assert adapter._writer.commits.kernel is None
+            assert adapter._writer._tried_kernel
 
     async def test_without_it_the_thread_syncs(self, tmp_path, monkeypatch):
         monkeypatch.setattr(platform, "machine", lambda: "vax")

@@ -28,6 +28,8 @@ _GENERIC: Final = (0, 1, 2, 4)
 _NUMBERS: Final = {"x86_64": (206, 207, 209, 208), "aarch64": _GENERIC, "riscv64": _GENERIC}
 _FDSYNC: Final = 3  # IOCB_CMD_FDSYNC
 _RESFD: Final = 1  # IOCB_FLAG_RESFD
+_UNTAKEN: Final = 1
+"""Written to a request's ``key``, which the kernel overwrites with 0 (KIOCB_KEY) when it takes it."""
 
 Done = Callable[[OSError | None, asyncio.AbstractEventLoop | None], None]
 """Told how the sync ended, and which event loop is running on this thread, if it is one of its callbacks."""
@@ -71,6 +73,7 @@ class KernelSync:
     """
 
     def __init__(self, descriptor: int) -> None:
+        self._told = -1
         numbers = _NUMBERS.get(platform.machine())
         if sys.platform != "linux" or numbers is None or ctypes.sizeof(ctypes.c_void_p) != 8:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -80,11 +83,7 @@ class KernelSync:
         self._call.argtypes = (ctypes.c_long,) * 6
         context = ctypes.c_ulong(0)
         self._told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        try:
-            self._checked(self._call(setup, 1, ctypes.addressof(context), 0, 0, 0))
-        except OSError:
-            os.close(self._told)
-            raise
+        self._checked(self._call(setup, 1, ctypes.addressof(context), 0, 0, 0))
         self._context = context.value
         self._descriptor = descriptor
         self._request = _Request(opcode=_FDSYNC, descriptor=descriptor, flags=_RESFD, told=self._told)
@@ -94,21 +93,31 @@ class KernelSync:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._done: Done | None = None
         self._closed = False
+        self._number = 0
 
     def submit(self, loop: asyncio.AbstractEventLoop, done: Done) -> bool:
         """Begin a sync; ``done`` is called in ``loop``, which runs on this thread, or by ``close``.
 
-        False: one is on its way, another event loop has it, or the kernel refuses; nothing was done.
+        False: one is on its way, another event loop has it, or the kernel refuses; nothing was done. Where a
+        signal's handler raises in the middle, ``done`` may be called twice.
         """
-        if self._done is not None and self._loop is not loop:
-            self._finish(None, least=0)  # if its event loop is closed, nobody else will
+        if self._is_on_its_way() and self._loop is not None and self._loop.is_closed():
+            self._finish(None, least=0)  # nobody else will
         with self._lock:
-            if self._done is not None or self._closed or not self._watched_by(loop):
+            if self._is_on_its_way() or self._closed or not self._watched_by(loop):
                 return False
-            if self._call(self._submit, self._context, 1, ctypes.addressof(self._requests), 0, 0) != 1:
-                return False
+            # A signal's handler may raise between any two lines, so what says that a request is on its way,
+            # and that it has ended, is what the kernel writes: the key of the one, the data of the other.
+            self._number += 1
+            self._request.key, self._request.data = _UNTAKEN, self._number
             self._done = done
+            if self._call(self._submit, self._context, 1, ctypes.addressof(self._requests), 0, 0) != 1:
+                self._done = None
+                return False
             return True
+
+    def _is_on_its_way(self) -> bool:
+        return self._done is not None and self._request.key != _UNTAKEN
 
     def _watched_by(self, loop: asyncio.AbstractEventLoop) -> bool:
         if self._loop is not loop:
@@ -116,33 +125,42 @@ class KernelSync:
                 return False
             try:
                 loop.add_reader(self._told, self._collect)
-            except NotImplementedError:
+            except (NotImplementedError, RuntimeError, ValueError, OSError):
                 return False
             self._loop = loop
         return True
 
     def _collect(self) -> None:
-        """Called by the event loop once the kernel has told that the sync ended."""
+        """Called by the event loop once the kernel has told that the sync ended, until this has returned."""
+        if not self._finish(self._loop, least=0):
+            # It was told of an earlier one. Forgotten first: the right one may end at this moment.
+            self._forget_told()
+            if not self._finish(self._loop, least=0):
+                return
+        self._forget_told()
+
+    def _forget_told(self) -> None:
         with suppress(BlockingIOError):
             os.eventfd_read(self._told)
-        self._finish(self._loop, least=0)
 
-    def _finish(self, running: asyncio.AbstractEventLoop | None, least: int) -> None:
+    def _finish(self, running: asyncio.AbstractEventLoop | None, least: int) -> bool:
+        """Tell how the sync ended, if it did; whether nothing is on its way any more."""
         with self._lock:
-            done = self._done
-            if done is None or self._closed:
-                return
-            event = self._event
-            while True:
+            done, event = self._done, self._event
+            if done is None or self._closed or not self._is_on_its_way():
+                return True
+            while event.data != self._number:
                 count = self._call(self._get_events, self._context, least, 1, ctypes.addressof(event), 0)
-                if count >= 0 or ctypes.get_errno() != errno.EINTR:
-                    break
-            self._checked(count)
-            if count == 0:
-                return
-            self._done = None
+                if count == 0:
+                    return False
+                if count < 0 and ctypes.get_errno() != errno.EINTR:
+                    self._checked(count)
             failed = None if event.result >= 0 else OSError(-event.result, os.strerror(-event.result))
         done(failed, running)
+        with self._lock:
+            if self._done is done:
+                self._done = None
+        return True
 
     def close(self) -> None:
         """Wait for a sync that is on its way, and let go of everything. From any thread."""
@@ -154,17 +172,21 @@ class KernelSync:
             self._call(self._destroy, self._context, 0, 0, 0, 0)
             loop, self._loop = self._loop, None
         os.close(self._descriptor)
-        try:
-            if loop is not None:
+        if loop is not None:
+            with suppress(RuntimeError):  # it is closed and watches nothing any more
                 loop.call_soon_threadsafe(self._unwatch, loop)
-                return
-        except RuntimeError:
-            pass  # it is closed and watches nothing any more
-        os.close(self._told)
 
     def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.remove_reader(self._told)
-        os.close(self._told)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        told, self._told = self._told, -1
+        if told >= 0:
+            os.close(told)
+
+    def __del__(self) -> None:
+        self._let_go()  # where the event loop was closed before it came to unwatch it
 
     def _checked(self, result: int) -> None:
         if result < 0:

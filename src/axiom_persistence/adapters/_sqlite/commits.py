@@ -227,10 +227,11 @@ class Commits:
 
         # Before the mutex is released: once commits are refused, whoever closes finds them here or there.
         with self._mutex:
-            jobs = self.unsynced
+            # Those of another event loop are left: it asks for its own, and this one may end or stand still.
+            jobs = [job for job in self.unsynced if job.loop is loop]
             if not jobs or self.kernel is None or self._is_broken() or not self.kernel.submit(loop, done):
                 return False
-            self.unsynced = []
+            self.unsynced = [job for job in self.unsynced if job.loop is not loop]
             try:
                 self._log.look()  # while the disk works
             except OSError as error:

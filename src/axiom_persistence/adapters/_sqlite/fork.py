@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from .file import creating
@@ -50,8 +51,9 @@ def watch_forks(writers: Callable[[], Iterable[Writer]]) -> None:
                     _hold(lock)
         if writers_now:
             # What the child needs: a thread that imports it now will not be there to let its lock go.
-            import ctypes  # noqa: F401
-            import fcntl  # noqa: F401
+            with suppress(ImportError):
+                import ctypes  # noqa: F401
+                import fcntl  # noqa: F401
 
             _pipe.extend(os.pipe())
 

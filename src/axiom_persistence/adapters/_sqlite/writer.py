@@ -314,7 +314,8 @@ class Writer:
             return
         self._tried_kernel = True
         # Not while somebody forks: the child would wait for ever for an import that its parent had begun.
-        with self.lifecycle, suppress(OSError):
+        # ImportError: a Python that was built without ctypes.
+        with self.lifecycle, suppress(OSError, ImportError):
             from ...platform.kernel_sync import KernelSync  # ctypes takes some milliseconds
 
             descriptor = self._log.open_again()
@@ -371,8 +372,9 @@ class Writer:
                 commits.refusal = "the store is closed"
             self._drain()
             commits.sync()
-            if commits.kernel is not None:
-                commits.kernel.close()
+            kernel, commits.kernel = commits.kernel, None
+            if kernel is not None:
+                kernel.close()
             error = commits.unreported or self._copy_error
             # One after the other: of two that close at once, neither is the last, which copies the log and
             # deletes it.
