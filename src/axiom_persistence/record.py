@@ -45,6 +45,7 @@ INTERNAL_SCHEMA: Final = "1.0"
 _START: Final = b'{"axiom":1,"sum":"'
 _SUM: Final = len(_START)
 _HEAD: Final = _START + b'%b",'
+_WHOLE: Final = _HEAD + b"%b"
 _BODY: Final = _SUM + 16 + 2  # behind the sum and `",`
 _ANY_FORMAT: Final = b'{"axiom":'
 
@@ -129,7 +130,7 @@ def seal_record(
         if expires is not None:
             body += b',"expires":%d' % expires
         body += b',"value":%b}' % value
-    return b'{"axiom":1,"sum":"%b",%b' % (xxh3_64_hexdigest(body, seed).encode(), body)
+    return _WHOLE % (xxh3_64_hexdigest(body, seed).encode(), body)
 
 
 def plain_value(key: str, data: bytes, schema: str) -> bytes | None:

@@ -166,11 +166,8 @@ class SQLiteAdapter(StorageAdapter):
         check_stored_key(key, MAX_STORED_KEY_BYTES)
         if self._offload_reads or self._inspect:
             return NOT_NOW
-        writer = self._writer
-        if writer is None or writer.commits.refusal is not None:
-            writer = self._open_writer()
         try:
-            stored = writer.reader.one_now(key)
+            stored = self._open_writer().reader.one_now(key)
         except errors.FAULTS as error:
             if errors.is_busy(error):
                 return NOT_NOW
@@ -195,9 +192,7 @@ class SQLiteAdapter(StorageAdapter):
         return await job.future
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
-        writer = self._writer
-        if writer is None or writer.commits.refusal is not None:
-            writer = self._open_writer(writing=True)
+        writer = self._open_writer(writing=True)
         self._check(changes)
         return writer.commits.commit(changes, None)
 

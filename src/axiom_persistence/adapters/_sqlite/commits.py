@@ -109,7 +109,7 @@ class Commits:
             self.counters["deferred"] += 1
             return None
         try:
-            if self.refusal is not None or self._failure is not None:
+            if self._is_broken():
                 self.check(next(iter(changes), None))
             if self.queue.jobs:
                 self._write_before(changes, expect)
@@ -121,7 +121,7 @@ class Commits:
             raise self._explained(error, next(iter(changes), None)) from error
         finally:
             self.lock.release()
-        if changes and (self.unsynced_since is None or self.pages - self._pages_seen >= _PAGES_UNSEEN):
+        if changes:
             self._note_unsynced()
         return versions
 
@@ -217,7 +217,6 @@ class Commits:
 
     def sync_in_kernel(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Have the kernel sync what waits for it, and acknowledge it in ``loop``. False: nothing was done."""
-
         replaced: OSError | None = None
 
         def done(failed: OSError | None, running: asyncio.AbstractEventLoop | None) -> None:
