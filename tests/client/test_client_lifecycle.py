@@ -14,7 +14,7 @@ import pytest
 from client_worlds import Counter, Preferences, Theme, full, turns
 
 from axiom_persistence.adapters.memory import MemoryAdapter
-from axiom_persistence.client import AutoSave, Client, ClientPhase, Persistable, client_state
+from axiom_persistence.client import AutoSave, Client, ClientPhase, Persistable, _restore, client_state
 from axiom_persistence.corruption import QUARANTINE, Quarantined
 from axiom_persistence.errors import (
     CapabilityUnavailableError,
@@ -25,6 +25,7 @@ from axiom_persistence.errors import (
     StorageError,
     TypeMismatchError,
 )
+from axiom_persistence.layers.observed import Origin
 from axiom_persistence.open import open_persistence
 from axiom_persistence.record import open_record, seal_record
 from axiom_persistence.store import Store
@@ -407,6 +408,28 @@ async def test_threads_may_assign(tmp_path):
 
         await asyncio.gather(*(asyncio.to_thread(assign, 1000 * n) for n in range(4)))
         assert await persistence.load("Counter/a", int) == counter.a
+
+
+async def test_an_assignment_during_a_look_at_the_store(tmp_path, monkeypatch):
+    """What a thread assigns after a foreign change was read, and before it is taken, is not taken back."""
+    path, read = tmp_path / "s.db", _restore._read
+    async with (
+        open_persistence(path) as persistence,
+        open_persistence(path) as other,
+        Counter(persistence) as counter,
+    ):
+        counter.a = 1
+        await other.save("Counter/a", 2)
+
+        async def read_slowly(state, fields):
+            found = await read(state, fields)
+            counter.a = 3
+            return found
+
+        monkeypatch.setattr(_restore, "_read", read_slowly)
+        await _restore.refresh(counter._state, ["a"], Origin.PROCESS)
+        assert counter.a == 3
+        assert await persistence.load("Counter/a", int) == 3
 
 
 async def cancelled_at(steps: int, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:

@@ -171,6 +171,7 @@ def _damaged(state: State, reports: tuple[int, int]) -> tuple[Any, ...]:
 
 async def refresh(state: State, names: Collection[str], origin: Origin) -> None:
     """Look at records that somebody else changed: a clean field takes them, a dirty one keeps its value."""
+    versions = {name: state.cells[name].version for name in names}
     found = await _read(state, [state.fields[name] for name in names])
     old: dict[str, Any] = {}
     overwritten: dict[str, Any] = {}
@@ -185,6 +186,8 @@ async def refresh(state: State, names: Collection[str], origin: Origin) -> None:
                 continue
             if one.version == cell.version or cell.under_way or state.is_held(name):
                 continue  # our own, or about to be decided by a commit with ``expect``
+            if cell.version != versions[name]:
+                continue  # a thread has stored it meanwhile: what was read may be older than that
             was = getattr(state.client, name)
             try:
                 value = field.default() if one.record is None else _decoded(state, field, one)
