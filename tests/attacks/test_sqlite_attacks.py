@@ -206,6 +206,7 @@ async def test_a_writer_thread_that_ends_leaves_nobody_waiting(
     with pytest.raises(PersistenceError, match="planted"):
         await adapter.aclose()
     for writer in [writer for writer in _sqlite_writer._live if writer.path == str(tmp_path / "a.db")]:
+        writer._thread.join(20)  # it reports its end to the hook that is replaced here
         monkeypatch.undo()
         writer._finish()
 
