@@ -24,7 +24,6 @@ RANKS = {
     "corruption": 1,
     "capability": 1,
     "platform": 1,
-    "copies": 1,
     "description": 1.5,
     "opened": 1.5,
     "journal": 1.5,

@@ -1,74 +1,37 @@
-"""Cached records as the store last read them: checked, and ready to make their value again."""
+"""Cached records as the store last read them: checked, and decoded where the value cannot be changed."""
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
-from .codec import encode_value, is_immutable
+from .codec import is_immutable
 from .keys import MISSING
 
-__all__ = ["ROOM_BYTES", "ROOM_FACTOR", "Opened"]
-
-ROOM_FACTOR: Final = 4
-"""What a value may take for each byte of its record to be kept beside it: nested dataclasses take 3 to 4."""
-
-ROOM_BYTES: Final = 400
-"""What it may take beyond that: empty lists and small dicts are large beside their JSON."""
-
-_DECODED_LOADS: Final = 3
-"""Loads before a value is kept to be copied: what keeping it costs is saved by some six copies."""
+__all__ = ["Decoded"]
 
 
-class Opened:
-    """What was made of a cached record once: its checked value, and what makes that anew for a reader."""
+class Decoded:
+    """What was made of a cached record once: its checked value as JSON, or the value itself."""
 
-    __slots__ = ("body", "known", "last", "loads")
+    __slots__ = ("body", "known")
 
     def __init__(self, body: bytes) -> None:
         self.body: bytes | None = body
-        """The value as JSON. None: it is kept as an object, and the record has its JSON."""
-        # (type, function, its argument); no function: the argument may be given to everybody. One tuple,
-        # replaced as a whole, since threads read it unlocked.
-        self.known: tuple[Any, Callable[[Any], Any] | None, Any] = (MISSING, None, None)
-        self.last: Any = MISSING
-        self.loads = 0
-        """How often it was decoded as ``last``, one load after the other."""
+        """The value as JSON. None: the value is kept as an object, and the record has its JSON."""
+        # A type and the value as that type, which everybody may be given. One tuple, replaced as a whole,
+        # since threads read it unlocked.
+        self.known: tuple[Any, Any] = (MISSING, None)
 
-    def learn(self, kind: Any, decode: Callable[[bytes], Any], body: bytes, value: Any, size: int) -> None:
-        """Note that ``decode`` made ``value`` of ``body``, which is in a record of ``size`` bytes.
-
-        A reader is about to get the value, and may change it.
-        """
-        if is_immutable(value):
-            if _fits(value, size):
-                self.known, self.body = (kind, None, value), None
-            else:
-                self.known = (kind, decode, body)
-            return
-        self.loads = self.loads + 1 if self.last == kind else 1
-        self.last = kind
-        if self.loads <= _DECODED_LOADS:
-            return
-        from .copies import copier  # a program that loads everything once needs none
-
-        copy = copier(kind)
-        # What encodes to the same bytes took nothing from defaults, which any function may make.
-        if copy is not None and encode_value(value) == body:
-            # A copy of a copy is faster: Python keeps the attributes that it has set itself in the object.
-            source = copy(value)
-            if _fits(source, size):
-                self.known, self.body = (kind, copy, source), None
-                return
-        self.known = (kind, decode, body)
+    def learn(self, kind: Any, value: Any, room: int) -> None:
+        """Keep ``value``, decoded as ``kind``, if nothing can change it and it fits into ``room`` bytes."""
+        if is_immutable(value) and _fits(value, room):
+            self.known, self.body = (kind, value), None
 
 
-def _fits(value: Any, size: int) -> bool:
-    """Whether ``value`` takes no more memory than a cache counts for it."""
-    room = ROOM_BYTES + ROOM_FACTOR * size
+def _fits(value: Any, room: int) -> bool:
     level = [value]
     while level and room >= 0:
         room -= sum(map(sys.getsizeof, level))

@@ -21,10 +21,10 @@ __all__ = [
     "MAX_STORED_KEY_BYTES",
     "NOT_NOW",
     "BasicAdapter",
+    "CachedRecord",
     "Changes",
     "Durability",
     "Expect",
-    "Kept",
     "NotNow",
     "StorageAdapter",
     "Stored",
@@ -75,14 +75,19 @@ class Stored(NamedTuple):
     damage: str | None = None
 
 
-class Kept(Stored):
+class CachedRecord(Stored):
     """A ``Stored`` that a cache hands out again and again.
 
-    ``opened`` is for whoever reads it: what was made of the bytes once (checked, sliced, decoded) lives
-    exactly as long as the cache's entry.
+    ``decoded`` is for whoever reads it: what was made of the bytes once lives exactly as long as the
+    cache's entry.
     """
 
-    opened: Any = None
+    decoded: Any = None
+
+    @property
+    def room(self) -> int:
+        """How many bytes ``decoded`` may take: nested values take 3 to 4 times their JSON."""
+        return 400 + 4 * len(self.data)
 
 
 Changes = Mapping[str, bytes | None]

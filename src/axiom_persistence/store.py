@@ -28,7 +28,7 @@ from .errors import (
     TypeMismatchError,
 )
 from .keys import INTERNAL, MAX_KEY_BYTES, MISSING, check_key, key_text
-from .opened import Opened
+from .opened import Decoded
 from .record import (
     FIRST_SCHEMA,
     FORMAT,
@@ -45,7 +45,7 @@ from .record import (
     seal_record,
 )
 from .recovery import Ladder
-from .storage import NOT_NOW, Changes, Durability, Expect, Kept, NotNow, StorageAdapter, Stored
+from .storage import NOT_NOW, CachedRecord, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
 from .turn import DONE, Turn, backoff
 
 __all__ = ["HEADER", "Header", "Store"]
@@ -330,14 +330,11 @@ class Store:
         if self._too_new:
             return NOT_NOW  # load looks whether it still is
         stored = self._fetch_now(key)
-        if type(stored) is Kept:
-            opened: Opened | None = stored.opened
-            if opened is not None:
-                known, make, source = opened.known
-                if known is kind:
-                    # It was decoded as this very type before, so there is no error that should be named.
-                    return source if make is None else make(source)
-            return self._decode_kept(key, stored, kind)
+        if type(stored) is CachedRecord:
+            decoded: Decoded | None = stored.decoded
+            if decoded is not None and decoded.known[0] is kind:
+                return decoded.known[1]
+            return self._decode_cached(key, stored, kind)
         if stored is None:
             return default
         if isinstance(stored, NotNow) or stored.damage is not None:
@@ -358,23 +355,27 @@ class Store:
             return None
         return record.value if record.expires is None and record.schema == self.schema else None
 
-    def _decode_kept(self, key: str, stored: Kept, kind: Any) -> Any:
+    def _decode_cached(self, key: str, stored: CachedRecord, kind: Any) -> Any:
         """The value of a cached record; ``NOT_NOW`` where only ``load`` can deal with it."""
-        opened: Opened | None = stored.opened
+        decoded: Decoded | None = stored.decoded
         body = None
-        if opened is not None:
-            known, make, source = opened.known
-            if known == kind:  # written anew at every call, like list[str]
-                return source if make is None else make(source)
-            body = opened.body
-        if opened is None or body is None:
+        if decoded is not None:
+            known, value = decoded.known
+            if known == kind:  # written anew at every call, like tuple[str, ...]
+                return value
+            body = decoded.body
+        if body is None:
             body = self._plain_body(key, stored)
             if body is None:
                 return NOT_NOW
-            if opened is None:
-                opened = stored.opened = Opened(body)
-        value = self.decode(key, Record(self.schema, body), kind)
-        opened.learn(kind, self.codec.decoder(kind), body, value, len(stored.data))
+            if decoded is None:
+                decoded = stored.decoded = Decoded(body)
+        try:
+            value = self.codec.decoder(kind)(body)
+        except Exception:  # once more, for an error that says where and why
+            return self.decode(key, Record(self.schema, body), kind)
+        assert decoded is not None
+        decoded.learn(kind, value, stored.room)
         return value
 
     async def load(self, key: str, kind: Any, default: Any) -> Any:

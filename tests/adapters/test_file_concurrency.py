@@ -200,8 +200,6 @@ async def test_a_forked_child_must_reopen(place):
     """In a forked child the inherited adapter says so, and holds on to no lock of the parent."""
     async with FileStorageAdapter(place) as adapter:
         await adapter.commit({"a": b"1"})
-        while adapter._files._nameless is not None and not adapter._files._prepared:
-            await asyncio.sleep(0.001)  # the writer thread opens the next file
         with adapter._tree.place.reading(exclusive=True):
             child = os.fork()
             if not child:

@@ -268,61 +268,6 @@ async def test_forking_beside_busy_threads(tmp_path):
     assert {f"child{number}" for number in range(8)} <= set(await contents(path))
 
 
-@pytest.mark.parametrize("module", ["ctypes", "axiom_persistence.platform.kernel_sync"])
-async def test_forking_while_a_thread_imports(tmp_path, module):
-    """A fork waits for the imports that a child needs, too: it has no thread that would end them."""
-    path = str(tmp_path / "store.db")
-    body = """
-    import time
-    from axiom_persistence.adapters._sqlite import writer
-    module = sys.argv[2]
-    assert module not in sys.modules
-    writer._SAVER_SYNCS = writer._LOOK_PAGES = 1
-    begun = threading.Event()
-    class Slow:
-        def find_spec(self, name, path=None, target=None):
-            if name == module:
-                begun.set()
-                time.sleep(0.3)
-    sys.meta_path.insert(0, Slow())
-    async def save(adapter):
-        async with adapter:
-            for n in range(50):
-                await adapter.commit({"k": b"%d" % n})
-    async def open_and_begin():
-        await adapter.aopen()
-        if module == "ctypes":
-            threading.Thread(target=__import__, args=(module,)).start()
-        async def begin():
-            while True:
-                await adapter.commit({"k": b"1"})
-        task = asyncio.ensure_future(begin())
-        while not begun.is_set():
-            await asyncio.sleep(0.001)
-    adapter = SQLiteAdapter(path, lock_timeout=30)
-    asyncio.run(open_and_begin())
-    import warnings; warnings.simplefilter("ignore", DeprecationWarning)
-    pid = os.fork()
-    if pid == 0:
-        for _ in range(5):  # or the child's writer thread might be taken for the one that is gone
-            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-        asyncio.run(save(SQLiteAdapter(path, lock_timeout=30)))
-        os._exit(0)
-    for _ in range(200):
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            break
-        time.sleep(0.1)
-    else:
-        os.kill(pid, 9)
-        raise AssertionError("the child hangs")
-    assert status == 0
-    asyncio.run(adapter.aclose())
-    """
-    await asyncio.to_thread(run, path, body, module)
-    assert (await contents(path))["k"] == b"49"
-
-
 def test_no_thread_is_left(tmp_path):
     """Closing ends the writer thread."""
 

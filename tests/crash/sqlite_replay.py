@@ -20,10 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 STORE = "store.db"
-CALLS = (
-    "openat,write,pwrite64,pwritev,fsync,fdatasync,sync_file_range,ftruncate,unlink,unlinkat,rename,"
-    "io_submit,io_getevents"
-)
+CALLS = "openat,write,pwrite64,pwritev,fsync,fdatasync,sync_file_range,ftruncate,unlink,unlinkat,rename"
 
 
 # The process under observation.
@@ -34,18 +31,9 @@ def plant_bug(name, process):
     from axiom_persistence.adapters._sqlite import checkpoint as _sqlite_checkpoint
     from axiom_persistence.adapters._sqlite import schema as _sqlite_schema
     from axiom_persistence.adapters._sqlite import wal as _sqlite_wal
-    from axiom_persistence.platform import kernel_sync
 
-    submit = kernel_sync.KernelSync.submit
     if name == "no-sync":  # acknowledged as soon as it is written
         _sqlite_wal.Log.sync = lambda self: None
-    elif name == "no-sync-in-kernel":  # the same on the way that lone saves take after a while
-
-        def only_tell(kernel, loop, done):
-            loop.call_soon(done, None, loop)
-            return True
-
-        kernel_sync.KernelSync.submit = only_tell
     elif name == "synchronous-off":  # checkpoints that copy what the log may still lose
         settings = [s.replace("synchronous=NORMAL", "synchronous=OFF") for s in _sqlite_schema._SETTINGS]
         _sqlite_schema._SETTINGS = tuple(settings)
@@ -71,12 +59,7 @@ def plant_bug(name, process):
             time.sleep(0.01)
             sync(log)
 
-        def wait_and_submit(kernel, loop, done):
-            time.sleep(0.01)
-            return submit(kernel, loop, done)
-
         _sqlite_wal.Log.sync = wait_and_sync
-        kernel_sync.KernelSync.submit = wait_and_submit
     elif name == "zeros-over-frames":  # a log made longer from where it was, not from where it ends
         lengthen, size = _sqlite_wal.Log.lengthen, _sqlite_wal.Log.size
 
@@ -196,7 +179,7 @@ def parse_line(rest, thread, begun, token, directory):
             # An acknowledgement counts from the first moment that somebody may have seen it.
             yield from calls_of(call + ") = 1", directory, token, started=False)
             begun[thread] = (None, token)
-        elif call.startswith(("fsync", "fdatasync", "io_submit")):
+        elif call.startswith(("fsync", "fdatasync")):
             yield from begin_of(call, directory, token)
     else:
         yield from calls_of(rest, directory, token, started=False)
@@ -214,8 +197,6 @@ def path_of(descriptor):
 
 def begin_of(call, directory, token):
     arguments = call.partition("(")[2]
-    if call.startswith("io_submit"):
-        token = arguments.partition(",")[0]  # the queue, which holds one request at a time
     path = path_of(arguments)
     if path.startswith(directory):
         yield Call("sync-begin", path, token=token)
@@ -241,15 +222,6 @@ def calls_of(text, directory, token, *, started):
         path = unescape(re.search(r'"([^"]*)"', arguments)[1]).decode()
         if path.startswith(directory):
             yield Call("unlink", path)
-        return
-    if name == "io_submit":
-        if not started:
-            yield from begin_of(text, directory, token)
-        return
-    if name == "io_getevents":
-        if result.startswith("1"):
-            assert ", res=0," in arguments, text
-            yield Call("sync-end", token=arguments.partition(",")[0])
         return
     path = path_of(arguments.partition(",")[0])
     if not path.startswith(directory):

@@ -14,7 +14,7 @@ from axiom_persistence.layers import cached
 from axiom_persistence.layers._cache_entries import Entries
 from axiom_persistence.layers.base import Layer
 from axiom_persistence.layers.cached import Cached, CachePolicy
-from axiom_persistence.storage import NOT_NOW, Kept, Stored
+from axiom_persistence.storage import NOT_NOW, CachedRecord, Stored
 
 TIMEOUT = 30
 
@@ -70,12 +70,12 @@ async def turns(number=5):
 
 
 async def test_a_hit_is_the_same_object():
-    """A cached record is handed out as one and the same Kept, so what was made of it is still there."""
+    """A cached record is handed out as one and the same object, so what was made of it is still there."""
     async with Cached(MemoryAdapter()) as cache:
         await cache.commit({"a": b"1"})
         first = cache.fetch_now("a")
-        assert type(first) is Kept
-        first.opened = "decoded"
+        assert type(first) is CachedRecord
+        first.decoded = "a value"
         assert cache.fetch_now("a") is first
         assert (await cache.fetch(("a",)))["a"] is first
         assert (await cache.fetch(("a", "b")))["a"] is first
@@ -261,7 +261,9 @@ async def test_several_cached_keys_are_one_moment():
         def meanwhile(key):
             if key == "b" and cache.inner.fetch_now("b").data == b"1":
                 cache.inner.commit_now({"a": b"2", "b": b"2"})
-                lookup("b").kept = Kept(b"2", "2")  # as a reader that had seen the earlier mark leaves it
+                lookup("b").kept = CachedRecord(
+                    b"2", "2"
+                )  # as a reader that had seen the earlier mark leaves it
             return lookup(key)
 
         cache._lookup = meanwhile

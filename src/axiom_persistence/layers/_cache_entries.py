@@ -10,8 +10,7 @@ from collections.abc import Container, Hashable, Iterable, Mapping
 from typing import Final
 
 from ..errors import ConflictError
-from ..opened import ROOM_BYTES, ROOM_FACTOR
-from ..storage import Changes, Kept, Stored
+from ..storage import CachedRecord, Changes, Stored
 
 __all__ = ["Entries", "Entry"]
 
@@ -30,7 +29,7 @@ class Entry:
 
     __slots__ = ("born", "kept", "mark", "size", "used")
 
-    def __init__(self, kept: Kept | None, size: int, mark: Hashable, born: float) -> None:
+    def __init__(self, kept: CachedRecord | None, size: int, mark: Hashable, born: float) -> None:
         self.kept = kept
         self.size = size
         self.mark = mark
@@ -61,7 +60,7 @@ class Entries:
 
     A read takes a lease before it asks the store and may keep the answer only while it holds it; a write
     ends the leases of its keys when it begins, and none is given until it has ended. An entry counts for
-    five times its data and more, since readers hang what they decoded on it: see ``ROOM_FACTOR``.
+    five times its data and more, since readers hang what they decoded on it: see ``CachedRecord.room``.
 
     ``lock`` guards everything, and may be taken again by who has it; ``get`` alone takes no lock, so it may
     answer what a commit that is just beginning will replace. Keys in ``elsewhere`` are never kept: somebody
@@ -132,7 +131,7 @@ class Entries:
             # The same object again: what was decoded from it is still good.
             entry.mark, entry.born = mark, born
             return entry.kept
-        return self._insert(key, None if stored is None else Kept(*stored), mark, born)
+        return self._insert(key, None if stored is None else CachedRecord(*stored), mark, born)
 
     # -- writes ------------------------------------------------------------------------------------
 
@@ -187,7 +186,7 @@ class Entries:
                     writing[key] = (count - 1, 0)
                 if versions is not None and key in cached and key in changes and last == number:
                     data = changes[key]
-                    kept = None if data is None else Kept(data, versions[key])
+                    kept = None if data is None else CachedRecord(data, versions[key])
                     self._insert(key, kept, cached[key].mark, born)
                 if self._followers:
                     self._note(key, None if versions is None or last != number else versions.get(key))
@@ -263,11 +262,13 @@ class Entries:
         if entry is not None:
             self.bytes -= entry.size
 
-    def _insert(self, key: str, kept: Kept | None, mark: Hashable, born: float) -> Kept | None:
+    def _insert(
+        self, key: str, kept: CachedRecord | None, mark: Hashable, born: float
+    ) -> CachedRecord | None:
         self._remove(key)
         size = _ENTRY_BYTES + len(key)
         if kept is not None:
-            size += ROOM_BYTES + (1 + ROOM_FACTOR) * len(kept.data)
+            size += len(kept.data) + kept.room
         if size > self.max_bytes // 2:
             return kept  # it would push out half of everything else
         self._entries[key] = Entry(kept, size, mark, born)
@@ -283,7 +284,7 @@ class Entries:
         return kept
 
 
-def _same(kept: Kept | None, stored: Stored | None) -> bool:
+def _same(kept: CachedRecord | None, stored: Stored | None) -> bool:
     if kept is None or stored is None:
         return kept is stored
     return kept.version == stored.version

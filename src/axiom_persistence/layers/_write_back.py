@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ..storage import Changes, Durability, Kept, StorageAdapter
+from ..storage import CachedRecord, Changes, Durability, StorageAdapter
 
 __all__ = ["Batch", "Flusher", "Pending", "Turn"]
 
@@ -25,7 +25,7 @@ _EXIT_WAIT_S: Final = 5.0
 
 
 class _Accepted(msgspec.Struct, frozen=True):
-    kept: Kept | None
+    kept: CachedRecord | None
     number: int
 
 
@@ -121,7 +121,7 @@ class Pending:
         for key, data in changes.items():
             kept = None
             if data is not None:
-                kept = Kept(data, version)
+                kept = CachedRecord(data, version)
                 versions[key] = version
             self._latest[key] = _Accepted(kept, self._number)
             self._names.pop(key, None)

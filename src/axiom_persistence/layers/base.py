@@ -14,9 +14,6 @@ class Layer(StorageAdapter):
 
     def __init__(self, inner: StorageAdapter) -> None:
         self.inner = inner
-        if type(self).fetch_now is Layer.fetch_now:
-            # The one call that is worth sparing a frame: it is what a cached load consists of.
-            self.fetch_now = inner.fetch_now  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"

@@ -68,7 +68,7 @@ class Cached(Layer):
     """Answers reads from memory while nobody else can have changed them.
 
     Every cached answer is compared with the inner adapter's change mark; where that moved, the store is
-    asked again, and the same ``Kept`` object is handed out if the version is still the same. Absence is
+    asked again, and the same ``CachedRecord`` is handed out if the version is still the same. Absence is
     cached, too; damaged records and what was written but never read are not. Evicts the least used beyond
     ``policy.max_bytes``.
 

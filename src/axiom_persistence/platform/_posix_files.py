@@ -9,9 +9,9 @@ import os
 import stat
 import sys
 import threading
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from .filesystem import Entry, FileKind, FileStatus, FileSystem
 
@@ -24,7 +24,6 @@ STEADY_DIRECTORIES_MAX: Final = 64
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A planted FIFO would block an open for ever without O_NONBLOCK; regular files do not mind it.
 _FILE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_DESCRIPTORS: Final = "/proc/self/fd"
 _FULLFSYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
 
@@ -52,12 +51,6 @@ class _Steadily:
                 os.close(directory)
 
 
-class _Prepared(NamedTuple):
-    handle: int
-    user: int
-    """Whose file it is: a program may become somebody else's before it is used."""
-
-
 class PosixFileSystem(FileSystem):
     """Files of Linux, macOS and the BSDs.
 
@@ -73,8 +66,6 @@ class PosixFileSystem(FileSystem):
         self._root = -1
         self._handles: set[int] = set()
         self._steady = _Steady()
-        self._prepared: dict[str, _Prepared] = {}
-        self._nameless: int | None = getattr(os, "O_TMPFILE", None) if os.path.isdir(_DESCRIPTORS) else None
 
     def attach(self, *, create: bool) -> None:
         if create:
@@ -101,7 +92,6 @@ class PosixFileSystem(FileSystem):
 
     def detach(self) -> None:
         handles, self._handles = self._handles, set()
-        self._prepared.clear()
         if self._root >= 0:
             handles.add(self._root)
             self._root = -1
@@ -205,46 +195,7 @@ class PosixFileSystem(FileSystem):
     # Files
 
     def create(self, name: str) -> int:
-        prepared = self._prepared.pop(name.rpartition("/")[0], None)
-        if prepared is not None:
-            if prepared.user == os.geteuid() and self._name(prepared.handle, name):
-                os.utime(prepared.handle)  # made now, for whoever asks: writing nothing would not say so
-                return prepared.handle
-            self.close(prepared.handle)
         return self._own(self._open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE))
-
-    def _name(self, handle: int, name: str) -> bool:
-        """Give a nameless file its name; False where that cannot be done."""
-        folder, _, last = name.rpartition("/")
-        try:
-            directory = self._enter(folder)
-            try:
-                os.link(f"{_DESCRIPTORS}/{handle}", last, dst_dir_fd=directory)
-            finally:
-                self._leave(folder, directory)
-        except FileNotFoundError:
-            return False  # of the directory; without /proc nothing is prepared
-        except OSError:
-            self._nameless = None  # such links are not to be had: creating it says what else is wrong
-            return False
-        return True
-
-    def prepare(self, folder: str) -> None:
-        if self._nameless is None or folder in self._prepared:
-            return
-        # A file without a name is nobody's to see, and gone with its last descriptor. Where there are none,
-        # or there is no room for one, whoever creates the file is told what is wrong.
-        with suppress(OSError):
-            for other in list(self._prepared):
-                unneeded = self._prepared.pop(other, None)
-                if unneeded is not None:  # else a reader that finishes a journal has just taken it
-                    self.close(unneeded.handle)
-            directory = self._enter(folder)
-            try:
-                handle = os.open(".", self._nameless | os.O_RDWR | _FILE, FILE_MODE, dir_fd=directory)
-            finally:
-                self._leave(folder, directory)
-            self._prepared[folder] = _Prepared(self._own(handle), os.geteuid())
 
     def open(self, name: str, *, write: bool, create: bool = False) -> int:
         flags = (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0) | _FILE

@@ -77,12 +77,6 @@ class FileSystem(ABC):
     def create(self, name: str) -> int:
         """A handle for writing a new file. Raises ``FileExistsError``, for a symbolic link too."""
 
-    def prepare(self, folder: str) -> None:  # noqa: B027 - a hint, which need not be taken
-        """Make ready what the next ``create`` in a directory needs, while nobody waits for it.
-
-        Nothing is to be seen of it, and nothing of it is left behind. Raises nothing.
-        """
-
     @abstractmethod
     def open(self, name: str, *, write: bool, create: bool = False) -> int:
         """A handle on a file at its beginning; nothing is truncated."""

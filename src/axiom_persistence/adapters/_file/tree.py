@@ -87,7 +87,6 @@ class FileTree(FileValues):
         self.failure: str | None = None
         self._loose = Loose()
         self._kept = Kept()
-        self._written: str | None = None  # the directory of the last new file
         self._random = os.urandom(4).hex()
         self._numbers = itertools.count()
 
@@ -96,7 +95,6 @@ class FileTree(FileValues):
         self.failure = None
         self._loose = Loose()
         self._kept = Kept()
-        self._written = None
         self.place.open(inspect=inspect)
         if inspect:
             return
@@ -178,11 +176,6 @@ class FileTree(FileValues):
                     if blocked:
                         raise IsADirectoryError(errno.EISDIR, "a directory is in its place", name)
 
-    def prepare(self) -> None:
-        """Make ready for one more commit like the last one, while nobody waits."""
-        if self._written is not None:
-            self.files.prepare(self._written)
-
     def flush(self) -> None:
         """Make everything written so far durable."""
         with self.failing("syncing earlier changes"), self.files.steady():
@@ -227,7 +220,6 @@ class FileTree(FileValues):
 
     def _create_temporary(self, folder: str, loose: Loose) -> tuple[str, int]:
         name = self._beside(folder)
-        self._written = folder
         try:
             return name, self.files.create(name)
         except FileNotFoundError:

@@ -146,8 +146,6 @@ class FileWriter:
                     raise
             finally:
                 self._report(jobs)
-            if self._queue.empty():
-                self.tree.prepare()
 
     def _commit(self, jobs: list[CommitJob]) -> None:
         if self.tree.failure is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ...errors import (
     CapabilityUnavailableError,
@@ -23,9 +22,6 @@ from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper, l
 from .lock import WriteLock
 from .queue import Job, Queue, deliver
 from .wal import Log
-
-if TYPE_CHECKING:
-    from ...platform.kernel_sync import KernelSync
 
 __all__ = ["Commits"]
 
@@ -56,7 +52,6 @@ class Commits:
         self.connection = connection
         self.queue = Queue()
         self.unsynced_since: float | None = None
-        self.wrote_at = 0.0
         self.own = 0
         """Commits of this adapter that wrote a page: exactly those that the log's own count rises by."""
         self.committing = False
@@ -79,7 +74,6 @@ class Commits:
         self._clock = Clock(last_deleted(connection))
         self._keeper = Keeper()
         self.unsynced: list[Job] = []
-        self.kernel: KernelSync | None = None
         self._pages_seen = 0
         self._failure: str | None = None
 
@@ -205,48 +199,20 @@ class Commits:
             jobs, self.unsynced = self.unsynced, []
         # Before the sync: a commit that lands while it runs asks for the next one.
         since, self.unsynced_since = self.unsynced_since, None
-        failed = None
         if self._failure is None:
             try:
                 self._log.sync()
+                self.counters["syncs"] += 1
             except OSError as error:
-                failed = error
-        # Who awaits one of these is told; otherwise the next commit or the close must tell it.
-        self._synced(jobs, failed, None if jobs else since)
-        deliver(jobs)
-
-    def sync_in_kernel(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Have the kernel sync what waits for it, and acknowledge it in ``loop``. False: nothing was done."""
-        replaced: OSError | None = None
-
-        def done(failed: OSError | None, running: asyncio.AbstractEventLoop | None) -> None:
-            with self._mutex:  # whoever closes may be faster than the look
-                self._synced(jobs, failed or replaced, None)
-            deliver(jobs, running)
-
-        # Before the mutex is released: once commits are refused, whoever closes finds them here or there.
-        with self._mutex:
-            # Those of another event loop are left: it asks for its own, and this one may end or stand still.
-            jobs = [job for job in self.unsynced if job.loop is loop]
-            if not jobs or self.kernel is None or self._is_broken() or not self.kernel.submit(loop, done):
-                return False
-            self.unsynced = [job for job in self.unsynced if job.loop is not loop]
-            try:
-                self._log.look()  # while the disk works
-            except OSError as error:
-                replaced = error
-        return True
-
-    def _synced(self, jobs: Sequence[Job], failed: OSError | None, since: float | None) -> None:
+                # Who awaits one of the jobs is told; otherwise the next commit or the close must tell it.
+                explained = from_os_error(error, "cannot sync the log", adapter=self._adapter)
+                self._fail(explained, None if jobs else since)
         if jobs:
             self.last_group = len(jobs)
-        if failed is not None:
-            self._fail(from_os_error(failed, "cannot sync the log", adapter=self._adapter), since)
-        if self._failure is None:
-            self.counters["syncs"] += 1
-            return
-        for job in jobs:
-            job.error = self._refused(job.key)
+        if self._failure is not None:
+            for job in jobs:
+                job.error = self._refused(job.key)
+        deliver(jobs)
 
     def stamp(self) -> None:
         """The first commit of a new log, under the lock: it syncs the log's header (and the clock)."""

@@ -43,11 +43,6 @@ class Job:
         """A key to name in an error."""
         return next(iter(self.changes or self.expect or ()), None)
 
-    @property
-    def only_syncs(self) -> bool:
-        """Whether it asks for nothing but that what came before be durable."""
-        return not self.changes and self.expect is None
-
 
 class Queue:
     """Waiting jobs, and for each key the last job that touches it. Not locked: the owner does that."""
@@ -93,11 +88,8 @@ class Queue:
                     del self._last[key]
 
 
-def deliver(jobs: Sequence[Job], running: asyncio.AbstractEventLoop | None = None) -> None:
-    """Resolve the futures of finished jobs, from any thread: one wake-up for each event loop.
-
-    ``running``: the event loop that has called on this thread, which needs none.
-    """
+def deliver(jobs: Sequence[Job]) -> None:
+    """Resolve the futures of finished jobs, from any thread: one wake-up for each event loop."""
     if not jobs:
         return
     loop = jobs[0].loop
@@ -105,9 +97,6 @@ def deliver(jobs: Sequence[Job], running: asyncio.AbstractEventLoop | None = Non
     if any(job.loop is not loop for job in jobs):
         parts = {each: [job for job in jobs if job.loop is each] for each in {job.loop for job in jobs}}
     for loop, part in parts.items():
-        if loop is running:
-            _settle(loop, part, 0)
-            continue
         try:
             loop.call_soon_threadsafe(_settle, loop, part, 0)
         except RuntimeError:

@@ -50,11 +50,11 @@ class Log:
         self._looked_at: tuple[tuple[int, int], int] | None = None
 
     def sync(self) -> None:
-        """Bring all that was committed before the call to the disk, and look. Raises OSError."""
+        """Bring all that was committed before the call to the disk, and check the files. Raises OSError."""
         _sync(self._descriptor)
-        self.look()
+        self.check_not_replaced()
 
-    def look(self) -> None:
+    def check_not_replaced(self) -> None:
         """Raise OSError if somebody deleted, moved or replaced one of the files.
 
         What is written to it goes on succeeding, and whoever opens the store next will not find it.
@@ -73,15 +73,6 @@ class Log:
         tick = _TICK_NS if status.st_ctime_ns % 1_000_000_000 else _COARSE_TICK_NS
         settled = abs(time.time_ns() - status.st_ctime_ns) > tick
         self._looked_at = seen if settled else None
-
-    def open_again(self) -> int:
-        """A descriptor for somebody else who syncs it. Raises OSError."""
-        path, identity = self._places[1]
-        descriptor = os.open(path, os.O_RDWR)
-        if _identity(os.fstat(descriptor)) != identity:
-            os.close(descriptor)
-            raise FileNotFoundError(errno.ENOENT, "it was replaced while the store was open", path)
-        return descriptor
 
     def size(self) -> int:
         return os.lseek(self._descriptor, 0, os.SEEK_END)  # fstat would ask for the time of change

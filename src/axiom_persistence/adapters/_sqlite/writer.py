@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import sqlite3
 import threading
 import time
@@ -73,10 +72,9 @@ class Writer:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._ringing: asyncio.AbstractEventLoop | None = None
-        self._asleep = self._unlimited = self._closing = self._stopped = self._finished = False
+        self._asleep = self._closing = self._stopped = self._finished = False
         self._busy_since: float | None = None
         self._restarts = 0
-        self._tried_kernel = False
         self._pages_seen = self._pages_copied = 0
         self._restless = True  # whether there is something to copy once nobody commits
         self._copy_error: PersistenceError | None = None
@@ -110,10 +108,6 @@ class Writer:
         commits = self.commits
         if not (here and commits.last_group <= 1 and commits.commit_alone(job)):
             commits.submit(job)
-        elif commits.kernel is not None and commits.sync_in_kernel(job.loop):
-            if self._unlimited or commits.pages - self._pages_seen >= _LOOK_PAGES:
-                self.ring()  # not for this one: to look at the log at times
-            return
         if not self._asleep:
             return
         if self.commits.last_group <= 1:
@@ -133,7 +127,7 @@ class Writer:
             return  # it is the parent's
         with self._mutex:
             if self._asleep:
-                self._asleep = self._unlimited = False
+                self._asleep = False
                 try:
                     self._bell.release()
                 except RuntimeError:
@@ -252,7 +246,6 @@ class Writer:
             if commits.queue.jobs or commits.unsynced or self._closing or self._stopped:
                 return False
             self._asleep = True
-            self._unlimited = timeout < 0
         if self._bell.acquire(timeout=timeout):
             return False
         with self._mutex:
@@ -278,7 +271,6 @@ class Writer:
         self._pages_seen = commits.pages
         if commits.last_group <= 1 and commits.counters["syncs"] >= _SAVER_SYNCS:
             self._lengthen_log()
-            self._open_kernel_sync()
         left = self._left()
         if left >= COPY_FRAMES or (idle and left > _IDLE_FRAMES):
             self._checkpoint(idle)
@@ -307,22 +299,6 @@ class Writer:
         # Nobody asked for it: whoever commits is told what is wrong.
         with suppress(*errors.FAULTS, OSError, MemoryError):
             self.commits.lengthen_log(_AHEAD_BYTES)
-
-    def _open_kernel_sync(self) -> None:
-        """Spare who waits for each of its saves this thread's wake-ups, where the platform can."""
-        if self._tried_kernel:
-            return
-        self._tried_kernel = True
-        # Not while somebody forks: the child would wait for ever for an import that its parent had begun.
-        # ImportError: a Python that was built without ctypes.
-        with self.lifecycle, suppress(OSError, ImportError):
-            from ...platform.kernel_sync import KernelSync  # ctypes takes some milliseconds
-
-            descriptor = self._log.open_again()
-            try:
-                self.commits.kernel = KernelSync(descriptor)
-            except OSError:
-                os.close(descriptor)
 
     def _left(self) -> int:
         """Frames of the log that no checkpoint has seen."""
@@ -372,9 +348,6 @@ class Writer:
                 commits.refusal = "the store is closed"
             self._drain()
             commits.sync()
-            kernel, commits.kernel = commits.kernel, None
-            if kernel is not None:
-                kernel.close()
             error = commits.unreported or self._copy_error
             # One after the other: of two that close at once, neither is the last, which copies the log and
             # deletes it.
