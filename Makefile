@@ -31,8 +31,8 @@ types: $(STAMP)
 
 torture: $(STAMP)  ## 500 SIGKILLs in each embedded store, and right after assignments to a client
 	$(BIN)/python -m tests.torture --kills 500
-	$(BIN)/python tests/client/client_kills.py --store sqlite --kills 500
-	$(BIN)/python tests/client/client_kills.py --store file --kills 500
+	$(BIN)/python tests/support/client_kills.py --store sqlite --kills 500
+	$(BIN)/python tests/support/client_kills.py --store file --kills 500
 
 bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/benchmarks.svg
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from embedded import EMBEDDED, Kept
+from support.embedded import EMBEDDED, Kept
 
 # A shell that starts its jobs in the background has them ignore Ctrl-C, and so would the programs that tests
 # start and interrupt.

@@ -10,7 +10,7 @@ from enum import Enum
 import pytest
 
 import axiom_persistence
-from axiom_persistence import persistence as persistence_module
+from axiom_persistence.persistence import persistence as persistence_module
 
 TOP_LEVEL_MAX = 25
 MODULES = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from axiom_persistence import MISSING, Key
 from axiom_persistence.errors import InvalidKeyError
 from axiom_persistence.keys import check_key, encode_segment, prefix_end
-from embedded import Kept, listed
+from support.embedded import Kept, listed
 
 MEANT_FOR_TROUBLE = [
     *("a", "A", "aa", "aA", "a/", "a//", "/a", "/", "//", "a/b", "a/B", "a\\b", ".", "..", "../a"),

@@ -14,57 +14,57 @@ from typing import TYPE_CHECKING
 
 # Names are imported when they are first used: a program pays only for what it touches.
 _HOMES = {
-    "AdapterBasedPersistence": "persistence",
+    "AdapterBasedPersistence": "persistence.persistence",
     "AutoSave": "client",
-    "BasicAdapter": "storage",
+    "BasicAdapter": "storage.adapter",
     "CachePolicy": "layers.cached",
-    "Capability": "capability",
-    "CapabilityState": "capability",
+    "Capability": "persistence.capability",
+    "CapabilityState": "persistence.capability",
     "Client": "client",
     "ClientManager": "client",
-    "Corruption": "corruption",
-    "CorruptionReport": "corruption",
-    "Durability": "storage",
+    "Corruption": "records.corruption",
+    "CorruptionReport": "records.corruption",
+    "Durability": "storage.adapter",
     "FileStorageAdapter": "adapters.file",
     "Key": "keys",
     "MISSING": "keys",
     "MemoryAdapter": "adapters.memory",
     "Persistable": "client",
-    "PersistenceCapability": "persistence",
+    "PersistenceCapability": "persistence.persistence",
     "PersistenceError": "errors",
     "SQLiteAdapter": "adapters.sqlite",
-    "StorageAdapter": "storage",
+    "StorageAdapter": "storage.adapter",
     "action": "client",
     "client_state": "client",
-    "open_persistence": "open",
-    "register": "codec",
+    "open_persistence": "opening.open",
+    "register": "records.codec",
 }
 
 if TYPE_CHECKING:
     from .adapters.file import FileStorageAdapter as FileStorageAdapter
     from .adapters.memory import MemoryAdapter as MemoryAdapter
     from .adapters.sqlite import SQLiteAdapter as SQLiteAdapter
-    from .capability import Capability as Capability
-    from .capability import CapabilityState as CapabilityState
     from .client import AutoSave as AutoSave
     from .client import Client as Client
     from .client import ClientManager as ClientManager
     from .client import Persistable as Persistable
     from .client import action as action
     from .client import client_state as client_state
-    from .codec import register as register
-    from .corruption import Corruption as Corruption
-    from .corruption import CorruptionReport as CorruptionReport
     from .errors import PersistenceError as PersistenceError
     from .keys import MISSING as MISSING
     from .keys import Key as Key
     from .layers.cached import CachePolicy as CachePolicy
-    from .open import open_persistence as open_persistence
-    from .persistence import AdapterBasedPersistence as AdapterBasedPersistence
-    from .persistence import PersistenceCapability as PersistenceCapability
-    from .storage import BasicAdapter as BasicAdapter
-    from .storage import Durability as Durability
-    from .storage import StorageAdapter as StorageAdapter
+    from .opening.open import open_persistence as open_persistence
+    from .persistence.capability import Capability as Capability
+    from .persistence.capability import CapabilityState as CapabilityState
+    from .persistence.persistence import AdapterBasedPersistence as AdapterBasedPersistence
+    from .persistence.persistence import PersistenceCapability as PersistenceCapability
+    from .records.codec import register as register
+    from .records.corruption import Corruption as Corruption
+    from .records.corruption import CorruptionReport as CorruptionReport
+    from .storage.adapter import BasicAdapter as BasicAdapter
+    from .storage.adapter import Durability as Durability
+    from .storage.adapter import StorageAdapter as StorageAdapter
 
 __all__ = [
     "MISSING",

@@ -18,9 +18,9 @@ from axiom_persistence.errors import (
     StorageError,
     StoreNotFoundError,
 )
-from axiom_persistence.journal import encode_journal
-from axiom_persistence.platform.filesystem import local_filesystem
-from axiom_persistence.storage import Durability, content_version
+from axiom_persistence.platform.local import local_filesystem
+from axiom_persistence.storage.adapter import Durability, content_version
+from axiom_persistence.storage.journal import encode_journal
 from axiom_persistence.testing.failing import FailingFileSystem, Fault
 from axiom_persistence.testing.recording import Action, RecordingFileSystem
 

@@ -10,13 +10,9 @@ import time
 import pytest
 
 from axiom_persistence.adapters.file import FileStorageAdapter
-from axiom_persistence.errors import (
-    CapabilityUnavailableError,
-    ConflictError,
-    StorageLockedError,
-)
-from axiom_persistence.journal import encode_journal
-from axiom_persistence.storage import NOT_NOW, Durability
+from axiom_persistence.errors import CapabilityUnavailableError, ConflictError, StorageLockedError
+from axiom_persistence.storage.adapter import NOT_NOW, Durability
+from axiom_persistence.storage.journal import encode_journal
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, links and fork")
 
@@ -162,7 +158,7 @@ async def test_a_busy_writer_starves_nobody(place):
     script = (
         "import asyncio, sys\n"
         "from axiom_persistence.adapters.file import FileStorageAdapter\n"
-        "from axiom_persistence.storage import NOT_NOW, Durability\n"
+        "from axiom_persistence.storage.adapter import NOT_NOW, Durability\n"
         "async def main():\n"
         "    async with FileStorageAdapter(sys.argv[1]) as a:\n"
         "        print('ready', flush=True)\n"

@@ -10,13 +10,9 @@ from pathlib import Path
 import pytest
 
 from axiom_persistence.adapters.file import FileStorageAdapter
-from axiom_persistence.errors import (
-    PersistenceError,
-    StorageError,
-    StorageFullError,
-)
-from axiom_persistence.platform.filesystem import local_filesystem
-from axiom_persistence.storage import Durability
+from axiom_persistence.errors import PersistenceError, StorageError, StorageFullError
+from axiom_persistence.platform.local import local_filesystem
+from axiom_persistence.storage.adapter import Durability
 from axiom_persistence.testing.failing import FailingFileSystem, Fault
 from axiom_persistence.testing.recording import Action, RecordingFileSystem
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from axiom_persistence.adapters.file import FileStorageAdapter
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage.adapter import Durability
 
 
 async def test_listings_at_once_see_every_key(tmp_path):

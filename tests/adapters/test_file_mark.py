@@ -10,9 +10,9 @@ from axiom_persistence import open_persistence
 from axiom_persistence.adapters._file.tree import Edit
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.errors import ConflictError, StorageError
-from axiom_persistence.journal import encode_journal
-from axiom_persistence.platform.filesystem import local_filesystem
-from axiom_persistence.storage import Durability
+from axiom_persistence.platform.local import local_filesystem
+from axiom_persistence.storage.adapter import Durability
+from axiom_persistence.storage.journal import encode_journal
 from axiom_persistence.testing.failing import FailingFileSystem, Fault
 from axiom_persistence.testing.recording import Action, RecordingFileSystem
 

@@ -4,10 +4,8 @@ import pytest
 
 from axiom_persistence.adapters._file.names import directory_of_prefix, file_name, key_of
 from axiom_persistence.adapters.file import FileStorageAdapter
-from axiom_persistence.errors import (
-    InvalidKeyError,
-)
-from axiom_persistence.platform.filesystem import local_filesystem
+from axiom_persistence.errors import InvalidKeyError
+from axiom_persistence.platform.local import local_filesystem
 
 
 @pytest.fixture

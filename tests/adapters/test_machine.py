@@ -1,7 +1,15 @@
 """Adapters against a dict, and the machine against adapters that are wrong."""
 
 import pytest
-from broken_adapters import (
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from axiom_persistence.adapters.file import FileStorageAdapter
+from axiom_persistence.adapters.memory import MemoryAdapter
+from axiom_persistence.adapters.sqlite import SQLiteAdapter
+from axiom_persistence.layers.prefixed import Prefixed
+from axiom_persistence.testing import AdapterMachine, check_against_dict
+from support.broken_adapters import (
     CommitsByHalves,
     ExpectsOnlyWhatItChanges,
     FoldsCase,
@@ -14,14 +22,6 @@ from broken_adapters import (
     StaleReadNow,
     SwallowsDeletes,
 )
-from hypothesis import Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
-
-from axiom_persistence.adapters.file import FileStorageAdapter
-from axiom_persistence.adapters.memory import MemoryAdapter
-from axiom_persistence.adapters.sqlite import SQLiteAdapter
-from axiom_persistence.layers.prefixed import Prefixed
-from axiom_persistence.testing import AdapterMachine, check_against_dict
 
 
 @pytest.mark.parametrize(

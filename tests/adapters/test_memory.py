@@ -6,7 +6,7 @@ import pytest
 
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.errors import CapabilityUnavailableError
-from axiom_persistence.storage import NOT_NOW, Durability
+from axiom_persistence.storage.adapter import NOT_NOW, Durability
 from axiom_persistence.testing import ConfidentialMemory
 
 

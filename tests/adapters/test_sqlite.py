@@ -6,7 +6,6 @@ import sqlite3
 import stat
 
 import pytest
-from sqlite_support import rows, snapshot
 
 from axiom_persistence.adapters._sqlite import batch as _sqlite_batch
 from axiom_persistence.adapters._sqlite import writer as _sqlite_writer
@@ -22,7 +21,8 @@ from axiom_persistence.errors import (
     StorageUnavailableError,
     StoreNotFoundError,
 )
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage.adapter import Durability
+from support.sqlite_support import rows, snapshot
 
 EXIT, POWER = Durability.PROCESS_EXIT, Durability.POWER_LOSS
 

@@ -8,19 +8,14 @@ import sys
 import time
 
 import pytest
-from sqlite_support import rows, sleeping, started
 
 from axiom_persistence.adapters import sqlite as sqlite_adapter
 from axiom_persistence.adapters._sqlite import wal as _sqlite_wal
 from axiom_persistence.adapters._sqlite.commits import Commits
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
-from axiom_persistence.errors import (
-    ConflictError,
-    StorageError,
-    StorageFullError,
-    StorageLockedError,
-)
-from axiom_persistence.storage import Durability
+from axiom_persistence.errors import ConflictError, StorageError, StorageFullError, StorageLockedError
+from axiom_persistence.storage.adapter import Durability
+from support.sqlite_support import rows, sleeping, started
 
 EXIT, POWER = Durability.PROCESS_EXIT, Durability.POWER_LOSS
 

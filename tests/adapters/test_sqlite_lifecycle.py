@@ -5,13 +5,11 @@ import sqlite3
 import threading
 
 import pytest
-from sqlite_support import rows
 
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
-from axiom_persistence.errors import (
-    CapabilityUnavailableError,
-)
-from axiom_persistence.storage import Durability
+from axiom_persistence.errors import CapabilityUnavailableError
+from axiom_persistence.storage.adapter import Durability
+from support.sqlite_support import rows
 
 EXIT, POWER = Durability.PROCESS_EXIT, Durability.POWER_LOSS
 

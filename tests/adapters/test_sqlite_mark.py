@@ -12,7 +12,7 @@ import pytest
 from axiom_persistence.adapters._sqlite.mark import ChangeMark
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.layers.cached import Cached
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage.adapter import Durability
 
 
 async def test_own_commits_do_not_move_it(tmp_path):

@@ -17,7 +17,7 @@ HEAD = """
 import asyncio, gc, os, sys, threading
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import *
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage.adapter import Durability
 path = sys.argv[1]
 """
 

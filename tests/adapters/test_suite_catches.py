@@ -3,7 +3,11 @@
 import inspect
 
 import pytest
-from broken_adapters import (
+
+from axiom_persistence.adapters.memory import MemoryAdapter
+from axiom_persistence.errors import PersistenceError
+from axiom_persistence.testing import AdapterSuite
+from support.broken_adapters import (
     ChecksThenWrites,
     CommitsByHalves,
     ComposesLetters,
@@ -39,10 +43,6 @@ from broken_adapters import (
     TakesEmptyForAbsent,
     WorksClosed,
 )
-
-from axiom_persistence.adapters.memory import MemoryAdapter
-from axiom_persistence.errors import PersistenceError
-from axiom_persistence.testing import AdapterSuite
 
 
 class TestOneFile(AdapterSuite):

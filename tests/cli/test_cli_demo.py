@@ -6,10 +6,10 @@ import re
 import subprocess
 import sys
 
-import forgetful
 import pytest
 
 from axiom_persistence.cli import _demo, main
+from support import forgetful
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the demo kills forked processes")
 

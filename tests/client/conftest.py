@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from client_worlds import Clock, Failing
 
 from axiom_persistence.adapters.memory import MemoryAdapter
-from axiom_persistence.open import open_persistence
-from axiom_persistence.persistence import AdapterBasedPersistence
+from axiom_persistence.opening.open import open_persistence
+from axiom_persistence.persistence.persistence import AdapterBasedPersistence
+from support.client_worlds import Clock, Failing
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import gc
 import threading
 
 import pytest
-from client_worlds import Counter, Preferences, Theme, full, turns
 
 from axiom_persistence.client import AutoSave, Client, client_state
 from axiom_persistence.client._saver import rosters
 from axiom_persistence.errors import ConfigurationError, EncodingError, StorageError
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
+from support.client_worlds import Counter, Preferences, Theme, full, turns
 
 
 async def test_immediate_is_the_default_where_it_can_be(tmp_path):

@@ -11,10 +11,10 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from client_worlds import Counter, Preferences
 
 from axiom_persistence.client import AutoSave, ClientPhase
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
+from support.client_worlds import Counter, Preferences
 
 
 @pytest.fixture(params=["state.db", "directory"])
@@ -123,7 +123,7 @@ async def test_another_process(place):
         """
         import asyncio, sys
         from axiom_persistence.client import Client, client_state
-        from axiom_persistence.open import open_persistence
+        from axiom_persistence.opening.open import open_persistence
         from pathlib import Path
 
         class Counter(Client):

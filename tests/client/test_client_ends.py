@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks are POSIX")
 
@@ -19,7 +19,7 @@ PRELUDE = """
 import asyncio, os, signal, sys, threading, time
 from pathlib import Path
 from axiom_persistence.client import *
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
 from axiom_persistence.errors import *
 
 class Counter(Client):

@@ -9,15 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from client_worlds import Counter, Preferences, Theme
 
 from axiom_persistence.client import Client, ValidationError, client_state
-from axiom_persistence.errors import (
-    ConfigurationError,
-    EncodingError,
-    InvalidKeyError,
-    TypeMismatchError,
-)
+from axiom_persistence.errors import ConfigurationError, EncodingError, InvalidKeyError, TypeMismatchError
+from support.client_worlds import Counter, Preferences, Theme
 
 
 @dataclass

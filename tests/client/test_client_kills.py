@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 KILLS = int(os.environ.get("AXIOM_KILLS", "50"))
-HARNESS = Path(__file__).with_name("client_kills.py")
+HARNESS = Path(__file__).parents[1] / "support" / "client_kills.py"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the harness forks")
 

@@ -11,11 +11,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from client_worlds import Counter, Preferences, Theme, full, turns
 
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.client import AutoSave, Client, ClientPhase, Persistable, _restore, client_state
-from axiom_persistence.corruption import QUARANTINE, Quarantined
 from axiom_persistence.errors import (
     CapabilityUnavailableError,
     ConfigurationError,
@@ -26,9 +24,11 @@ from axiom_persistence.errors import (
     TypeMismatchError,
 )
 from axiom_persistence.layers.observed import Origin
-from axiom_persistence.open import open_persistence
-from axiom_persistence.record import open_record, seal_record
-from axiom_persistence.store import Store
+from axiom_persistence.opening.open import open_persistence
+from axiom_persistence.records.corruption import QUARANTINE, Quarantined
+from axiom_persistence.records.record import open_record, seal_record
+from axiom_persistence.store.store import Store
+from support.client_worlds import Counter, Preferences, Theme, full, turns
 
 
 async def test_restart(store):

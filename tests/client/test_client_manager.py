@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from client_worlds import Counter, Failing, Preferences, full
 
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.client import AutoSave, ClientManager, ClientPhase, ClientsFailedError, Persistable
 from axiom_persistence.errors import ConfigurationError, StorageError
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
+from support.client_worlds import Counter, Failing, Preferences, full
 
 
 class ByHand:

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final
 from typing import ClassVar as Constant
 
 import pytest
-from client_worlds import Counter, full
 
 from axiom_persistence import blocking
 from axiom_persistence.client import (
@@ -25,8 +24,9 @@ from axiom_persistence.client import (
     client_state,
 )
 from axiom_persistence.errors import ConfigurationError, PersistenceError, StorageError, TypeMismatchError
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
 from axiom_persistence.testing.confidential import ConfidentialMemory
+from support.client_worlds import Counter, full
 
 
 class B(Client):

@@ -9,12 +9,12 @@ import logging
 import traceback
 
 import pytest
-from client_worlds import Failing, full
 
 from axiom_persistence.client import AutoSave, Client, ClientPhase, client_state
 from axiom_persistence.errors import InsecureStorageError, PersistenceError
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
 from axiom_persistence.testing import ConfidentialMemory
+from support.client_worlds import Failing, full
 
 SECRET = "s3cr3t-5f2b"
 

@@ -10,11 +10,10 @@ import tracemalloc
 from contextlib import aclosing
 from typing import Any
 
-from client_worlds import Counter, Preferences, Theme, turns
-
 from axiom_persistence.client import Client, client_state
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
 from axiom_persistence.testing import ConfidentialMemory
+from support.client_worlds import Counter, Preferences, Theme, turns
 
 
 async def nth(stream: Any) -> Any:

@@ -8,7 +8,6 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
-from client_worlds import Counter, Preferences, Theme, full, turns
 
 from axiom_persistence.client import AutoSave, Client, action, client_state
 from axiom_persistence.errors import (
@@ -18,8 +17,9 @@ from axiom_persistence.errors import (
     EncodingError,
     StorageError,
 )
-from axiom_persistence.open import open_persistence
+from axiom_persistence.opening.open import open_persistence
 from axiom_persistence.testing import ConfidentialMemory
+from support.client_worlds import Counter, Preferences, Theme, full, turns
 
 
 async def test_one_commit(store):

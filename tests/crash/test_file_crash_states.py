@@ -7,16 +7,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import planted
 import pytest
 
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.errors import StorageError
-from axiom_persistence.platform.filesystem import local_filesystem
-from axiom_persistence.storage import Durability
+from axiom_persistence.platform.local import local_filesystem
+from axiom_persistence.storage.adapter import Durability
 from axiom_persistence.testing.crash import Image, explore, final_image
 from axiom_persistence.testing.failing import FailingFileSystem, Fault
 from axiom_persistence.testing.recording import Action, RecordingFileSystem
+from support import planted_files as planted
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 LENGTH = 24  # all values are as long, so that a write in place can do without truncation

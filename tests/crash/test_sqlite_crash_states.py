@@ -3,27 +3,16 @@
 import asyncio
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from sqlite_replay import STORE, Disk, compare, count_restarts, explore, record
-
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
+from support.sqlite_replay import STORE, Disk, compare, count_restarts, explore, record
+from support.strace import needs_strace
 
-
-def _can_trace():
-    if shutil.which("strace") is None:
-        return False
-    return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not _can_trace(), reason="strace is not there or may not trace")
+pytestmark = needs_strace
 
 
 @pytest.fixture

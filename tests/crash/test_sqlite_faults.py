@@ -6,17 +6,17 @@ import subprocess
 import sys
 
 import pytest
-from test_sqlite_crash_states import _can_trace
 
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
+from support.strace import needs_strace
 
-pytestmark = pytest.mark.skipif(not _can_trace(), reason="strace is not there or may not trace")
+pytestmark = needs_strace
 
 LIFE = """
 import asyncio, sys
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import PersistenceError
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage.adapter import Durability
 
 async def step(name, doing, *keys):
     try:

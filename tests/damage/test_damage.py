@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
-import sweep as sweeping
-from sweep import FilePlace, SQLitePlace
 
-from axiom_persistence import record
+from axiom_persistence.records import record
+from support import sweep as sweeping
+from support.sweep import FilePlace, SQLitePlace
 
 PLACES = pytest.mark.parametrize("make", [FilePlace, SQLitePlace])
 
@@ -123,7 +123,7 @@ async def test_the_sweep_catches_a_store_without_checksums(make, place, monkeypa
             raise record.Damage(str(error)) from error
         return record.Record(parsed.schema, bytes(parsed.value), parsed.expires)
 
-    monkeypatch.setattr("axiom_persistence.store.open_record", trusting)
+    monkeypatch.setattr("axiom_persistence.store.store.open_record", trusting)
     store = make(place)
     sweep = sweeping.Sweep(store)
     await sweep.prepare()

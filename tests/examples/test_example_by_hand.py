@@ -1,6 +1,6 @@
 """A class that keeps its state by hand."""
 
-from example_programs import run
+from support.example_programs import run
 
 
 def test_what_it_keeps_by_hand_is_there_at_the_next_start(tmp_path):

@@ -11,11 +11,11 @@ import struct
 import termios
 
 import pytest
-from example_programs import imported, start, wait_until
 from textual.widgets import TextArea
 
 from axiom_persistence import open_persistence
 from axiom_persistence.blocking import open_persistence as open_blocking
+from support.example_programs import imported, start, wait_until
 
 textual_notes = imported("textual_notes")
 

@@ -8,9 +8,9 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-from example_programs import start, wait_until
 
 from axiom_persistence.blocking import open_persistence
+from support.example_programs import start, wait_until
 
 MISSING_TOOLS = [tool for tool in ("Xvfb", "xdotool") if shutil.which(tool) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING_TOOLS), reason=f"needs {' and '.join(MISSING_TOOLS)}")

@@ -1,7 +1,8 @@
 """The to-do list: a command a process, and all of them agree."""
 
 import pytest
-from example_programs import run, start
+
+from support.example_programs import run, start
 
 
 def test_what_one_command_writes_the_next_one_shows(tmp_path):

@@ -4,12 +4,13 @@ import asyncio
 import threading
 
 import pytest
-from contender import ACCOUNTS, COUNTERS, STACKS, TOTAL, bank
-from contenders import Contenders
 
-from axiom_persistence import AdapterBasedPersistence, MemoryAdapter, transaction
+from axiom_persistence import AdapterBasedPersistence, MemoryAdapter
 from axiom_persistence.errors import ConfigurationError, ConflictError
-from embedded import Kept
+from axiom_persistence.persistence import transaction
+from support.contender import ACCOUNTS, COUNTERS, STACKS, TOTAL, bank
+from support.contenders import Contenders
+from support.embedded import Kept
 
 STEPS = {"sqlite": 48, "file": 12}
 

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from contender import STACKS, mixed
-from contenders import Contenders
 
 from axiom_persistence import SQLiteAdapter
 from axiom_persistence.layers.cached import Cached
 from axiom_persistence.testing.linearizability import check_linearizable
+from support.contender import STACKS, mixed
+from support.contenders import Contenders
 
 CONTENDED = 2000
 

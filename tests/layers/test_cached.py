@@ -11,10 +11,10 @@ from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import ConfigurationError, ConflictError, StorageError
 from axiom_persistence.layers import cached
-from axiom_persistence.layers._cache_entries import Entries
-from axiom_persistence.layers.base import Layer
+from axiom_persistence.layers._cache.entries import Entries
 from axiom_persistence.layers.cached import Cached, CachePolicy
-from axiom_persistence.storage import NOT_NOW, CachedRecord, Stored
+from axiom_persistence.storage.adapter import NOT_NOW, CachedRecord, Stored
+from axiom_persistence.storage.layer import Layer
 
 TIMEOUT = 30
 

@@ -6,10 +6,10 @@ import gc
 import pytest
 
 from axiom_persistence.adapters.memory import MemoryAdapter
-from axiom_persistence.layers import _cache_entries
-from axiom_persistence.layers._cache_entries import Follower
-from axiom_persistence.layers.base import Layer
+from axiom_persistence.layers._cache import entries as _cache_entries
+from axiom_persistence.layers._cache.entries import Follower
 from axiom_persistence.layers.cached import Cached
+from axiom_persistence.storage.layer import Layer
 
 
 class Gated(Layer):

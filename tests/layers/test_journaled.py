@@ -13,9 +13,9 @@ from axiom_persistence.errors import (
     StorageError,
     StorageFullError,
 )
-from axiom_persistence.journal import encode_journal
 from axiom_persistence.layers.journaled import JOURNAL, Journaled
-from axiom_persistence.storage import NOT_NOW, BasicAdapter, Durability, Traits
+from axiom_persistence.storage.adapter import NOT_NOW, BasicAdapter, Durability, Traits
+from axiom_persistence.storage.journal import encode_journal
 
 
 class Shelf(BasicAdapter):

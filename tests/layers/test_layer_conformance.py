@@ -5,7 +5,7 @@ from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.layers.cached import Cached, CachePolicy
 from axiom_persistence.layers.observed import Observed
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage.adapter import Durability
 from axiom_persistence.testing.conformance import AdapterSuite
 from axiom_persistence.testing.machine import check_against_dict
 from axiom_persistence.testing.suite._base import content, run

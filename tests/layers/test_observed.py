@@ -13,12 +13,13 @@ from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import ConflictError, StorageError
-from axiom_persistence.layers import _change_stream, observed
-from axiom_persistence.layers._change_stream import ChangeStream
-from axiom_persistence.layers.base import Layer
+from axiom_persistence.layers import observed
+from axiom_persistence.layers._changes import stream as _change_stream
+from axiom_persistence.layers._changes.stream import ChangeStream
 from axiom_persistence.layers.cached import Cached, CachePolicy
 from axiom_persistence.layers.observed import Change, Observed, Origin
-from axiom_persistence.storage import Durability
+from axiom_persistence.storage.adapter import Durability
+from axiom_persistence.storage.layer import Layer
 
 TIMEOUT = 30
 

@@ -13,17 +13,16 @@ from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import CapabilityUnavailableError, ConflictError, InvalidKeyError, StorageError
-from axiom_persistence.layers import _write_back
-from axiom_persistence.layers.base import Layer
+from axiom_persistence.layers._cache import write_back as _write_back
 from axiom_persistence.layers.cached import Cached, CachePolicy
-from axiom_persistence.storage import NOT_NOW, Durability
+from axiom_persistence.storage.adapter import NOT_NOW, Durability
+from axiom_persistence.storage.layer import Layer
 
 MEMORY = Durability.MEMORY
 TIMEOUT = 30
-WRITER = Path(__file__).with_name("write_back_writer.py")
-sys.path.insert(0, str(WRITER.parent))
+WRITER = Path(__file__).parents[1] / "support" / "write_back_writer.py"
 
-from write_back_writer import KEYS  # noqa: E402
+from support.write_back_writer import KEYS  # noqa: E402
 
 
 class Recording(Layer):

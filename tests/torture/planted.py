@@ -6,8 +6,8 @@ import os
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import PersistenceError
-from axiom_persistence.layers.base import Layer
 from axiom_persistence.platform._posix_files import PosixFileSystem
+from axiom_persistence.storage.layer import Layer
 
 
 class AcknowledgesEarly(SQLiteAdapter):

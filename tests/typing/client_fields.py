@@ -20,7 +20,7 @@ from axiom_persistence.client import (
     client_state,
 )
 from axiom_persistence.errors import PersistenceError
-from axiom_persistence.persistence import AdapterBasedPersistence
+from axiom_persistence.persistence.persistence import AdapterBasedPersistence
 
 
 class Theme(Enum):

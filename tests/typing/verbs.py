@@ -21,7 +21,7 @@ from axiom_persistence import (
     register,
 )
 from axiom_persistence.keys import Missing
-from axiom_persistence.transaction import Transaction
+from axiom_persistence.persistence.transaction import Transaction
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Places: each adapter keeps bytes under string keys somewhere."""

@@ -13,8 +13,9 @@ from typing import ClassVar, Final, Self, TypeVar
 from weakref import WeakSet, finalize
 
 from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError
-from ..platform.filesystem import FileSystem, local_filesystem
-from ..storage import (
+from ..platform.filesystem import FileSystem
+from ..platform.local import local_filesystem
+from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
     NOT_NOW,
     Changes,

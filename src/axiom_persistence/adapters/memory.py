@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from ..errors import CapabilityUnavailableError
 from ..keys import check_stored_key
-from ..storage import (
+from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
     Changes,
     Durability,

@@ -19,7 +19,7 @@ from ..errors import (
     StorageFullError,
 )
 from ..keys import check_stored_key
-from ..storage import (
+from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
     NOT_NOW,
     Changes,

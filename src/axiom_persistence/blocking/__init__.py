@@ -18,7 +18,7 @@ on the calling thread.
 
 from ..client import AutoSave, action, client_state
 from ..keys import MISSING, Key
-from ..storage import Durability
+from ..storage.adapter import Durability
 from ._background import run
 from ._client import Client
 from ._collection import Collection

@@ -14,7 +14,7 @@ from typing import Any, Self
 from ..client import AutoSave, ClientUpdate, RestoreReport
 from ..client import Client as _Client
 from ..errors import ConfigurationError, PersistenceError
-from ..storage import Durability
+from ..storage.adapter import Durability
 from ._background import entered, run
 from ._persistence import Persistence
 from ._streams import Stream

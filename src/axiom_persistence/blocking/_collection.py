@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
-from ..collection import PAGE
-from ..collection import Collection as _Collection
+from ..persistence.collection import PAGE
+from ..persistence.collection import Collection as _Collection
 from ._background import run
 from ._streams import paged
 

@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, Literal, Self, TypeVar, cast, overload
 
-from ..capability import CapabilityState
-from ..corruption import Corruption, CorruptionReport, OnCorruption
 from ..errors import ConfigurationError, PersistenceError
 from ..jobs.verify import VerifyReport
 from ..keys import MISSING, Key, kind_and_default
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
-from ..open import Where
-from ..open import open_persistence as _open_persistence
-from ..persistence import AdapterBasedPersistence
-from ..record import RecordInfo
-from ..storage import NOT_NOW, Durability, StorageAdapter
-from ..transaction import ATTEMPTS
-from ..transaction import Transaction as _Transaction
+from ..opening.open import Where
+from ..opening.open import open_persistence as _open_persistence
+from ..persistence.capability import CapabilityState
+from ..persistence.persistence import AdapterBasedPersistence
+from ..persistence.transaction import ATTEMPTS
+from ..persistence.transaction import Transaction as _Transaction
+from ..records.corruption import Corruption, CorruptionReport, OnCorruption
+from ..records.record import RecordInfo
+from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 from ._background import entered, in_caller, refuse_event_loop, run, watch_exit
 from ._collection import Collection
 from ._streams import Stream, paged

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast, overload
 
 from ..keys import MISSING, Key
-from ..transaction import Transaction as _Transaction
+from ..persistence.transaction import Transaction as _Transaction
 from ._background import run
 
 __all__ = ["Transaction"]

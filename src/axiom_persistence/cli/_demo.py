@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from ..adapters.file import FileStorageAdapter
 from ..adapters.sqlite import SQLiteAdapter
-from ..corruption import CorruptionReport
-from ..persistence import AdapterBasedPersistence
-from ..storage import StorageAdapter
+from ..persistence.persistence import AdapterBasedPersistence
+from ..records.corruption import CorruptionReport
+from ..storage.adapter import StorageAdapter
 from ..testing.torture import TortureReport, percentile, torture
 from ._endings import ExitCode
 from ._output import StatusLine, coloured, data, note, on_terminal, printable, to_json

@@ -9,20 +9,12 @@ from typing import Any
 import click
 
 from ..keys import MISSING
-from ..open import adapter_for, open_persistence
-from ..persistence import AdapterBasedPersistence
-from ..storage import Durability
+from ..opening.open import adapter_for, open_persistence
+from ..persistence.persistence import AdapterBasedPersistence
+from ..storage.adapter import Durability
 from ._endings import Ending, ExitCode
 from ._output import data, note, printable, timestamp, to_json
-from .base import (
-    command,
-    complete_key,
-    complete_store,
-    must_be_there,
-    no_such_key,
-    opened,
-    run_async,
-)
+from .base import command, complete_key, complete_store, must_be_there, no_such_key, opened, run_async
 
 __all__ = ["get", "has", "listing", "remove", "save"]
 

@@ -11,26 +11,18 @@ from typing import Any, Final
 import click
 import msgspec
 
-from .. import store as typed
-from ..corruption import QUARANTINE
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
 from ..keys import INTERNAL
-from ..open import adapter_for
-from ..record import open_record
-from ..storage import StorageAdapter
-from ..store import HEADER, Header
+from ..opening.open import adapter_for
+from ..records.corruption import QUARANTINE
+from ..records.record import open_record
+from ..storage.adapter import StorageAdapter
+from ..store import store as typed
+from ..store.store import HEADER, Header
 from ._endings import ExitCode
 from ._output import StatusLine, data, note, on_terminal, printable, style, timestamp, to_json
-from .base import (
-    command,
-    complete_key,
-    complete_store,
-    must_be_there,
-    no_such_key,
-    opened,
-    run_async,
-)
+from .base import command, complete_key, complete_store, must_be_there, no_such_key, opened, run_async
 
 __all__ = ["info", "path", "verify"]
 

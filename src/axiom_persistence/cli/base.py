@@ -14,9 +14,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
-from ..open import adapter_for, open_persistence
-from ..persistence import AdapterBasedPersistence
-from ..storage import StorageAdapter
+from ..opening.open import adapter_for, open_persistence
+from ..persistence.persistence import AdapterBasedPersistence
+from ..storage.adapter import StorageAdapter
 from ._endings import Ending, ExitCode, message_of
 from ._output import printable, set_colour
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Final
 
 from ..errors import CapabilityUnavailableError, PersistenceError
-from ..storage import Durability
-from ..store import Store
-from ._seam import weakest
+from ..storage.adapter import Durability
+from ..store.store import Store
+from ._place import weakest
 from ._state import Entry, State, settle
 
 __all__ = ["save_together"]

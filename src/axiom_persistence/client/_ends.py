@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..errors import ClientsFailedError, PersistenceError
-from ..store import Store
+from ..store.store import Store
 from ._commit import save_together
 from ._lifecycle import ClientPhase
 from ._saver import roster_of, rosters

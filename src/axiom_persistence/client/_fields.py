@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, overload
 
-from ..codec import Codec, is_immutable
 from ..errors import ConfigurationError, PersistenceError, TypeMismatchError, ValidationError
 from ..keys import MISSING, encode_segment
+from ..records.codec import Codec, is_immutable
 
 __all__ = [
     "Field",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
-from ..corruption import CorruptionReport
 from ..errors import PersistenceError
+from ..records.corruption import CorruptionReport
 
 __all__ = ["ClientPhase", "Persistable", "RestoreReport"]
 

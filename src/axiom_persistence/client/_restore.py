@@ -15,12 +15,12 @@ from ..errors import (
     ValidationError,
 )
 from ..layers.observed import Origin
-from ..record import Seen
-from ..store import Store
+from ..records.record import Seen
+from ..store.store import Store
 from ._commit import save_together
 from ._fields import Field
 from ._lifecycle import ClientPhase, RestoreReport
-from ._seam import evidence_of, forget_refusal, reports_of
+from ._place import evidence_of, forget_refusal, reports_of
 from ._state import State, fingerprint
 
 __all__ = ["accept", "refresh", "restore"]

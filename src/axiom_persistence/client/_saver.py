@@ -8,7 +8,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
 from ..errors import ConfigurationError
-from ..store import Store
+from ..store.store import Store
 from ._auto_save import Clock
 from ._commit import save_together
 from ._state import State

@@ -14,11 +14,11 @@ from xxhash import xxh3_128_digest
 from ..errors import CapabilityUnavailableError, ConfigurationError, PersistenceError
 from ..keys import MISSING, Missing
 from ..layers.observed import Origin
-from ..store import Store
+from ..store.store import Store
 from ._auto_save import AutoSave
 from ._fields import Field, can_change_in_place, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
-from ._seam import Place
+from ._place import Place
 from ._stream import Watchers
 
 __all__ = ["Cell", "Entry", "Holder", "State", "fingerprint", "state_of"]

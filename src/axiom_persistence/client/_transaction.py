@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError, PersistenceError
 from ..keys import MISSING
 from ..layers.observed import Origin
-from ..storage import Durability
-from ..store import Store
+from ..storage.adapter import Durability
+from ..store.store import Store
 from ._fields import Field
+from ._place import weakest
 from ._restore import refresh
-from ._seam import weakest
 from ._state import Entry, Holder, State, _current, settle, state_of
 
 __all__ = ["action", "forget", "transaction"]

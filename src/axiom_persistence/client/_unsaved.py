@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from ..errors import ClientsFailedError, ConfigurationError, PersistenceError
-from ..store import Store
+from ..store.store import Store
 from ._commit import save_together
 from ._lifecycle import ClientPhase
 from ._restore import restore

@@ -10,9 +10,9 @@ from typing import Final
 
 from ..errors import CapabilityUnavailableError, PersistenceError
 from ..layers.observed import Origin
-from ..store import Store
+from ..store.store import Store
+from ._place import change_mark, versions_of
 from ._restore import refresh
-from ._seam import change_mark, versions_of
 from ._state import State
 
 __all__ = ["Watch"]

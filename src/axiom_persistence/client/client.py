@@ -10,16 +10,16 @@ from typing import Any, ClassVar, NoReturn, Self
 
 from ..errors import ConfigurationError, PersistenceError
 from ..keys import encode_segment
-from ..persistence import AdapterBasedPersistence
-from ..storage import Durability
+from ..persistence.persistence import AdapterBasedPersistence
+from ..storage.adapter import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
 from ._commit import save_together
 from ._ends import hold, watch_exit
 from ._fields import Field, collect_fields, resolve_kinds, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
+from ._place import commits_now, plain_place, secure_place
 from ._saver import roster_of
-from ._seam import commits_now, plain_place, secure_place
 from ._state import State
 from ._stream import ClientUpdate
 from ._unsaved import tell, watch_close

@@ -1,0 +1,1 @@
+"""Whatever walks a whole store."""

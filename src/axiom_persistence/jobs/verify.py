@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..corruption import QUARANTINE
 from ..errors import CorruptedDataError, SchemaTooNewError, StorageError
 from ..keys import INTERNAL
-from ..store import HEADER, Store
+from ..records.corruption import QUARANTINE
+from ..store.store import HEADER, Store
 
 __all__ = ["Finding", "VerifyReport", "verify"]
 

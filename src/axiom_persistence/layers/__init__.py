@@ -1,0 +1,1 @@
+"""Adapters around adapters: each adds one ability."""

@@ -11,16 +11,12 @@ from typing import Self
 
 import msgspec
 
-from ..errors import (
-    CapabilityUnavailableError,
-    ConfigurationError,
-    StorageFullError,
-)
+from ..errors import CapabilityUnavailableError, ConfigurationError, StorageFullError
 from ..keys import check_stored_key
-from ..storage import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
-from ._cache_entries import Entries, Follower
-from ._write_back import Batch, Flusher, Pending
-from .base import Layer
+from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
+from ..storage.layer import Layer
+from ._cache.entries import Entries, Follower
+from ._cache.write_back import Batch, Flusher, Pending
 
 __all__ = ["CachePolicy", "Cached", "Follower"]
 

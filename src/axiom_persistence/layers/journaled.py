@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Final
 
 from ..errors import ConfigurationError, StorageFullError
-from ..journal import decode_journal, encode_journal
 from ..keys import INTERNAL, check_stored_key
-from ..storage import (
+from ..runtime.turn import Turn
+from ..storage.adapter import (
     NOT_NOW,
     Changes,
     Durability,
@@ -20,8 +20,8 @@ from ..storage import (
     Traits,
     verify_expected,
 )
-from ..turn import Turn
-from .base import Layer
+from ..storage.journal import decode_journal, encode_journal
+from ..storage.layer import Layer
 
 __all__ = ["Journaled"]
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..errors import ConflictError
-from ..storage import Changes, Durability, Expect, StorageAdapter
-from .base import Layer
+from ..storage.adapter import Changes, Durability, Expect, StorageAdapter
+from ..storage.layer import Layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ._change_stream import Change, ChangeStream, Origin
+    from ._changes.stream import Change, ChangeStream, Origin
 
 __all__ = ["Change", "ChangeStream", "Observed", "Origin"]
 
@@ -53,7 +53,7 @@ class Observed(Layer):
 
         At most ``limit`` changes wait (None: 4,096); what does not fit is found again by comparing.
         """
-        from ._change_stream import MAX_PENDING, ChangeStream
+        from ._changes.stream import MAX_PENDING, ChangeStream
 
         limit = MAX_PENDING if limit is None else limit
         poll = self._poll
@@ -196,6 +196,6 @@ def __getattr__(name: str) -> Any:
     # Most programs watch nothing, and start without the half of this that streams are made of.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import _change_stream
+    from ._changes import stream as _change_stream
 
     return getattr(_change_stream, name)

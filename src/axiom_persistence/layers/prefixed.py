@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from ..errors import ConfigurationError, PersistenceError
 from ..keys import check_stored_key
-from ..storage import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
-from .base import Layer
+from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from ..storage.layer import Layer
 
 __all__ = ["Prefixed"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import AccessDeniedError
-from ..storage import Changes, Durability, Expect
-from .base import Layer
+from ..storage.adapter import Changes, Durability, Expect
+from ..storage.layer import Layer
 
 __all__ = ["ReadOnly"]
 

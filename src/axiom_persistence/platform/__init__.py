@@ -1,0 +1,1 @@
+"""One operating system each: its files and its mounts."""

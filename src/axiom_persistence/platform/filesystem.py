@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import sys
 import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
@@ -18,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Entry", "FileKind", "FileStatus", "FileSystem", "local_filesystem"]
+__all__ = ["Entry", "FileKind", "FileStatus", "FileSystem"]
 
 FIRST_WAIT: Final = 0.0002
 LONGEST_WAIT: Final = 0.005
@@ -169,15 +168,3 @@ class FileSystem(ABC):
     @abstractmethod
     def steady(self) -> AbstractContextManager[None]:
         """Inside, this thread may keep directories open between its operations, to look them up once."""
-
-
-def local_filesystem(root: str | Path) -> FileSystem:
-    """The real file system of this machine, at ``root``."""
-    if sys.platform == "win32":
-        from ._windows_files import WindowsFileSystem
-
-        return WindowsFileSystem(root)
-    else:
-        from ._posix_files import PosixFileSystem
-
-        return PosixFileSystem(root)

@@ -21,8 +21,8 @@ from importlib import import_module
 from typing import Any, Final
 
 from ..errors import ConflictError
-from ..persistence import AdapterBasedPersistence
-from ..storage import Durability, StorageAdapter
+from ..persistence.persistence import AdapterBasedPersistence
+from ..storage.adapter import Durability, StorageAdapter
 from ._torture_work import ACCOUNTS, BATCH, COUNTED, TOTAL, Account, balances, counted
 
 __all__ = ["main", "resolve"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..adapters.memory import MemoryAdapter
-from ..storage import Traits
+from ..storage.adapter import Traits
 
 __all__ = ["ConfidentialMemory"]
 

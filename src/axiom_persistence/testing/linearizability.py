@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError, ConflictError
 from ..keys import MISSING
-from ..persistence import AdapterBasedPersistence
-from ..storage import Durability
+from ..persistence.persistence import AdapterBasedPersistence
+from ..storage.adapter import Durability
 
 __all__ = [
     "LinearizabilityReport",

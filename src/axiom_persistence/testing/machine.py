@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from ..errors import ConflictError
-from ..storage import NOT_NOW, Durability, StorageAdapter
+from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 
 __all__ = ["AdapterMachine", "check_against_dict"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from ..persistence import AdapterBasedPersistence
+    from ..persistence.persistence import AdapterBasedPersistence
 
 __all__ = ["persistence", "persistence_on_disk"]
 

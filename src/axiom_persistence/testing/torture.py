@@ -20,10 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from ..corruption import Corruption
 from ..errors import ConfigurationError, PersistenceError
-from ..persistence import AdapterBasedPersistence
-from ..storage import Durability, StorageAdapter
+from ..persistence.persistence import AdapterBasedPersistence
+from ..records.corruption import Corruption
+from ..storage.adapter import Durability, StorageAdapter
 from ._torture_work import ACCOUNTS, BATCH, COUNTED, Account, Counted, balances, counted
 from ._torture_worker import main, resolve
 

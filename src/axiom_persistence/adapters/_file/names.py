@@ -21,7 +21,7 @@ from typing import Final
 
 from ...errors import InvalidKeyError
 from ...keys import check_stored_key
-from ...storage import MAX_STORED_KEY_BYTES
+from ...storage.adapter import MAX_STORED_KEY_BYTES
 
 __all__ = ["PREVIOUS", "SUFFIX", "directory_of_prefix", "file_name", "key_of"]
 

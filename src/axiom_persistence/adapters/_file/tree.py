@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ...journal import encode_journal
 from ...platform.filesystem import FileSystem
+from ...storage.journal import encode_journal
 from .kept import Kept
 from .names import PREVIOUS, SUFFIX, file_name
 from .place import JOURNAL, TEMPORARY

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ...storage import Expect, Stored, verify_expected
+from ...storage.adapter import Expect, Stored, verify_expected
 from .errors import MalformedError
 
 __all__ = [

@@ -16,7 +16,7 @@ from ...errors import (
     StorageLockedError,
     from_os_error,
 )
-from ...storage import Changes, Expect
+from ...storage.adapter import Changes, Expect
 from . import errors
 from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper, last_deleted
 from .lock import WriteLock

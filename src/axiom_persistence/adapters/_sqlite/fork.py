@@ -13,12 +13,9 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from .file import creating
-
-if TYPE_CHECKING:
-    from .writer import Writer
 
 __all__ = ["watch_forks"]
 
@@ -34,7 +31,25 @@ _held: list[threading.Lock] = []
 _pipe: list[int] = []
 
 
-def watch_forks(writers: Callable[[], Iterable[Writer]]) -> None:
+class Forkable(Protocol):
+    """What a fork needs to know of an open store."""
+
+    path: str
+    lifecycle: threading.Lock
+    forked: bool
+
+    @property
+    def is_open(self) -> bool: ...
+
+    @property
+    def is_exclusive(self) -> bool: ...
+
+    def resting(self) -> list[threading.Lock]: ...
+
+    def refuse(self, reason: str) -> None: ...
+
+
+def watch_forks(writers: Callable[[], Iterable[Forkable]]) -> None:
     """Register for every fork from now on. ``writers`` tells the ones that are open."""
     if not hasattr(os, "register_at_fork"):
         return
@@ -89,7 +104,7 @@ def _release() -> None:
         lock.release()
 
 
-def _leave_alone(writer: Writer) -> None:
+def _leave_alone(writer: Forkable) -> None:
     import ctypes
     import fcntl
 
@@ -98,8 +113,8 @@ def _leave_alone(writer: Writer) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(writer))
     if not writer.is_open:
         return
-    writer.commits.refusal = REFUSAL
-    if writer.index is None:
+    writer.refuse(REFUSAL)
+    if writer.is_exclusive:
         return  # exclusive: SQLite refuses the child another connection, and rightly
     for path, (start, length) in ((writer.path, _SHARED_BYTES), (writer.path + "-shm", _INDEX_BYTES)):
         try:

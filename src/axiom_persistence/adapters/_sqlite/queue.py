@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from ...storage import Expect
+from ...storage.adapter import Expect
 
 __all__ = ["Job", "Queue", "deliver"]
 

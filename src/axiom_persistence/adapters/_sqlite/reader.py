@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from ...keys import prefix_end
-from ...storage import Stored
+from ...storage.adapter import Stored
 from . import errors
 
 __all__ = ["BUSY", "Reader", "data_version", "faults", "fetch", "page", "previous", "version_of"]

@@ -89,6 +89,15 @@ class Writer:
     def is_open(self) -> bool:
         return self.opened.done() and self.opened.exception() is None and not self._finished
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether no other connection may exist beside this one."""
+        return self.index is None
+
+    def refuse(self, reason: str) -> None:
+        """Take no commit from now on."""
+        self.commits.refusal = reason
+
     def resting(self) -> list[threading.Lock]:
         """The locks that, held in this order, mean that nothing uses a connection."""
         locks = [self.commits.lock.inner]

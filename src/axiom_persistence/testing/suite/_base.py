@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import pytest
 
-from ...storage import Changes, Durability, StorageAdapter, Stored
+from ...storage.adapter import Changes, Durability, StorageAdapter, Stored
 
 __all__ = ["SuiteBase", "at_place", "content", "listed", "on_adapter", "run", "store"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ...errors import ConflictError, InvalidKeyError
-from ...storage import Durability, StorageAdapter
+from ...storage.adapter import Durability, StorageAdapter
 from ._base import SuiteBase, at_place, content, on_adapter
 
 __all__ = ["CommitTests"]

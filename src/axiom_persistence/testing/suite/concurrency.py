@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from ...errors import ConflictError, PersistenceError
-from ...storage import Durability, StorageAdapter
+from ...storage.adapter import Durability, StorageAdapter
 from ._base import TIMEOUT_SECONDS, SuiteBase, at_place, content, on_adapter, run
 
 if TYPE_CHECKING:

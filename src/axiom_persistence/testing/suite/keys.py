@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ...errors import InvalidKeyError
-from ...storage import StorageAdapter
+from ...storage.adapter import StorageAdapter
 from ._base import SuiteBase, content, listed, on_adapter, store
 
 __all__ = ["KeyTests", "longest_keys", "odd_keys"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ...errors import CapabilityUnavailableError, ConflictError
-from ...storage import Durability, StorageAdapter
+from ...storage.adapter import Durability, StorageAdapter
 from ._base import SuiteBase, at_place, content, listed, on_adapter
 
 __all__ = ["LifecycleTests"]

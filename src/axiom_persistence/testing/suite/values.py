@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ...errors import EncodingError, StorageFullError
-from ...storage import NOT_NOW, StorageAdapter
+from ...storage.adapter import NOT_NOW, StorageAdapter
 from ._base import SuiteBase, at_place, listed, on_adapter, store
 
 __all__ = ["ValueTests"]

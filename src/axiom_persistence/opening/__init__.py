@@ -1,0 +1,1 @@
+"""From an address such as "notes" to a persistence that can be opened."""

@@ -1,0 +1,1 @@
+"""What users hold: the persistence, its transactions and its collections."""

@@ -1,0 +1,304 @@
+"""Many items of one type, each a record of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+from urllib.parse import unquote
+
+from xxhash import xxh3_128_digest
+
+from ..errors import ConfigurationError
+from ..keys import MISSING, encode_segment
+from ..layers.cached import Cached, Follower
+from ..layers.observed import Observed
+from ..records.codec import encode_bare, is_immutable
+from ..records.record import Record, look_at
+from ..runtime.turn import Turn
+from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
+from ..store.store import Store
+
+__all__ = ["Collection"]
+
+T = TypeVar("T")
+
+PAGE: Final = 512
+"""Items read together while iterating: few round trips, little memory."""
+
+_VALUE: Final = b',"value":'
+"""What a record that was just sealed has before its value, and nowhere before that."""
+
+_NEVER_IN_A_NAME: Final = re.compile("[/\\x00-\\x1f\\x7f]")
+_ENCODED: Final = re.compile("[%/\\x00-\\x1f\\x7f]")
+
+
+class _Known(NamedTuple):
+    """What is stored of an item: where, in which version, and how to tell that it holds no other value."""
+
+    key: str
+    version: str
+    digest: bytes
+    """Of the value's JSON: XXH3, 128 bits."""
+    kind: type | None
+    """The item's class, if an item of that class with the same JSON is the same. None: look closer."""
+    item: object
+    """The item itself, if nothing can change it; else ``MISSING``."""
+
+
+class Collection(Generic[T]):
+    """Items of type ``T`` under ids, one record an item at ``<prefix><id>``.
+
+    Ids are any strings but the empty one. The order is that of the keys: by code point, with ``%``, ``/``
+    and control characters in their percent-encoded form. Every method that changes something returns when
+    the change is as durable as ``durability`` says (None: what the store does by itself).
+
+    Limits: ``count`` and ``ids`` decode nothing, so they include items that are damaged or expired. What
+    ``load_all`` and ``save_all`` remember, some 300 bytes an item, is this object's: keep it for the next
+    ``save_all``.
+    """
+
+    def __init__(
+        self, store: Store, prefix: str, kind: Any, *, durability: Durability | str | None = None
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._kind = kind
+        self._durability = store.durability(durability)
+        self._turn = Turn()
+        self._cache = _cache_of(store.adapter)
+        self._follower = Follower(prefix)
+        # By id. Nobody has written the known ones since; with the doubted ones somebody may have.
+        self._known: dict[str, _Known] = {}
+        self._doubted: dict[str, _Known] = {}
+        self._looks = 0
+        # What was saved after which look, since the last one.
+        self._saved: list[tuple[int, dict[str, _Known]]] = []
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._prefix!r} of {self._kind!r} in {self._store.adapter}>"
+
+    def _key(self, id: str) -> str:
+        plain = id and not _ENCODED.search(id)
+        return self._store.check_key(self._prefix + (id if plain else encode_segment(id)))
+
+    def _id(self, key: str) -> str | None:
+        """The id of the item at ``key``. None: it is not one of this collection's keys."""
+        name = key[len(self._prefix) :]
+        if not name or _NEVER_IN_A_NAME.search(name):
+            return None
+        if "%" not in name:
+            return name
+        id = unquote(name)
+        return id if encode_segment(id) == name else None
+
+    # -- one item ----------------------------------------------------------------------------------
+
+    async def get(self, id: str, default: T | None = None) -> T | None:
+        """The item under ``id``, or ``default``. Raises what ``load`` raises."""
+        store, key = self._store, self._key(id)
+        item = store.load_now(key, self._kind, default)
+        if item is NOT_NOW:
+            item = await store.load(key, self._kind, default)
+        found: T | None = item
+        return found
+
+    async def put(self, id: str, item: T) -> None:
+        """Store ``item`` under ``id``."""
+        await self._store.save(self._key(id), item, self._kind, durability=self._durability)
+
+    async def delete(self, id: str) -> bool:
+        """Forget the item under ``id``; whether it was there."""
+        return await self._store.delete([self._key(id)], durability=self._durability) > 0
+
+    # -- all of them -------------------------------------------------------------------------------
+
+    async def load_all(self) -> dict[str, T]:
+        """All items by id, in key order, read in one fetch."""
+        store = self._store
+        async with self._turn:
+            ids = {key: id async for key, id in self._keys()}
+            self._catch_up()
+            seen = await store.read_many(list(ids))
+            items: dict[str, T] = {}
+            self._known.clear()
+            self._doubted.clear()
+            for key, id in ids.items():
+                record, version = seen[key].record, seen[key].version
+                if record is not None and version is not None:
+                    item = items[id] = store.decode(key, record, self._kind)
+                    if self._is_as_saved(record):
+                        self._known[id] = _known(key, version, record.value, item)
+        return items
+
+    async def save_all(self, items: Mapping[str, T], *, replace: bool = False) -> int:
+        """Store ``items`` in one commit, all or nothing; how many records were written or deleted.
+
+        Only items whose record would differ from the stored one are written. Those that were loaded or
+        saved here before, and that nobody else has written since, are not read again; those of immutable
+        types are not even encoded. ``replace``: items that are not among ``items`` are deleted. Raises
+        ``ConfigurationError`` where several changes would be one commit that the adapter cannot make all
+        or nothing.
+        """
+        store = self._store
+        async with self._turn:
+            if self._cache is None or self._cache.policy.interval is None:
+                await store.settle()  # what it is compared with is what was saved before
+            changes, written = await self._changed(items)
+            looks = self._looks
+        if replace:
+            changes.update([(key, None) async for key, id in self._keys() if id not in items])
+        if len(changes) > 1 and not store.adapter.traits.atomic:
+            raise ConfigurationError(
+                "save_all is all or nothing, which this adapter cannot promise",
+                adapter=store.adapter,
+                hint="put Journaled around it, or put the items one by one",
+            )
+        if changes:
+            versions = await store.commit(changes, durability=self._durability)
+            saved = {id: now._replace(version=versions[now.key]) for id, now in written.items()}
+            self._saved.append((looks, saved))
+        return len(changes)
+
+    async def _changed(self, items: Mapping[str, T]) -> tuple[dict[str, bytes | None], dict[str, _Known]]:
+        """The records that differ from what is stored, by key, and what they will be known as, by id."""
+        self._catch_up()
+        keys = await self._read_unknown(items)
+        known, seal, kind = self._known, self._store.seal, self._kind
+        changes: dict[str, bytes | None] = {}
+        written: dict[str, _Known] = {}
+        for id, item in items.items():
+            same = known.get(id)
+            if same is not None and same.item is item:
+                continue
+            if same is not None and _is_same(same, item):
+                if same.item is not MISSING and is_immutable(item):
+                    known[id] = same._replace(item=item)
+                continue
+            key = keys[id] if same is None else same.key
+            data = seal(key, item, kind)
+            now = _known(key, "", data[data.index(_VALUE) + len(_VALUE) : -1], item)
+            if same is not None and same.digest == now.digest:
+                known[id] = now._replace(version=same.version)
+            else:
+                changes[key] = data
+                written[id] = now
+        return changes, written
+
+    def _catch_up(self) -> None:
+        """Doubt what somebody may have written since this was called last."""
+        known, doubted = self._known, self._doubted
+        self._saved, saves = [], self._saved
+        for look, saved in saves:
+            if look == self._looks:
+                known |= saved
+            else:  # a look in between may have been told of it, and of what came after it
+                doubted |= saved
+                for each in saved:
+                    known.pop(each, None)
+        self._looks += 1
+        written = None if self._cache is None else self._cache.written(self._follower)
+        if written is None:
+            doubted.update(known)
+            known.clear()
+            return
+        for key, version in written.items():
+            id = self._id(key)
+            if id is not None and (same := known.get(id)) is not None and same.version != version:
+                doubted[id] = known.pop(id)
+
+    async def _read_unknown(self, items: Mapping[str, T]) -> dict[str, str]:
+        """Find out what is stored under the ids of ``items`` that are not known; the keys of these."""
+        known, doubted, store = self._known, self._doubted, self._store
+        keys = {
+            id: self._key(id) if (old := doubted.get(id)) is None else old.key
+            for id in items
+            if id not in known
+        }
+        found = await store.adapter.fetch(list(keys.values())) if keys else {}
+        for id, key in keys.items():
+            old, stored = doubted.pop(id, None), found.get(key)
+            if stored is None or stored.damage is not None:
+                continue
+            if old is not None and old.version == stored.version:
+                known[id] = old
+                continue
+            record, _, _ = look_at(key, stored.data, store.schema)
+            if record is not None and self._is_as_saved(record):
+                known[id] = _Known(key, stored.version, xxh3_128_digest(record.value), None, MISSING)
+        return keys
+
+    def _is_as_saved(self, record: Record) -> bool:
+        """Whether the value saved again would give the same record: no expiry, no other schema."""
+        return record.expires is None and record.compat is None and record.schema == self._store.schema
+
+    # -- in order ----------------------------------------------------------------------------------
+
+    async def items(self, *, after: str | None = None, page: int = PAGE) -> AsyncIterator[tuple[str, T]]:
+        """Ids and items in key order, those behind ``after`` only, ``page`` of them read at a time.
+
+        Each page is one snapshot; what is written meanwhile is seen or not. ``after`` need not exist.
+        """
+        if page < 1:
+            raise ConfigurationError(f"a page has at least 1 item, not {page}")
+        ids: dict[str, str] = {}
+        last = None if after is None else self._key(after)
+        async for key, id in self._keys():
+            if last is None or key > last:
+                ids[key] = id
+            if len(ids) == page:
+                async for item in self._page(ids):
+                    yield item
+                ids = {}
+        async for item in self._page(ids):
+            yield item
+
+    async def _page(self, ids: dict[str, str]) -> AsyncIterator[tuple[str, T]]:
+        if ids:
+            found = await self._store.load_many(list(ids), self._kind)
+            for key, item in found.items():
+                yield ids[key], item
+
+    def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
+        return self.items()
+
+    async def ids(self) -> AsyncIterator[str]:
+        """All ids, in key order."""
+        async for _, id in self._keys():
+            yield id
+
+    async def count(self) -> int:
+        """How many items there are."""
+        number = 0
+        async for _ in self._keys():
+            number += 1
+        return number
+
+    async def _keys(self) -> AsyncIterator[tuple[str, str]]:
+        async for key in self._store.keys(self._prefix):
+            id = self._id(key)
+            if id is not None:
+                yield key, id
+
+
+def _known(key: str, version: str, value: bytes, item: object) -> _Known:
+    fixed = item if is_immutable(item) else MISSING
+    # Bare encoding gives null for NaN as well, which is refused.
+    return _Known(key, version, xxh3_128_digest(value), None if b"null" in value else type(item), fixed)
+
+
+def _is_same(same: _Known, item: object) -> bool:
+    """Whether ``item`` is certainly what is stored, without the checks that were made then."""
+    if same.kind is not item.__class__:
+        return False
+    try:
+        return xxh3_128_digest(encode_bare(item)) == same.digest
+    except Exception:  # raised again, with the key, by whoever looks closer
+        return False
+
+
+def _cache_of(adapter: StorageAdapter) -> Cached | None:
+    """The cache that everything goes through which is written through ``adapter``."""
+    while isinstance(adapter, Observed):
+        adapter = adapter.inner
+    return adapter if isinstance(adapter, Cached) else None

@@ -1,0 +1,244 @@
+"""All or nothing: reads remembered, writes held back, one commit with ``expect`` at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, Final, TypeVar, overload
+
+from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError
+from ..keys import MISSING, Key, kind_and_default
+from ..records.record import Seen, open_record
+from ..runtime.turn import Turn, backoff
+from ..storage.adapter import Durability
+from ..store.store import Store
+
+__all__ = ["Transaction", "run_transaction", "transaction", "update"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+ATTEMPTS: Final = 64
+"""How often ``update`` and ``run_transaction`` try before they pass the conflict on."""
+
+_PATIENCE_SECONDS: Final = 1.0
+"""How long one waits for another's turn, whose body may be waiting for us. It only spares attempts."""
+
+
+class Transaction:
+    """What a body sees: a store that nobody else changes, and its own writes on top.
+
+    Every read checks, in the same snapshot, that what was read before is still so; a body therefore never
+    sees a torn state. ``ConflictError`` at a read or at the end means that somebody else won: run it again.
+    Values read twice are equal. Belongs to one task; it cannot be used after its end.
+    """
+
+    def __init__(self, store: Store, prefix: str = "") -> None:
+        self._store = store
+        self._prefix = prefix
+        self._seen: dict[str, Seen] = {}
+        self._writes: dict[str, bytes | None] = {}
+        self._task = asyncio.current_task()
+        self._over = False
+
+    def _key(self, key: str | Key[Any]) -> str:
+        name = key.name if isinstance(key, Key) else key
+        if self._over:
+            raise CapabilityUnavailableError(
+                "the transaction is over", key=name, hint="use it inside its `async with` only"
+            )
+        return self._store.check_key(name, self._prefix)
+
+    @overload
+    async def load(self, key: Key[T]) -> T: ...
+    @overload
+    async def load(self, key: str, type: type[T], *, default: None = None) -> T | None: ...
+    @overload
+    async def load(self, key: str, type: type[T], *, default: D) -> T | D: ...
+    @overload
+    async def load(self, key: str, type: Any, *, default: Any = None) -> Any: ...
+    async def load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
+        """The value under ``key``, the transaction's own writes included."""
+        name = self._key(key)
+        kind, default = kind_and_default(key, type, default)
+        if name in self._writes:
+            data = self._writes[name]
+            record = None if data is None else open_record(name, data, self._store.schema)
+        else:
+            record = (await self._read(name)).record
+        return default if record is None else self._store.decode(name, record, kind)
+
+    async def exists(self, key: str | Key[Any]) -> bool:
+        """Whether ``key`` holds a value, the transaction's own writes included."""
+        name = self._key(key)
+        if name in self._writes:
+            return self._writes[name] is not None
+        return (await self._read(name)).record is not None
+
+    async def save(
+        self, key: str | Key[Any], value: Any, *, type: Any = None, ttl: timedelta | None = None
+    ) -> None:
+        """Store ``value`` at the end of the transaction. Encoding errors are raised here."""
+        name = self._key(key)
+        kind = key.kind if isinstance(key, Key) else type
+        self._writes[name] = self._store.seal(name, value, kind, self._store.expiry(ttl))
+
+    async def delete(self, key: str | Key[Any]) -> bool:
+        """Forget ``key`` at the end of the transaction; whether it was there."""
+        there = await self.exists(key)
+        self._writes[self._key(key)] = None
+        return there
+
+    async def _read(self, name: str) -> Seen:
+        """Read ``name`` and, in the same snapshot, make sure that the earlier reads still hold."""
+        if name in self._seen:
+            return self._seen[name]
+        fresh = await self._store.read_many([*self._seen, name])
+        for key, seen in self._seen.items():
+            if fresh[key].version != seen.version:
+                self._lost(key)
+        self._seen[name] = fresh[name]
+        return fresh[name]
+
+    def _lost(self, key: str) -> None:
+        raise ConflictError(
+            "somebody else committed a key this transaction has read; nothing was changed",
+            key=key,
+            adapter=self._store.adapter,
+            hint="run the transaction again (run_transaction does so by itself)",
+        )
+
+    async def _commit(self, durability: Durability | None) -> None:
+        if self._writes:  # else nothing is due: each read has checked that the others still held
+            expect = {key: seen.version for key, seen in self._seen.items()}
+            await self._store.commit(self._writes, expect=expect, durability=durability)
+
+
+_current: ContextVar[tuple[Transaction, ...]] = ContextVar("axiom_transactions", default=())
+
+
+@asynccontextmanager
+async def transaction(
+    store: Store, *, prefix: str = "", durability: Durability | None = None
+) -> AsyncIterator[Transaction]:
+    """One transaction: committed when the body ends, nothing at all when it raises.
+
+    Raises ``ConfigurationError`` where the adapter is not atomic, and inside another transaction of the
+    same store and task, whose writes it could not see.
+    """
+    if not store.adapter.traits.atomic:
+        raise ConfigurationError(
+            "a transaction needs an atomic adapter", adapter=store.adapter, hint="put Journaled around it"
+        )
+    running = _current.get()
+    body = Transaction(store, prefix)
+    # A task started inside a body inherits the context, and may well outlive the body: it is another task.
+    if any(other._store is store and other._task is body._task for other in running):
+        raise ConfigurationError(
+            "a transaction of this store is running in this task already",
+            adapter=store.adapter,
+            hint="use the outer transaction; pass it to the function that needs it",
+        )
+    _current.set((*running, body))
+    try:
+        yield body
+        await body._commit(durability)
+    finally:
+        body._over = True
+        _current.set(running)
+
+
+async def run_transaction(
+    store: Store,
+    function: Callable[[Transaction], Awaitable[T]],
+    *,
+    prefix: str = "",
+    attempts: int = ATTEMPTS,
+    durability: Durability | None = None,
+) -> T:
+    """Run ``function(tx)`` in a transaction, again after each conflict, up to ``attempts`` times.
+
+    Within this process those who lost a key take turns at it. Others are only met by trying again: a body
+    that takes longer than the pauses between the commits of other processes may lose every time.
+    """
+    if attempts < 1:
+        raise ConfigurationError(f"attempts is at least 1, not {attempts}")
+    lost: set[str] = set()
+    for attempt in range(attempts):
+        try:
+            # Those who lost a key go one at a time, like its updates, or they would go on hindering others.
+            async with (
+                _turns(store, lost),
+                transaction(store, prefix=prefix, durability=durability) as tx,
+            ):
+                return await function(tx)
+        except ConflictError as conflict:
+            if attempt == attempts - 1:
+                raise
+            lost.add(conflict.key or "")
+        await backoff(attempt)
+    raise AssertionError("unreachable")
+
+
+async def update(
+    store: Store,
+    name: str,
+    kind: Any,
+    function: Callable[[Any], Any],
+    default: Any,
+    *,
+    durability: Durability | None = None,
+) -> Any:
+    """Replace a value by ``function(value)``, again after each conflict; returns what was stored."""
+    if inspect.iscoroutinefunction(function):
+        raise ConfigurationError(
+            "update takes a plain function, not an async one", key=name, hint="use run_transaction"
+        )
+    async with _turns(store, (name,)):  # here one waits for the other; mostly other processes conflict
+        for attempt in range(ATTEMPTS):
+            seen = await store.read(name)
+            value = default if seen.record is None else store.decode(name, seen.record, kind)
+            value = function(value)
+            expires = None if seen.record is None else seen.record.expires
+            data = store.seal(name, value, kind, expires)
+            try:
+                await store.commit({name: data}, expect={name: seen.version}, durability=durability)
+            except ConflictError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await backoff(attempt)
+                continue
+            return value
+    raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def _turns(store: Store, keys: Collection[str]) -> AsyncIterator[None]:
+    """Take turns at ``keys``; in the order of their names, so that no two wait for each other."""
+    held: list[Turn] = []
+    # Who runs inside a body, in a task of its own perhaps, is waited for by who has the turns.
+    inside = any(other._store is store and not other._over for other in _current.get())
+    try:
+        for key in () if inside else sorted(keys):
+            turn = store.turn(key)
+            if await _take(turn):
+                held.append(turn)
+        yield
+    finally:
+        for turn in held:
+            await turn.__aexit__()
+
+
+async def _take(turn: Turn) -> bool:
+    if turn.take_now():
+        return True
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await turn.__aenter__()
+    except TimeoutError:
+        return False
+    return True

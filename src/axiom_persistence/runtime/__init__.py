@@ -1,0 +1,1 @@
+"""Tasks, threads and the end of a process."""

@@ -1,0 +1,317 @@
+"""What a storage backend is: bytes under string keys, changed by one verb, ``commit``.
+
+Types live above (``store``), bytes below. An adapter never sees a user's class, and everything that
+changes anything (one save, a batch, a transaction, a quarantine) is one ``commit``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any, Final, NamedTuple, Self
+
+from xxhash import xxh3_128_hexdigest
+
+from ..errors import ConflictError
+from ..runtime.turn import Turn
+
+__all__ = [
+    "MAX_STORED_KEY_BYTES",
+    "NOT_NOW",
+    "BasicAdapter",
+    "CachedRecord",
+    "Changes",
+    "Durability",
+    "Expect",
+    "NotNow",
+    "StorageAdapter",
+    "Stored",
+    "Traits",
+    "content_version",
+]
+
+MAX_STORED_KEY_BYTES: Final = 1280
+"""What the embedded adapters take: a user's 1,024 bytes and room for prefixes of the library's own."""
+
+
+class Durability(StrEnum):
+    """What an acknowledged save survives, weakest first. Comparable: ``MEMORY < POWER_LOSS``."""
+
+    MEMORY = "memory"  # nothing: accepted in this process's memory
+    PROCESS_EXIT = "process_exit"  # the end of the process, SIGKILL included
+    POWER_LOSS = "power_loss"  # the loss of power, where the disk honours a flush
+
+    @property
+    def rank(self) -> int:
+        return _RANK[self]
+
+    def __lt__(self, other: str) -> bool:
+        return self.rank < Durability(other).rank
+
+    def __le__(self, other: str) -> bool:
+        return self.rank <= Durability(other).rank
+
+    def __gt__(self, other: str) -> bool:
+        return self.rank > Durability(other).rank
+
+    def __ge__(self, other: str) -> bool:
+        return self.rank >= Durability(other).rank
+
+
+_RANK: Final = {Durability.MEMORY: 0, Durability.PROCESS_EXIT: 1, Durability.POWER_LOSS: 2}
+
+
+class Stored(NamedTuple):
+    """The bytes under a key.
+
+    ``version`` is opaque: equal versions of a key mean equal bytes. ``damage`` says why a layer
+    refused the bytes; ``data`` is then the raw bytes that layer got.
+    """
+
+    data: bytes
+    version: str
+    damage: str | None = None
+
+
+class CachedRecord(Stored):
+    """A ``Stored`` that a cache hands out again and again.
+
+    ``decoded`` is for whoever reads it: what was made of the bytes once lives exactly as long as the
+    cache's entry.
+    """
+
+    decoded: Any = None
+
+    @property
+    def room(self) -> int:
+        """How many bytes ``decoded`` may take: nested values take 3 to 4 times their JSON."""
+        return 400 + 4 * len(self.data)
+
+
+Changes = Mapping[str, bytes | None]
+"""New bytes for each key; None deletes."""
+
+Expect = Mapping[str, str | None]
+"""The version each key must still have; None: it must be absent."""
+
+
+class NotNow(Enum):
+    """The type of ``NOT_NOW``, which a synchronous read answers when only an awaited one can tell."""
+
+    NOT_NOW = "not now"
+
+
+NOT_NOW: Final = NotNow.NOT_NOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What an adapter can do: data, no more. A layer may alter it."""
+
+    atomic: bool
+    """A commit of several keys is all or nothing, and a fetch of several keys is one snapshot."""
+    durability: Durability
+    """The strongest class it promises."""
+    shared: bool
+    """Several processes may use one store at once, and ``expect`` holds between them."""
+    confidential: bool = False
+    """What is stored cannot be read by somebody who gets the medium."""
+    max_value_bytes: int | None = None
+    max_key_bytes: int = MAX_STORED_KEY_BYTES
+
+
+class StorageAdapter(ABC):
+    """A place that keeps bytes under string keys.
+
+    To write one, implement ``traits``, ``fetch``, ``commit`` and ``keys``; or subclass
+    ``BasicAdapter``, which asks for less and promises less. A key is non-empty text without NUL and lone
+    surrogates, up to ``traits.max_key_bytes`` of UTF-8; ``keys.check_stored_key`` refuses any other. An
+    adapter escapes whatever its medium cannot take, so that different keys never meet.
+
+    Any number of tasks, threads and event loops may call one adapter at once.
+    """
+
+    @property
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What this adapter can do. Known before it is opened, and the same ever after."""
+
+    @abstractmethod
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        """The stored bytes of ``keys``, absent ones left out.
+
+        One consistent snapshot where ``traits.atomic``: never half of somebody's commit.
+        """
+
+    @abstractmethod
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        """Apply all ``changes`` and return the new versions of the keys that were written.
+
+        Returns when the changes are as durable as asked (None: as ``traits.durability``), in the order
+        of the calls. With ``expect``, nothing changes and ``ConflictError`` is raised unless every
+        named key has the given version; the check and the change are one step. Empty ``changes`` make
+        everything committed before as durable as asked. Deleting what is absent is no error.
+        Raises ``StorageError`` when the medium refuses: what was asked may then have happened or not.
+        """
+
+    @abstractmethod
+    def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        """Every key that begins with ``prefix``, in code point order, the library's own included.
+
+        Not a snapshot: a key written or deleted meanwhile may be seen or not, any other exactly once.
+        """
+
+    async def aopen(self) -> None:  # noqa: B027 - most adapters have nothing to do
+        """Make ready for use; finish what a crash left half done. Opening twice is fine."""
+
+    async def aclose(self) -> None:  # noqa: B027
+        """Let go of everything, after all that was accepted is stored. Closing twice is fine."""
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:  # noqa: ARG002
+        """Commit so that it outlives this process, before returning, with no await.
+
+        None: it cannot be done at once, and nothing was done. Never waits for long.
+        """
+        return None
+
+    def fetch_now(self, key: str) -> Stored | None | NotNow:  # noqa: ARG002
+        """What ``fetch`` would say of one key, where that is free to know; else ``NOT_NOW``."""
+        return NOT_NOW
+
+    async def previous(self, key: str) -> Stored | None:  # noqa: ARG002
+        """The kept generation before the current one, for recovery. None where there is none."""
+        return None
+
+    async def saved_at(self, key: str) -> float | None:  # noqa: ARG002
+        """When the current bytes were committed, in seconds since 1970 UTC. None: not known."""
+        return None
+
+    async def check(self) -> list[str]:
+        """Faults found in the medium itself, each a sentence. Empty: none. Reads everything."""
+        return []
+
+    def change_mark(self) -> Hashable | None:
+        """A value that differs once somebody committed other than through this object. None: unknown.
+
+        Cheap enough to be compared at every cached load. May differ without need, never fail to.
+        """
+        return None
+
+    def stats(self) -> dict[str, int]:
+        """Counters of this adapter, by name."""
+        return {}
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for a person."""
+        return repr(self)
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self.location})"
+
+    # The specification's four, each one line over the two above.
+
+    async def read(self, key: str) -> bytes | None:
+        """The bytes under ``key``, or None."""
+        stored = (await self.fetch((key,))).get(key)
+        return None if stored is None else stored.data
+
+    async def write(self, key: str, data: bytes) -> None:
+        """Store ``data`` under ``key``."""
+        await self.commit({key: data})
+
+    async def delete(self, key: str) -> None:
+        """Forget ``key``. Fine when it is absent."""
+        await self.commit({key: None})
+
+    async def exists(self, key: str) -> bool:
+        """Whether something is stored under ``key``."""
+        return bool(await self.fetch((key,)))
+
+    async def __aenter__(self) -> Self:
+        await self.aopen()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def content_version(data: bytes) -> str:
+    """A version for media that give none: equal bytes, equal version (XXH3, 128 bits)."""
+    return xxh3_128_hexdigest(data)
+
+
+class BasicAdapter(StorageAdapter):
+    """A custom adapter in a few lines: write ``read``, ``write``, ``delete`` and ``keys``.
+
+    Not atomic: put ``Journaled`` around it for all-or-nothing commits. ``expect`` holds between the
+    tasks and threads of one process, not between processes. ``write`` must replace a value as a whole and
+    return when it is as durable as ``traits`` says.
+    """
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(atomic=False, durability=Durability.PROCESS_EXIT, shared=False)
+
+    @abstractmethod
+    async def read(self, key: str) -> bytes | None: ...
+
+    @abstractmethod
+    async def write(self, key: str, data: bytes) -> None: ...
+
+    @abstractmethod
+    async def delete(self, key: str) -> None: ...
+
+    @abstractmethod
+    def keys(self, prefix: str = "") -> AsyncIterator[str]: ...
+
+    async def exists(self, key: str) -> bool:
+        return await self.read(key) is not None
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        found = {}
+        for key in keys:
+            data = await self.read(key)
+            if data is not None:
+                found[key] = Stored(data, content_version(data))
+        return found
+
+    async def commit(
+        self,
+        changes: Changes,
+        *,
+        expect: Expect | None = None,
+        durability: Durability | None = None,  # noqa: ARG002 - write() is as durable as it gets
+    ) -> Mapping[str, str]:
+        # No __init__, so that a subclass need not call one; setdefault is one step for all threads.
+        async with self.__dict__.setdefault("_committing", Turn()):
+            if expect:
+                found = await self.fetch(list(expect))
+                verify_expected(found, expect, self)
+            versions = {}
+            for key, data in changes.items():
+                if data is None:
+                    await self.delete(key)
+                else:
+                    await self.write(key, data)
+                    versions[key] = content_version(data)
+            return versions
+
+
+def verify_expected(found: Mapping[str, Stored], expect: Expect, adapter: object) -> None:
+    """Raise ``ConflictError`` unless every key has its expected version."""
+    for key, version in expect.items():
+        stored = found.get(key)
+        if (None if stored is None else stored.version) != version:
+            said = "was absent" if version is None else "had another version"
+            now = "is absent" if stored is None else "was written by somebody else"
+            raise ConflictError(
+                f"the key {said} when it was read and {now} now; nothing was changed",
+                key=key,
+                adapter=adapter,
+                hint="read again and retry (update and run_transaction do so by themselves)",
+            )

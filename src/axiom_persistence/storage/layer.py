@@ -1,0 +1,68 @@
+"""What every layer is: an adapter around an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping
+
+from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+
+__all__ = ["Layer"]
+
+
+class Layer(StorageAdapter):
+    """Forwards everything to ``inner``. A layer overrides only what it changes."""
+
+    def __init__(self, inner: StorageAdapter) -> None:
+        self.inner = inner
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
+
+    def __str__(self) -> str:
+        return str(self.inner)  # in a message, the place matters and not how it is wrapped
+
+    @property
+    def traits(self) -> Traits:
+        return self.inner.traits
+
+    @property
+    def location(self) -> str:
+        return self.inner.location
+
+    async def aopen(self) -> None:
+        await self.inner.aopen()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        return await self.inner.fetch(keys)
+
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        return await self.inner.commit(changes, expect=expect, durability=durability)
+
+    def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        return self.inner.keys(prefix)
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        return self.inner.commit_now(changes)
+
+    def fetch_now(self, key: str) -> Stored | None | NotNow:
+        return self.inner.fetch_now(key)
+
+    async def previous(self, key: str) -> Stored | None:
+        return await self.inner.previous(key)
+
+    async def saved_at(self, key: str) -> float | None:
+        return await self.inner.saved_at(key)
+
+    async def check(self) -> list[str]:
+        return await self.inner.check()
+
+    def change_mark(self) -> Hashable | None:
+        return self.inner.change_mark()
+
+    def stats(self) -> dict[str, int]:
+        return self.inner.stats()

@@ -1,0 +1,108 @@
+"""The ladder damaged bytes take: previous generation, else missing; into quarantine either way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import ConfigurationError, ConflictError, CorruptedDataError, PersistenceError
+from ..records.corruption import Corruption, CorruptionReport, OnCorruption, quarantine_key, quarantine_value
+from ..records.record import INTERNAL_SCHEMA, seal_record
+from ..storage.adapter import StorageAdapter, Stored
+
+__all__ = ["Ladder"]
+
+_log = logging.getLogger("axiom_persistence")
+
+_REPORTS_KEPT: Final = 1000
+
+
+class Ladder:
+    """Recovery of the damaged records of one adapter. Nothing unreadable is ever overwritten."""
+
+    def __init__(self, adapter: StorageAdapter, clock: Callable[[], float] = time.time) -> None:
+        self.adapter = adapter
+        self.clock = clock
+        self.reports: deque[CorruptionReport] = deque(maxlen=_REPORTS_KEPT)
+        self.unreadable: dict[str, Stored] = {}
+        """Damaged records that were left in place: a save over one moves its bytes to quarantine first."""
+
+    def quarantined(self, key: str, bad: Stored) -> dict[str, bytes]:
+        """The quarantine record for damaged bytes, ready to join a commit."""
+        place = quarantine_key(key, bad.version)
+        value = quarantine_value(key, bad.damage or "", bad.data)
+        return {place: seal_record(place, value, INTERNAL_SCHEMA)}
+
+    async def recover(
+        self, key: str, bad: Stored, choice: OnCorruption, whole: Callable[[str, Stored], bool]
+    ) -> Stored | None:
+        """What is stored under ``key`` after the ladder was taken, or None.
+
+        ``whole`` says whether bytes are a readable record of the key. Raises ``CorruptedDataError`` if
+        that is the application's choice, or the repair could not be written.
+        """
+        previous = await self.adapter.previous(key)
+        if previous is not None and not whole(key, previous):
+            previous = None
+        report = CorruptionReport(
+            key=key,
+            reason=bad.damage or "",
+            size=len(bad.data),
+            adapter=str(self.adapter),
+            recovered=previous is not None,
+            quarantine=quarantine_key(key, bad.version),
+            at=self.clock(),
+        )
+        if not isinstance(choice, Corruption):
+            self.unreadable[key] = bad  # whatever the application's function does
+            choice = _decision(choice, report)
+        if choice is Corruption.RAISE:
+            self.unreadable[key] = bad
+            raise CorruptedDataError(
+                f"the stored record is damaged: {bad.damage}",
+                key=key,
+                adapter=self.adapter,
+                hint="nothing was changed; verify(repair=True) or on_corruption=RECOVER brings the "
+                "previous generation back, where there is one",
+            )
+        changes: dict[str, bytes | None] = {**self.quarantined(key, bad)}
+        changes[key] = None if previous is None else previous.data
+        try:
+            versions = await self.adapter.commit(changes, expect={key: bad.version})
+        except ConflictError:  # somebody healed or replaced it meanwhile: look again
+            return (await self.adapter.fetch((key,))).get(key)
+        except PersistenceError as error:
+            self.unreadable[key] = bad
+            raise CorruptedDataError(
+                f"the stored record is damaged ({bad.damage}) and could not be repaired: {error}",
+                key=key,
+                adapter=self.adapter,
+                hint="the damaged bytes are still in place",
+            ) from error
+        self.unreadable.pop(key, None)
+        self.reports.append(report)
+        _log.warning(
+            "damaged record of %r in %s: %s; %s, the bytes are kept under %r",
+            key,
+            self.adapter,
+            bad.damage,
+            "the previous generation is back" if previous else "it now reads as missing",
+            report.quarantine,
+        )
+        return None if previous is None else Stored(previous.data, versions[key])
+
+
+def _decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionReport) -> Corruption:
+    answer = ask(report)
+    try:
+        return Corruption(answer)
+    except ValueError:
+        raise ConfigurationError(
+            f"on_corruption answered {answer!r}",
+            key=report.key,
+            adapter=report.adapter,
+            hint="it returns Corruption.RECOVER or Corruption.RAISE; nothing was changed",
+        ) from None

@@ -1,0 +1,60 @@
+"""The embedded stores as tests use them: closed and opened again at will, and looked into."""
+
+from msgspec.json import decode
+
+from axiom_persistence import (
+    AdapterBasedPersistence,
+    FileStorageAdapter,
+    MemoryAdapter,
+    SQLiteAdapter,
+    open_persistence,
+)
+from axiom_persistence.records.corruption import QUARANTINE, Quarantined
+from axiom_persistence.records.record import open_record
+
+EMBEDDED = ("memory", "sqlite", "file", "stack")
+"""The three embedded stores bare, and SQLite under all the layers that open_persistence puts around it."""
+
+
+class Kept:
+    """One store of a test: ``open()`` makes a new persistence over the same data."""
+
+    def __init__(self, kind, directory):
+        self.kind = kind
+        self.path = directory / ("store.db" if kind in ("sqlite", "stack") else "store")
+        self._memory = MemoryAdapter()
+
+    def adapter(self):
+        if self.kind == "memory":
+            return self._memory
+        return FileStorageAdapter(self.path) if self.kind == "file" else SQLiteAdapter(self.path)
+
+    def open(self, **options):
+        if self.kind == "stack":
+            return open_persistence(self.path, **options)
+        return AdapterBasedPersistence(self.adapter(), **options)
+
+
+async def plant(persistence, key, data):
+    """Write bytes behind the back of the typed store, as damage and other programs do."""
+    await persistence.adapter.commit({key: data})
+
+
+async def raw(persistence, key):
+    """The stored bytes of ``key``, or None."""
+    return await persistence.adapter.read(key)
+
+
+async def listed(persistence, prefix=""):
+    """All keys, in a list."""
+    return [key async for key in persistence.keys(prefix)]
+
+
+async def quarantined(persistence):
+    """What lies in quarantine: (key, damaged bytes) of each record there."""
+    found = []
+    async for place in persistence.adapter.keys(QUARANTINE):
+        record = open_record(place, await persistence.adapter.read(place))
+        entry = decode(record.value, type=Quarantined)
+        found.append((entry.key, entry.data))
+    return found
