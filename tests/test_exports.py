@@ -90,7 +90,7 @@ def test_docstrings_begin_with_one_line_that_promises():
 
 def test_the_protocol_and_the_class_have_the_same_verbs():
     """Every member of PersistenceCapability is a member of AdapterBasedPersistence, with its parameters."""
-    protocol, concrete = persistence_module.PersistenceCapability, persistence_module.AdapterBasedPersistence
+    protocol, concrete = axiom_persistence.PersistenceCapability, persistence_module.AdapterBasedPersistence
     for name in [name for name in vars(protocol) if not name.startswith("_")]:
         assert hasattr(concrete, name), name
         wanted = getattr(protocol, name)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from axiom_persistence import MISSING, Key
+from axiom_persistence.adapters._sqlite.reader import prefix_end
 from axiom_persistence.errors import InvalidKeyError
-from axiom_persistence.keys import check_key, encode_segment, prefix_end
+from axiom_persistence.keys import check_key, encode_segment
 from support.embedded import Kept, listed
 
 MEANT_FOR_TROUBLE = [

@@ -30,7 +30,7 @@ _HOMES = {
     "MISSING": "keys",
     "MemoryAdapter": "adapters.memory",
     "Persistable": "client",
-    "PersistenceCapability": "persistence.persistence",
+    "PersistenceCapability": "persistence.protocol",
     "PersistenceError": "errors",
     "SQLiteAdapter": "adapters.sqlite",
     "StorageAdapter": "storage.adapter",
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from .persistence.capability import Capability as Capability
     from .persistence.capability import CapabilityState as CapabilityState
     from .persistence.persistence import AdapterBasedPersistence as AdapterBasedPersistence
-    from .persistence.persistence import PersistenceCapability as PersistenceCapability
+    from .persistence.protocol import PersistenceCapability as PersistenceCapability
     from .records.codec import register as register
     from .records.corruption import Corruption as Corruption
     from .records.corruption import CorruptionReport as CorruptionReport

@@ -6,7 +6,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, Generic, Optional, TypeVar, overload
 
-from .errors import ConfigurationError, InvalidKeyError
+from .errors import InvalidKeyError
 
 __all__ = [
     "INTERNAL",
@@ -18,9 +18,6 @@ __all__ = [
     "check_stored_key",
     "encode_segment",
     "key_text",
-    "kind_and_default",
-    "prefix_end",
-    "several",
 ]
 
 T = TypeVar("T")
@@ -99,16 +96,6 @@ def encode_segment(name: str) -> str:
     return "".join(f"%{ord(c):02X}" if c in "%/" or c < " " or c == "\x7f" else c for c in name)
 
 
-def prefix_end(prefix: str) -> str | None:
-    """The least string after all that begin with ``prefix``, in code point order. None: there is none."""
-    for i in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[i])
-        if code < 0x10FFFF:
-            # Surrogates are no characters: the code point after U+D7FF is U+E000.
-            return prefix[:i] + chr(0xE000 if code == 0xD7FF else code + 1)
-    return None
-
-
 class Key(Generic[T]):
     """A name, the type of its value and what to answer when nothing is stored, in one object.
 
@@ -138,23 +125,3 @@ class Key(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Key({self.name!r}, {self.kind!r}, default={self.default!r})"
-
-
-def several(keys: Any, verb: str) -> Any:
-    """``keys``, unless they are one key: a str is iterable too, and its letters are not what was meant."""
-    if isinstance(keys, (str, bytes, Key)):
-        raise ConfigurationError(f"{verb} takes several keys, not one: {keys!r:.80}", hint="pass a list")
-    return keys
-
-
-def kind_and_default(key: str | Key[Any], type: Any, default: Any) -> tuple[Any, Any]:
-    """What a load is asked to return: the type to decode as, and the answer for "nothing there"."""
-    if isinstance(key, Key):
-        if type is not MISSING:
-            raise ConfigurationError("a Key carries its type; leave the second argument out", key=key.name)
-        return key.kind, key.default if default is None else default
-    if type is MISSING:
-        raise ConfigurationError(
-            "load needs the type of the value", key=key, hint='for example load("count", int)'
-        )
-    return type, default

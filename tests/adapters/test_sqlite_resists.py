@@ -24,7 +24,7 @@ from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import CorruptedDataError, PersistenceError, StorageError
 from axiom_persistence.layers.cached import Cached
 from axiom_persistence.records.record import seal_record
-from axiom_persistence.store.store import HEADER
+from axiom_persistence.store._header import HEADER
 
 
 def execute(path: Path, statement: str, *values: object) -> None:

@@ -119,7 +119,7 @@ async def test_the_default_durability_is_the_strongest_there_is(persistence, mon
         await persistence.flush()
     assert asked == [None, Durability.MEMORY, persistence.adapter.traits.durability]
     async with AdapterBasedPersistence(MemoryAdapter(), durability="memory") as other:
-        assert other._store._durability is Durability.MEMORY
+        assert other._store.default_durability is Durability.MEMORY
 
 
 async def test_migrating_between_versions_nobody_declared_is_refused(persistence):

@@ -17,8 +17,9 @@ from axiom_persistence.errors import (
 from axiom_persistence.keys import INTERNAL
 from axiom_persistence.layers.read_only import ReadOnly
 from axiom_persistence.records.record import seal_record
-from axiom_persistence.store.store import HEADER, Store
-from support.embedded import listed, plant, quarantined, raw
+from axiom_persistence.store._header import HEADER
+from axiom_persistence.store.store import Store
+from support.embedded import Kept, listed, plant, quarantined, raw
 
 NEWER_FORMAT = b'{"axiom":2,"sum":"0123456789abcdef0123456789abcdef","any":"thing"}'
 
@@ -60,7 +61,7 @@ async def timed():
 async def test_an_expired_value_counts_as_missing(timed):
     """Until its time a value is there; from then on no verb finds it, though keys() may list it."""
     store, clock = timed
-    await store.save("k", "v", ttl=timedelta(seconds=10))
+    await store.save("k", "v", expires=store.expiry(timedelta(seconds=10)))
     clock.now += 9.99
     assert await store.load("k", str, MISSING) == "v"
     assert store.load_now("k", str, MISSING) is not MISSING
@@ -78,7 +79,7 @@ async def test_an_expired_value_counts_as_missing(timed):
 async def test_saving_again_without_ttl_keeps_a_value_for_good(timed):
     """Each save says how long; one that says nothing means for ever."""
     store, clock = timed
-    await store.save("k", 1, ttl=timedelta(seconds=1))
+    await store.save("k", 1, expires=store.expiry(timedelta(seconds=1)))
     await store.save("k", 2)
     clock.now += 1000
     assert await store.load("k", int, None) == 2
@@ -89,7 +90,7 @@ async def test_update_keeps_the_time_a_value_expires(timed):
     from axiom_persistence.persistence.transaction import update
 
     store, clock = timed
-    await store.save("k", 1, ttl=timedelta(seconds=10))
+    await store.save("k", 1, expires=store.expiry(timedelta(seconds=10)))
     assert await update(store, "k", int, lambda n: n + 1, 0) == 2
     assert (await store.describe("k")).expires_at == clock.now + 10
     clock.now += 10
@@ -245,8 +246,6 @@ async def damaged_store(kept, **options):
 
 async def test_a_function_chooses_for_each_damaged_record(tmp_path):
     """on_corruption may be a function of the report: it is asked each time, and its answer is done."""
-    from embedded import Kept
-
     asked = []
 
     def choose(report):

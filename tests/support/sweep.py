@@ -15,7 +15,7 @@ from axiom_persistence import (
 )
 from axiom_persistence.adapters._file.names import file_name
 from axiom_persistence.errors import CorruptedDataError
-from axiom_persistence.store.store import HEADER
+from axiom_persistence.store._header import HEADER
 from support.embedded import quarantined
 
 # key: (the value of the previous generation, the current value)

@@ -8,20 +8,21 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, Literal, Self, TypeVar, cast, overload
 
-from ..errors import ConfigurationError, PersistenceError
+from ..errors import ConfigurationError
 from ..jobs.verify import VerifyReport
-from ..keys import MISSING, Key, kind_and_default
+from ..keys import MISSING, Key
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
 from ..opening.open import Where
 from ..opening.open import open_persistence as _open_persistence
+from ..persistence._arguments import kind_and_default
 from ..persistence.capability import CapabilityState
 from ..persistence.persistence import AdapterBasedPersistence
 from ..persistence.transaction import ATTEMPTS
 from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
-from ..records.record import RecordInfo
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
+from ..store.describe import RecordInfo
 from ._background import entered, in_caller, refuse_event_loop, run, watch_exit
 from ._collection import Collection
 from ._streams import Stream, paged
@@ -173,14 +174,11 @@ class Persistence:
     ) -> bool:
         """Save on this thread, where outliving the process is enough and the adapter can do it at once."""
         store = self.inner._store
-        if (store.durability(durability) or store._durability) is not Durability.PROCESS_EXIT:
+        if (store.durability(durability) or store.default_durability) is not Durability.PROCESS_EXIT:
             return False
         name = self.inner._name(key)
         data = store.seal(name, value, key.kind if isinstance(key, Key) else type, store.expiry(ttl))
-        try:
-            return store.commit_now({name: data}) is not None
-        except PersistenceError as error:
-            raise error.naming(key=name, adapter=store.adapter)  # noqa: B904 - the same error, named
+        return store.save_now(name, data, Durability.PROCESS_EXIT)
 
     @overload
     def load(self, key: Key[T]) -> T: ...

@@ -19,7 +19,7 @@ from ..records.corruption import QUARANTINE
 from ..records.record import open_record
 from ..storage.adapter import StorageAdapter
 from ..store import store as typed
-from ..store.store import HEADER, Header
+from ..store._header import HEADER, Header
 from ._endings import ExitCode
 from ._output import StatusLine, data, note, on_terminal, printable, style, timestamp, to_json
 from .base import command, complete_key, complete_store, must_be_there, no_such_key, opened, run_async

@@ -76,15 +76,15 @@ async def evidence_of(store: Store, key: str, reason: str) -> tuple[Mapping[str,
     stored = (await store.adapter.fetch((key,))).get(key)
     if stored is None:
         return {}, None
-    return store.ladder.quarantined(key, stored._replace(damage=reason)), stored.version
+    return store.recovery.quarantined(key, stored._replace(damage=reason)), stored.version
 
 
 def reports_of(store: Store) -> list[CorruptionReport]:
     """What the store found damaged so far."""
-    return list(store.ladder.reports)
+    return list(store.recovery.reports)
 
 
 def forget_refusal(store: Store, key: str) -> None:
     """Let the next commit of ``key`` through although the store found its record too new or damaged."""
     store._too_new.pop(key, None)
-    store.ladder.unreadable.pop(key, None)
+    store.recovery.unreadable.pop(key, None)

@@ -15,7 +15,7 @@ from ..errors import (
     ValidationError,
 )
 from ..layers.observed import Origin
-from ..records.record import Seen
+from ..store._reading import Seen
 from ..store.store import Store
 from ._commit import save_together
 from ._fields import Field
@@ -111,7 +111,8 @@ def _apply_all(state: State, found: Found, reports: tuple[int, int]) -> RestoreR
             if isinstance(one, PersistenceError):
                 state.unreadable[name] = one
                 continue
-            if one.record is not None and one.record.schema != state.place(field).store.schema:
+            ours = state.place(field).store.schema_of(state.key(field))
+            if one.record is not None and one.record.schema != ours:
                 migrated.append(name)
             was = getattr(state.client, name)
             try:

@@ -9,7 +9,8 @@ from typing import Final
 from ..errors import CorruptedDataError, SchemaTooNewError, StorageError
 from ..keys import INTERNAL
 from ..records.corruption import QUARANTINE
-from ..store.store import HEADER, Store
+from ..store._header import HEADER
+from ..store.store import Store
 
 __all__ = ["Finding", "VerifyReport", "verify"]
 

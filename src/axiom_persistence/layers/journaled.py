@@ -152,7 +152,7 @@ class Journaled(Layer):
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         if len(changes) > 1 or not self._turn.take_now():
             return None
-        with self._turn.taken():
+        try:
             if self._unfinished is not None or self._doubtful:
                 return None
             self._generation += 1
@@ -160,6 +160,8 @@ class Journaled(Layer):
                 return self.inner.commit_now(changes)
             finally:
                 self._generation += 1
+        finally:
+            self._turn.release()
 
     # Reading
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import suppress
 from enum import StrEnum
-from typing import Final, NoReturn, Self
+from typing import Final, Self
 
 from ..errors import CapabilityUnavailableError, PersistenceError
 
-__all__ = ["Capability", "CapabilityState", "NotOpen"]
+__all__ = ["Capability", "CapabilityState"]
 
 ACTIVATION_TIMEOUT: Final = 30.0
 """Seconds an activation may take, unless the capability says otherwise."""
@@ -26,19 +26,6 @@ class CapabilityState(StrEnum):
     AVAILABLE = "available"
     UNAVAILABLE = "unavailable"  # deactivated, or what it needs is missing
     RESTRICTED = "restricted"  # forbidden by policy or by the user
-
-
-class NotOpen:
-    """Stands where an open thing will be, so that nobody who uses that pays for a check."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
-            raise AttributeError(name)  # what inspects objects is no use of it
-        hint = "open it with `async with` or `await`; in blocking mode, `with`"
-        raise CapabilityUnavailableError(self._reason, hint=hint)
 
 
 class _Observers:

@@ -14,7 +14,7 @@ from ..keys import MISSING, encode_segment
 from ..layers.cached import Cached, Follower
 from ..layers.observed import Observed
 from ..records.codec import encode_bare, is_immutable
-from ..records.record import Record, look_at
+from ..records.record import Record, look_at, value_of
 from ..runtime.turn import Turn
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 from ..store.store import Store
@@ -25,9 +25,6 @@ T = TypeVar("T")
 
 PAGE: Final = 512
 """Items read together while iterating: few round trips, little memory."""
-
-_VALUE: Final = b',"value":'
-"""What a record that was just sealed has before its value, and nowhere before that."""
 
 _NEVER_IN_A_NAME: Final = re.compile("[/\\x00-\\x1f\\x7f]")
 _ENCODED: Final = re.compile("[%/\\x00-\\x1f\\x7f]")
@@ -127,7 +124,7 @@ class Collection(Generic[T]):
                 record, version = seen[key].record, seen[key].version
                 if record is not None and version is not None:
                     item = items[id] = store.decode(key, record, self._kind)
-                    if self._is_as_saved(record):
+                    if self._is_as_saved(key, record):
                         self._known[id] = _known(key, version, record.value, item)
         return items
 
@@ -177,7 +174,7 @@ class Collection(Generic[T]):
                 continue
             key = keys[id] if same is None else same.key
             data = seal(key, item, kind)
-            now = _known(key, "", data[data.index(_VALUE) + len(_VALUE) : -1], item)
+            now = _known(key, "", value_of(data), item)
             if same is not None and same.digest == now.digest:
                 known[id] = now._replace(version=same.version)
             else:
@@ -223,14 +220,15 @@ class Collection(Generic[T]):
             if old is not None and old.version == stored.version:
                 known[id] = old
                 continue
-            record, _, _ = look_at(key, stored.data, store.schema)
-            if record is not None and self._is_as_saved(record):
+            record, _, _ = look_at(key, stored.data, store.schema_of(key))
+            if record is not None and self._is_as_saved(key, record):
                 known[id] = _Known(key, stored.version, xxh3_128_digest(record.value), None, MISSING)
         return keys
 
-    def _is_as_saved(self, record: Record) -> bool:
+    def _is_as_saved(self, key: str, record: Record) -> bool:
         """Whether the value saved again would give the same record: no expiry, no other schema."""
-        return record.expires is None and record.compat is None and record.schema == self._store.schema
+        plain = record.expires is None and record.compat is None
+        return plain and record.schema == self._store.schema_of(key)
 
     # -- in order ----------------------------------------------------------------------------------
 

@@ -6,60 +6,31 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ..errors import ConfigurationError, InsecureStorageError
-from ..keys import INTERNAL, MISSING, Key, encode_segment, kind_and_default, several
+from ..keys import INTERNAL, MISSING, Key, encode_segment
 from ..layers.observed import Observed
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
-from ..records.record import RecordInfo
-from ..runtime.turn import DONE
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 from ..storage.layer import Layer
 from ..store.store import Store
-from .capability import Capability, CapabilityState, NotOpen
+from ._arguments import kind_and_default, several
+from ._maintenance import Maintenance
+from .capability import Capability, CapabilityState
+from .transaction import Transaction, run_transaction, transaction, update
 
-__all__ = ["AdapterBasedPersistence", "PersistenceCapability"]
+__all__ = ["AdapterBasedPersistence"]
 
 if TYPE_CHECKING:
-    from ..jobs.verify import VerifyReport
     from ..layers.observed import Change
     from .collection import Collection
-    from .transaction import Transaction
 
 T = TypeVar("T")
 D = TypeVar("D")
 
 
-@runtime_checkable
-class PersistenceCapability(Protocol):
-    """What a client needs of a persistence: the specification's verbs and the capability's own members."""
-
-    activation_timeout: float
-
-    @property
-    def state(self) -> CapabilityState: ...
-    @property
-    def is_available(self) -> bool: ...
-    async def is_supported(self) -> bool: ...
-    async def request_permission(self) -> None: ...
-    async def activate(self) -> None: ...
-    async def deactivate(self) -> None: ...
-    async def save(self, key: str, value: Any) -> None: ...
-    async def load(self, key: str, type: Any) -> Any: ...
-    async def delete(self, key: str) -> bool: ...
-    async def exists(self, key: str) -> bool: ...
-    async def save_many(self, values: Mapping[str, Any]) -> None: ...
-    async def load_many(self, keys: Iterable[str], type: Any) -> dict[str, Any]: ...
-    async def delete_many(self, keys: Iterable[str]) -> int: ...
-    async def migrate(self, from_version: str, to_version: str) -> Any: ...
-
-
-_NEVER_OPENED = NotOpen("this persistence is not open")
-_CLOSED = NotOpen("this persistence is closed")
-
-
-class AdapterBasedPersistence(Capability):
+class AdapterBasedPersistence(Maintenance, Capability):
     """Typed values under string keys, in whatever place the adapter is.
 
     Use it as an async context manager, or ``await`` it and close it with ``aclose``. Any number of tasks,
@@ -85,7 +56,7 @@ class AdapterBasedPersistence(Capability):
         choice = corruption_choice(on_corruption)
         self._prefix = ""
         self._opened = Store(adapter, durability=durability, on_corruption=choice)
-        self._store: Store = cast(Store, _NEVER_OPENED)
+        self._open_store: Store | None = None
         self._secure = None if secure is None else _secure_persistence(secure, choice)
 
     @property
@@ -99,10 +70,10 @@ class AdapterBasedPersistence(Capability):
         await self._opened.aopen()
         if self._secure is not None:
             await self._secure.activate()
-        self._store = self._opened
+        self._open_store = self._opened
 
     async def _deactivate(self) -> None:
-        was_open, self._store = self._store is self._opened, cast(Store, _CLOSED)
+        was_open, self._open_store = self._open_store is not None, None
         try:
             for closing in self._opened.closing if was_open else ():
                 await closing(self._opened)
@@ -135,6 +106,10 @@ class AdapterBasedPersistence(Capability):
         """Where the data is, for a person."""
         return self.adapter.location
 
+    def stats(self) -> dict[str, int]:
+        """Counters of the adapter and its layers, by name."""
+        return self.adapter.stats()
+
     @property
     def secure(self) -> AdapterBasedPersistence:
         """The confidential store beside this one, or this one where it is confidential itself.
@@ -154,7 +129,7 @@ class AdapterBasedPersistence(Capability):
     @property
     def reports(self) -> tuple[CorruptionReport, ...]:
         """What was found damaged and repaired since this persistence was made (the last 1,000)."""
-        return tuple(self._root._opened.ladder.reports)
+        return tuple(self._root._opened.recovery.reports)
 
     def __repr__(self) -> str:
         place = f" namespace={self._prefix!r}" if self._prefix else ""
@@ -162,12 +137,6 @@ class AdapterBasedPersistence(Capability):
         return f"<{type(self).__name__} {self.adapter} {self.state.value} durability={promise}{place}>"
 
     # -- one value ---------------------------------------------------------------------------------
-
-    def _name(self, key: str | Key[Any]) -> str:
-        if key.__class__ is str and not self._prefix:
-            return self._store.check_plain(key)  # type: ignore[arg-type]  # the short way
-        name = key.name if isinstance(key, Key) else key
-        return self._store.check_key(name, self._prefix)
 
     @overload
     async def save(
@@ -203,13 +172,15 @@ class AdapterBasedPersistence(Capability):
         ``EncodingError`` or ``TypeMismatchError`` with nothing changed, and ``StorageError`` when the
         medium refused (the new value may then still appear).
         """
-        store = self._store
-        if isinstance(key, Key):
-            type = key.kind
+        store = self._open_store or self._not_open()
+        if key.__class__ is str and not self._prefix:
+            name = store.check_plain(key)  # type: ignore[arg-type]  # the short way
+        else:
+            name = self._name(key)
+            type = key.kind if isinstance(key, Key) else type
         asked = None if durability is None else store.durability(durability)
-        waiting = store.save(self._name(key), value, type, ttl=ttl, durability=asked)
-        if waiting is not DONE:
-            await waiting
+        expires = None if ttl is None else store.expiry(ttl)
+        await store.save(name, value, type, expires=expires, durability=asked)
 
     @overload
     async def load(self, key: Key[T]) -> T: ...
@@ -226,7 +197,7 @@ class AdapterBasedPersistence(Capability):
         ``TypeMismatchError`` with the path when the value is of another type, ``SchemaTooNewError`` when a
         newer program wrote it, ``CorruptedDataError`` when it is damaged and may not be recovered.
         """
-        store = self._store
+        store = self._open_store or self._not_open()
         if key.__class__ is str and type is not MISSING and not self._prefix:
             kind, name = type, store.check_plain(key)  # type: ignore[arg-type]  # the short way: no cast
         else:
@@ -289,9 +260,7 @@ class AdapterBasedPersistence(Capability):
         kind, default = kind_and_default(key, type, default)
         if not callable(function):
             raise ConfigurationError(f"update needs a function of the old value, not {function!r}")
-        store = self._store
-        from .transaction import update
-
+        store = self._open_store or self._not_open()
         return await update(
             store, self._name(key), kind, function, default, durability=store.durability(durability)
         )
@@ -356,8 +325,6 @@ class AdapterBasedPersistence(Capability):
         the body raises.
         """
         store = self._store
-        from .transaction import transaction
-
         return transaction(store, prefix=self._prefix, durability=store.durability(durability))
 
     async def run_transaction(
@@ -369,8 +336,6 @@ class AdapterBasedPersistence(Capability):
     ) -> T:
         """Run ``await function(tx)`` in a transaction, again after each conflict, fairly."""
         store = self._store
-        from .transaction import run_transaction
-
         return await run_transaction(
             store,
             function,
@@ -387,7 +352,7 @@ class AdapterBasedPersistence(Capability):
 
     def collection(self, name: str, type: type[T]) -> Collection[T]:
         """Many items of one type, a record each, under ``name/``."""
-        from .collection import Collection  # not every program has one
+        from .collection import Collection  # not every program has one: it is slow to import
 
         return Collection(self._store, f"{self._prefix}{encode_segment(name)}/", type)
 
@@ -407,36 +372,6 @@ class AdapterBasedPersistence(Capability):
                 )
             adapter = adapter.inner
         return _without_prefix(adapter.changes(self._prefix + prefix), len(self._prefix))
-
-    async def describe(self, key: str | Key[Any]) -> RecordInfo | None:
-        """Size, schema, times and damage of a record, its value untouched. None: nothing is stored."""
-        return await self._store.describe(self._name(key))
-
-    async def verify(
-        self, *, repair: bool = False, progress: Callable[[int], None] | None = None
-    ) -> VerifyReport:
-        """Read everything and report damage; with ``repair``, bring back or quarantine what is damaged."""
-        from ..jobs.verify import verify
-
-        return await verify(self._store, prefix=self._prefix, repair=repair, progress=progress)
-
-    async def migrate(self, from_version: str, to_version: str) -> None:
-        """Bring every record from one schema version to another. Without migrations there is one version."""
-        self._store.check_key("x")
-        if from_version != to_version:
-            raise ConfigurationError(
-                f"no migration from {from_version!r} to {to_version!r} is known",
-                adapter=self.adapter,
-                hint=f"the schema of this store is {self._store.schema!r}",
-            )
-
-    async def flush(self) -> None:
-        """Return when everything acknowledged so far is as durable as the adapter can make it."""
-        await self._store.adapter.commit({}, durability=self.adapter.traits.durability)
-
-    def stats(self) -> dict[str, int]:
-        """Counters of the adapter and its layers, by name."""
-        return self.adapter.stats()
 
 
 async def _without_prefix(changes: AsyncIterator[Change], cut: int) -> AsyncIterator[Change]:
@@ -468,8 +403,8 @@ class _Namespace(AdapterBasedPersistence):
         return self._outer
 
     @property
-    def _store(self) -> Store:  # type: ignore[override]
-        return self._root._store
+    def _open_store(self) -> Store | None:  # type: ignore[override]
+        return self._root._open_store
 
     @property
     def state(self) -> CapabilityState:

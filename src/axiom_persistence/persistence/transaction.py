@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from types import CoroutineType
 from typing import Any, Final, TypeVar, overload
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError
-from ..keys import MISSING, Key, kind_and_default
-from ..records.record import Seen, open_record
+from ..keys import MISSING, Key
 from ..runtime.turn import Turn, backoff
 from ..storage.adapter import Durability
+from ..store._reading import Seen
 from ..store.store import Store
+from ._arguments import kind_and_default
 
 __all__ = ["Transaction", "run_transaction", "transaction", "update"]
 
@@ -67,7 +68,7 @@ class Transaction:
         kind, default = kind_and_default(key, type, default)
         if name in self._writes:
             data = self._writes[name]
-            record = None if data is None else open_record(name, data, self._store.schema)
+            record = None if data is None else self._store.open_record(name, data)
         else:
             record = (await self._read(name)).record
         return default if record is None else self._store.decode(name, record, kind)
@@ -172,7 +173,7 @@ async def run_transaction(
         try:
             # Those who lost a key go one at a time, like its updates, or they would go on hindering others.
             async with (
-                _turns(store, lost),
+                Turns(store, lost),
                 transaction(store, prefix=prefix, durability=durability) as tx,
             ):
                 return await function(tx)
@@ -194,15 +195,12 @@ async def update(
     durability: Durability | None = None,
 ) -> Any:
     """Replace a value by ``function(value)``, again after each conflict; returns what was stored."""
-    if inspect.iscoroutinefunction(function):
-        raise ConfigurationError(
-            "update takes a plain function, not an async one", key=name, hint="use run_transaction"
-        )
-    async with _turns(store, (name,)):  # here one waits for the other; mostly other processes conflict
+    # Those of one process take turns: it is other processes, mostly, that conflict.
+    async with Turns(store, (name,)):
         for attempt in range(ATTEMPTS):
             seen = await store.read(name)
             value = default if seen.record is None else store.decode(name, seen.record, kind)
-            value = function(value)
+            value = _called(function, value, name)
             expires = None if seen.record is None else seen.record.expires
             data = store.seal(name, value, kind, expires)
             try:
@@ -216,26 +214,45 @@ async def update(
     raise AssertionError("unreachable")
 
 
-@asynccontextmanager
-async def _turns(store: Store, keys: Collection[str]) -> AsyncIterator[None]:
-    """Take turns at ``keys``; in the order of their names, so that no two wait for each other."""
-    held: list[Turn] = []
-    # Who runs inside a body, in a task of its own perhaps, is waited for by who has the turns.
-    inside = any(other._store is store and not other._over for other in _current.get())
-    try:
-        for key in () if inside else sorted(keys):
-            turn = store.turn(key)
-            if await _take(turn):
-                held.append(turn)
-        yield
-    finally:
-        for turn in held:
-            await turn.__aexit__()
+def _called(function: Callable[[Any], Any], value: Any, name: str) -> Any:
+    value = function(value)
+    if isinstance(value, CoroutineType):
+        value.close()
+        raise ConfigurationError(
+            "update takes a plain function, not an async one", key=name, hint="use run_transaction"
+        )
+    return value
 
 
-async def _take(turn: Turn) -> bool:
-    if turn.take_now():
-        return True
+class Turns:
+    """Turns at ``keys``, taken in the order of their names, so that no two wait for each other."""
+
+    __slots__ = ("_held", "_keys", "_store")
+
+    def __init__(self, store: Store, keys: Collection[str]) -> None:
+        self._store = store
+        # Who runs inside a body, in a task of its own perhaps, is waited for by who has the turns.
+        inside = any(other._store is store and not other._over for other in _current.get())
+        self._keys = () if inside else sorted(keys)
+        self._held: list[Turn] = []
+
+    async def __aenter__(self) -> None:
+        try:
+            for key in self._keys:
+                turn = self._store.turn(key)
+                if turn.take_now() or await _taken(turn):
+                    self._held.append(turn)
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        for turn in self._held:
+            turn.release()
+
+
+async def _taken(turn: Turn) -> bool:
+    """Wait for ``turn``. False: it took too long; going on without it costs attempts, no more."""
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             await turn.__aenter__()

@@ -22,16 +22,14 @@ __all__ = [
     "FORMAT",
     "INTERNAL_SCHEMA",
     "Damage",
-    "Header",
     "NewerFormat",
     "Record",
-    "RecordInfo",
-    "Seen",
     "look_at",
     "major",
     "open_record",
     "plain_value",
     "seal_record",
+    "value_of",
 ]
 
 FORMAT: Final = 1
@@ -47,6 +45,8 @@ _SUM: Final = len(_START)
 _HEAD: Final = _START + b'%b",'
 _WHOLE: Final = _HEAD + b"%b"
 _BODY: Final = _SUM + 16 + 2  # behind the sum and `",`
+_VALUE: Final = b',"value":'
+"""What a sealed record has before its value, and nowhere before that."""
 _ANY_FORMAT: Final = b'{"axiom":'
 
 
@@ -61,41 +61,6 @@ class Record(NamedTuple):
     value: bytes
     expires: int | None = None  # milliseconds since 1970 UTC
     compat: bytes | None = None  # the same value as older versions of the application read it
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """A key as one read found it: its version for a later ``expect``, and its record if it has one."""
-
-    version: str | None
-    record: Record | None
-
-
-class RecordInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a record without decoding its value."""
-
-    key: str
-    size: int
-    """Bytes as stored."""
-    version: str
-    schema: str | None
-    """None when the record cannot be read."""
-    saved_at: float | None
-    """Seconds since 1970 UTC; None where the adapter cannot tell."""
-    expires_at: float | None
-    damage: str | None
-    """Why it cannot be read; None: it is whole."""
-    too_new: bool
-    """It cannot be read because a newer version of this library wrote it."""
-    has_previous: bool
-    confidential: bool
-
-
-class Header(msgspec.Struct, frozen=True):
-    """What a store says of itself, in its own record."""
-
-    id: str
-    format: int = FORMAT
-    created: float = 0.0
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -139,6 +104,11 @@ def plain_value(key: str, data: bytes, schema: str) -> bytes | None:
     if not data.startswith(beginning % xxh3_64_hexdigest(data[_BODY:], seed).encode()):
         return None
     return data[_BODY + len(opening) : -1]
+
+
+def value_of(data: bytes) -> bytes:
+    """The value in a record that was just sealed, unchecked."""
+    return data[data.index(_VALUE) + len(_VALUE) : -1]
 
 
 def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:

@@ -6,21 +6,8 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Awaitable, Generator, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
 
-__all__ = ["DONE", "Turn", "backoff"]
-
-
-class _Done(Awaitable[None]):
-    def __await__(self) -> Generator[Any, Any, None]:
-        return
-        yield
-
-
-DONE: Final[Awaitable[None]] = _Done()
-"""What there is to await where nothing is left to be done."""
+__all__ = ["Turn", "backoff"]
 
 
 class Turn:
@@ -47,18 +34,20 @@ class Turn:
                 handed_over = len(waiting) == len(self._waiting)
                 self._waiting = deque(waiting)
             if handed_over:
-                self._pass_on()
+                self.release()
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._pass_on()
+        self.release()
 
     def take_now(self) -> bool:
+        """Take it if nobody has it; whether that was so. To be followed by ``release``."""
         with self._lock:
             taken, self._held = not self._held, True
             return taken
 
-    def _pass_on(self) -> None:
+    def release(self) -> None:
+        """Let the next one have it."""
         while True:
             with self._lock:
                 if not self._waiting:
@@ -70,14 +59,6 @@ class Turn:
             except RuntimeError:
                 continue  # that loop was closed; nobody waits there
             return
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """For the synchronous owner after ``take_now``."""
-        try:
-            yield
-        finally:
-            self._pass_on()
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

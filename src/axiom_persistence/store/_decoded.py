@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -21,14 +22,20 @@ class Decoded:
     def __init__(self, body: bytes) -> None:
         self.body: bytes | None = body
         """The value as JSON. None: the value is kept as an object, and the record has its JSON."""
-        # A type and the value as that type, which everybody may be given. One tuple, replaced as a whole,
-        # since threads read it unlocked.
-        self.known: tuple[Any, Any] = (MISSING, None)
+        # (type, decoder, its argument); without a decoder, the argument is the value, which everybody may be
+        # given. One tuple, replaced as a whole, since threads read it unlocked.
+        self.known: tuple[Any, Callable[[bytes], Any] | None, Any] = (MISSING, None, None)
 
-    def learn(self, kind: Any, value: Any, room: int) -> None:
-        """Keep ``value``, decoded as ``kind``, if nothing can change it and it fits into ``room`` bytes."""
+    def learn(self, kind: Any, decode: Callable[[bytes], Any], body: bytes, value: Any, room: int) -> None:
+        """Note that ``decode`` made ``value`` of ``body``.
+
+        The value is kept if nothing can change it and it fits into ``room`` bytes; else it is decoded anew
+        at every load.
+        """
         if is_immutable(value) and _fits(value, room):
-            self.known, self.body = (kind, value), None
+            self.known, self.body = (kind, None, value), None
+        else:
+            self.known = (kind, decode, body)
 
 
 def _fits(value: Any, room: int) -> bool:

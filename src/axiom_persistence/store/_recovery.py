@@ -1,4 +1,7 @@
-"""The ladder damaged bytes take: previous generation, else missing; into quarantine either way."""
+"""What becomes of damaged bytes: the previous generation comes back, else the key reads as missing.
+
+The bytes go to quarantine either way.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from ..records.corruption import Corruption, CorruptionReport, OnCorruption, qua
 from ..records.record import INTERNAL_SCHEMA, seal_record
 from ..storage.adapter import StorageAdapter, Stored
 
-__all__ = ["Ladder"]
+__all__ = ["Recovery"]
 
 _log = logging.getLogger("axiom_persistence")
 
 _REPORTS_KEPT: Final = 1000
 
 
-class Ladder:
+class Recovery:
     """Recovery of the damaged records of one adapter. Nothing unreadable is ever overwritten."""
 
     def __init__(self, adapter: StorageAdapter, clock: Callable[[], float] = time.time) -> None:
@@ -56,18 +59,7 @@ class Ladder:
             quarantine=quarantine_key(key, bad.version),
             at=self.clock(),
         )
-        if not isinstance(choice, Corruption):
-            self.unreadable[key] = bad  # whatever the application's function does
-            choice = _decision(choice, report)
-        if choice is Corruption.RAISE:
-            self.unreadable[key] = bad
-            raise CorruptedDataError(
-                f"the stored record is damaged: {bad.damage}",
-                key=key,
-                adapter=self.adapter,
-                hint="nothing was changed; verify(repair=True) or on_corruption=RECOVER brings the "
-                "previous generation back, where there is one",
-            )
+        self._refuse_unless_wanted(bad, choice, report)
         changes: dict[str, bytes | None] = {**self.quarantined(key, bad)}
         changes[key] = None if previous is None else previous.data
         try:
@@ -83,16 +75,34 @@ class Ladder:
                 hint="the damaged bytes are still in place",
             ) from error
         self.unreadable.pop(key, None)
+        self._tell(report)
+        return None if previous is None else Stored(previous.data, versions[key])
+
+    def _refuse_unless_wanted(self, bad: Stored, choice: OnCorruption, report: CorruptionReport) -> None:
+        """Raise ``CorruptedDataError`` if the application wants that, or its function raises."""
+        if not isinstance(choice, Corruption):
+            self.unreadable[report.key] = bad  # whatever the application's function does
+            choice = _decision(choice, report)
+        if choice is Corruption.RAISE:
+            self.unreadable[report.key] = bad
+            raise CorruptedDataError(
+                f"the stored record is damaged: {bad.damage}",
+                key=report.key,
+                adapter=self.adapter,
+                hint="nothing was changed; verify(repair=True) or on_corruption=RECOVER brings the "
+                "previous generation back, where there is one",
+            )
+
+    def _tell(self, report: CorruptionReport) -> None:
         self.reports.append(report)
         _log.warning(
             "damaged record of %r in %s: %s; %s, the bytes are kept under %r",
-            key,
+            report.key,
             self.adapter,
-            bad.damage,
-            "the previous generation is back" if previous else "it now reads as missing",
+            report.reason,
+            "the previous generation is back" if report.recovered else "it now reads as missing",
             report.quarantine,
         )
-        return None if previous is None else Stored(previous.data, versions[key])
 
 
 def _decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionReport) -> Corruption:

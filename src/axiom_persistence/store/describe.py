@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from ..records.record import RecordInfo, look_at
+import msgspec
+
+from ..records.record import look_at
 from ..storage.adapter import StorageAdapter
 
-__all__ = ["describe"]
+__all__ = ["RecordInfo", "describe"]
+
+
+class RecordInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a record without decoding its value."""
+
+    key: str
+    size: int
+    """Bytes as stored."""
+    version: str
+    schema: str | None
+    """None when the record cannot be read."""
+    saved_at: float | None
+    """Seconds since 1970 UTC; None where the adapter cannot tell."""
+    expires_at: float | None
+    damage: str | None
+    """Why it cannot be read; None: it is whole."""
+    too_new: bool
+    """It cannot be read because a newer version of this library wrote it."""
+    has_previous: bool
+    confidential: bool
 
 
 async def describe(adapter: StorageAdapter, key: str, schema: str) -> RecordInfo | None:

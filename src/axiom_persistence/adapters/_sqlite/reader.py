@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
-from ...keys import prefix_end
 from ...storage.adapter import Stored
 from . import errors
 
@@ -88,6 +87,16 @@ def _fetch_chunk(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[st
         (*keys, *([keys[0]] * (size - len(keys)))),
     )
     return {key: Stored(data or b"", str(version)) for key, data, version in rows}
+
+
+def prefix_end(prefix: str) -> str | None:
+    """The least string after all that begin with ``prefix``, in code point order. None: there is none."""
+    for i in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[i])
+        if code < 0x10FFFF:
+            # Surrogates are no characters: the code point after U+D7FF is U+E000.
+            return prefix[:i] + chr(0xE000 if code == 0xD7FF else code + 1)
+    return None
 
 
 def page(connection: sqlite3.Connection, prefix: str, after: str | None) -> list[str]:

@@ -1,0 +1,88 @@
+"""What a store is asked for, checked: durability, keys, times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from typing import TypedDict, Unpack
+
+from ..errors import ConfigurationError
+from ..keys import MAX_KEY_BYTES, check_key, key_text
+from ..records.corruption import Corruption, OnCorruption
+from ..records.record import FIRST_SCHEMA, Record
+from ..storage.adapter import Durability, StorageAdapter
+
+__all__ = ["Asked", "Options"]
+
+
+class Asked(TypedDict, total=False):
+    """What a store may be asked for when it is made."""
+
+    durability: Durability | str | None
+    on_corruption: OnCorruption
+    schema: str
+    clock: Callable[[], float]
+    """Seconds since 1970 UTC."""
+
+
+class Options:
+    """What holds for all records of one adapter: schema, clock, durability, the length of keys."""
+
+    def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
+        self.adapter = adapter
+        self.clock = asked.get("clock", time.time)
+        self.on_corruption = asked.get("on_corruption", Corruption.RECOVER)
+        self.confidential = adapter.traits.confidential
+        self.weakest = min(Durability.PROCESS_EXIT, adapter.traits.durability)
+        """What saves in the background ask for: to outlive the process, where the adapter can do that."""
+        schema = asked.get("schema", FIRST_SCHEMA)
+        self.schema_of = lru_cache(maxsize=8192)(lambda key: schema)  # noqa: ARG005 - one for all keys
+        """The schema that this program gives to what it stores under a key."""
+        self._promised: dict[str, Durability] = {}
+        self.default_durability = self.durability(asked.get("durability"))
+        """The class of a save that names none. None: the strongest that the adapter promises."""
+        self._key_limit = min(MAX_KEY_BYTES, adapter.traits.max_key_bytes)
+        self.check_plain = check_key if self._key_limit == MAX_KEY_BYTES else self.check_key
+        """``check_key`` for what is known to be a str, without a prefix: a look-up, mostly."""
+
+    def durability(self, asked: Durability | str | None) -> Durability | None:
+        """The class to commit with; refused here when the adapter cannot promise it."""
+        if asked is None:
+            return None
+        try:
+            if asked in self._promised:
+                return self._promised[asked]
+            durability = Durability(asked)
+        except (ValueError, TypeError):
+            names = ", ".join(repr(d.value) for d in Durability)
+            raise ConfigurationError(f"durability is one of {names}, not {asked!r}") from None
+        strongest = self.adapter.traits.durability
+        if durability > strongest:
+            raise ConfigurationError(
+                f"durability {durability.value!r} was asked for; the strongest here is {strongest.value!r}",
+                adapter=self.adapter,
+                hint="leave durability out, or use an adapter that promises it (sqlite, file)",
+            )
+        self._promised[asked] = durability
+        return durability
+
+    def check_key(self, key: str, prefix: str = "") -> str:
+        """``prefix + key``, if a user may use it."""
+        name = key if type(key) is str else key_text(key)
+        if prefix:
+            check_key(name, self._key_limit)  # an empty key is none, whatever is before it
+            name = prefix + name
+        return check_key(name, self._key_limit)
+
+    def expiry(self, ttl: timedelta | None) -> int | None:
+        """When a value saved now with ``ttl`` stops being there, in milliseconds since 1970 UTC."""
+        if ttl is None:
+            return None
+        if not isinstance(ttl, timedelta) or ttl <= timedelta(0):
+            raise ConfigurationError(f"ttl is a timedelta above zero, not {ttl!r}")
+        return int((self.clock() + ttl.total_seconds()) * 1000)
+
+    def expired(self, record: Record) -> bool:
+        return record.expires is not None and record.expires <= self.clock() * 1000

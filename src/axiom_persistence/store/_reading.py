@@ -1,0 +1,224 @@
+"""From bytes to values: fetch, check, recover, decode."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Unpack
+
+import msgspec
+
+from ..errors import (
+    ConfigurationError,
+    CorruptedDataError,
+    PersistenceError,
+    SchemaTooNewError,
+    TypeMismatchError,
+)
+from ..keys import INTERNAL
+from ..records.codec import Codec
+from ..records.corruption import Corruption, OnCorruption
+from ..records.record import Damage, NewerFormat, Record, major, open_record, plain_value
+from ..runtime.turn import backoff
+from ..storage.adapter import NOT_NOW, CachedRecord, NotNow, StorageAdapter, Stored
+from ._decoded import Decoded
+from ._options import Asked, Options
+from ._recovery import Recovery
+
+__all__ = ["Reading", "Seen"]
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A key as one read found it: its version for a later ``expect``, and its record if it has one."""
+
+    version: str | None
+    record: Record | None
+
+
+class Reading(Options):
+    """Reads records, and recovers the damaged ones as ``on_corruption`` says."""
+
+    def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
+        super().__init__(adapter, **asked)
+        self.codec = Codec()
+        self.recovery = Recovery(adapter, self.clock)
+        self._fetch_now = adapter.fetch_now
+        self._too_new: dict[str, str] = {}
+
+    def load_now(self, key: str, kind: Any, default: Any) -> Any:
+        """What ``load`` would return, where that can be told without waiting; else ``NOT_NOW``."""
+        if self._too_new:
+            return NOT_NOW  # load looks whether it still is
+        stored = self._fetch_now(key)
+        if type(stored) is CachedRecord:
+            decoded: Decoded | None = stored.decoded
+            if decoded is not None:
+                known, decode, source = decoded.known
+                if known is kind:
+                    # It was decoded as this very type before, so there is no error that should be named.
+                    return source if decode is None else decode(source)
+            return self._decode_cached(key, stored, kind)
+        if stored is None:
+            return default
+        if isinstance(stored, NotNow) or stored.damage is not None:
+            return NOT_NOW
+        body = plain_value(key, stored.data, self.schema_of(key))
+        if body is None:
+            return NOT_NOW
+        try:
+            return self.codec.decoder(kind)(body)
+        except Exception:  # once more, for an error that says where and why
+            return self.decode(key, Record(self.schema_of(key), body), kind)
+
+    def _plain_body(self, key: str, stored: Stored) -> bytes | None:
+        """The value's JSON in a whole record that has no expiry and today's schema; else None."""
+        schema = self.schema_of(key)
+        try:
+            record = open_record(key, stored.data, schema)
+        except (Damage, NewerFormat):
+            return None
+        return record.value if record.expires is None and record.schema == schema else None
+
+    def _decode_cached(self, key: str, stored: CachedRecord, kind: Any) -> Any:
+        """The value of a cached record; ``NOT_NOW`` where only ``load`` can deal with it."""
+        decoded: Decoded | None = stored.decoded
+        body = None
+        if decoded is not None:
+            known, decode, source = decoded.known
+            if known == kind:  # written anew at every call, like list[str]
+                return source if decode is None else decode(source)
+            body = decoded.body
+        if body is None:
+            body = self._plain_body(key, stored)
+            if body is None:
+                return NOT_NOW
+        decode = self.codec.decoder(kind)
+        try:
+            value = decode(body)
+        except Exception:  # once more, for an error that says where and why
+            return self.decode(key, Record(self.schema_of(key), body), kind)
+        if decoded is None:
+            decoded = stored.decoded = Decoded(body)
+        decoded.learn(kind, decode, body, value, stored.room)
+        return value
+
+    async def load(self, key: str, kind: Any, default: Any) -> Any:
+        record = (await self.read(key)).record
+        return default if record is None else self.decode(key, record, kind)
+
+    async def load_many(self, keys: Collection[str], kind: Any) -> dict[str, Any]:
+        """The values of ``keys``, from one snapshot where the adapter is atomic; absent ones left out."""
+        seen = await self.read_many(keys)
+        return {k: self.decode(k, s.record, kind) for k, s in seen.items() if s.record is not None}
+
+    def decode(self, key: str, record: Record, kind: Any) -> Any:
+        try:
+            return self.codec.decode(record.value, kind)
+        except (TypeMismatchError, ConfigurationError) as error:
+            named = error.naming(key=key, adapter=self.adapter)
+            if self.confidential:
+                raise self._discreet(named, key) from None
+            raise
+
+    def _discreet(self, error: PersistenceError, key: str) -> PersistenceError:
+        """The same error without its reasons, which may quote a secret."""
+        path = getattr(error, "path", "$")
+        message = f"the confidential value does not fit its type at {path}"
+        return type(error)(message, key=key, adapter=self.adapter, hint="its content is not shown here")
+
+    async def read(self, key: str) -> Seen:
+        """The checked record of ``key`` and its version; recovery has happened where it was due."""
+        found = self._fetch_now(key)
+        if isinstance(found, NotNow):
+            found = (await self.adapter.fetch((key,))).get(key)
+        return Seen(None, None) if found is None else await self._open(key, found)
+
+    async def read_many(self, keys: Collection[str]) -> dict[str, Seen]:
+        found = await self.adapter.fetch(keys)
+        seen = {}
+        for key in keys:
+            stored = found.get(key)
+            seen[key] = Seen(None, None) if stored is None else await self._open(key, stored)
+        return seen
+
+    async def _open(self, key: str, stored: Stored, choice: OnCorruption | None = None) -> Seen:
+        for attempt in range(8):
+            try:
+                record = self._checked(key, stored)
+            except Damage as damage:
+                bad = stored._replace(damage=str(damage))
+                again = await self.recovery.recover(key, bad, choice or self.on_corruption, self._whole)
+                if again is None:
+                    return Seen(None, None)
+                stored = again
+                await backoff(attempt)
+                continue
+            gone = record.expires is not None and self.expired(record)
+            return Seen(stored.version, None if gone else record)
+        raise CorruptedDataError(
+            "the record is damaged again and again while it is being recovered",
+            key=key,
+            adapter=self.adapter,
+            hint="check the medium; the bytes are in quarantine",
+        )
+
+    def open_record(self, key: str, data: bytes) -> Record:
+        """The record in ``data``, checked. Raises ``Damage`` or ``NewerFormat``."""
+        return open_record(key, data, self.schema_of(key))
+
+    def _checked(self, key: str, stored: Stored) -> Record:
+        """The record in ``stored``. Raises ``Damage`` or, for newer data, ``SchemaTooNewError``."""
+        if stored.damage is not None:
+            raise Damage(stored.damage)
+        schema = self.schema_of(key)
+        try:
+            record = open_record(key, stored.data, schema)
+        except NewerFormat as unknown:
+            self._too_new[key] = f"format {unknown.number}"
+            raise SchemaTooNewError(
+                f"written by a newer version of axiom-persistence: {unknown}",
+                key=key,
+                adapter=self.adapter,
+                hint="update axiom-persistence; the record is left as it is",
+            ) from None
+        newer = record.schema != schema and major(record.schema) > major(schema)
+        if newer and key[0] != INTERNAL:
+            if record.compat is not None:
+                return record._replace(value=record.compat)
+            self._too_new[key] = record.schema
+            raise SchemaTooNewError(
+                f"written with schema {record.schema}; this program knows {schema}",
+                key=key,
+                adapter=self.adapter,
+                hint="update the program; the record is left as it is",
+            )
+        if self._too_new:
+            self._too_new.pop(key, None)  # it was; somebody has replaced it since
+        return record
+
+    def _is_expired(self, key: str, stored: Stored) -> bool:
+        """Whether ``stored`` is a whole record past its time. The value is not decoded."""
+        try:
+            return stored.damage is None and self.expired(self.open_record(key, stored.data))
+        except (Damage, NewerFormat):
+            return False
+
+    async def repair(self, key: str) -> bool:
+        """Take the recovery ladder for ``key`` whatever ``on_corruption`` says; whether a value is there."""
+        stored = (await self.adapter.fetch((key,))).get(key)
+        return stored is not None and (await self._open(key, stored, Corruption.RECOVER)).version is not None
+
+    def _refuse_too_new(self, key: str) -> str:
+        raise SchemaTooNewError(
+            f"the stored value has schema {self._too_new[key]}, newer than this program's "
+            f"{self.schema_of(key)}; it is not overwritten",
+            key=key,
+            adapter=self.adapter,
+            hint="update the program, or delete the key first",
+        )
+
+    def _whole(self, key: str, stored: Stored) -> bool:
+        try:
+            self._checked(key, stored)
+        except Damage:
+            return False
+        return True
