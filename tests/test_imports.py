@@ -32,7 +32,7 @@ ORDER = (
 RANKS = {name: rank for rank, names in enumerate(ORDER) for name in names}
 TO_COME = {"security", "sync"}
 # What everybody in its folder may import.
-BASES = {"storage/adapter", "platform/filesystem", "persistence/capability", "cli/base"}
+BASES = {"storage/adapter", "platform/filesystem", "persistence/capability", "jobs/walk", "cli/base"}
 # What may import its neighbours, beside the file that is named like its folder.
 FACES = {"opening/open", "platform/local", "cli/app", "client/manager"}
 LINES_MAX = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
-from ..persistence.collection import PAGE
+from ..jobs.walk import PAGE
 from ..persistence.collection import Collection as _Collection
 from ._background import run
 from ._streams import paged

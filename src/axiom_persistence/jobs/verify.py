@@ -11,6 +11,7 @@ from ..keys import INTERNAL
 from ..records.corruption import QUARANTINE
 from ..store._header import HEADER
 from ..store.store import Store
+from .walk import pages
 
 __all__ = ["Finding", "VerifyReport", "verify"]
 
@@ -53,20 +54,14 @@ async def verify(
     ``progress`` is called with the number of records checked so far.
     """
     report = VerifyReport(medium=await store.adapter.check())
-    page: list[str] = []
-    async for key in _keys(store, prefix, report):
-        if key.startswith(QUARANTINE):
-            report.quarantined += 1
-        elif not key.startswith(INTERNAL) or key == HEADER:
-            page.append(key)
-        if len(page) >= _PAGE:
-            await _check_page(store, page, report, repair)
-            page.clear()
-            if progress is not None:
-                progress(report.records)
-    await _check_page(store, page, report, repair)
-    if progress is not None:
-        progress(report.records)
+
+    def told(_: int) -> None:
+        if progress is not None:
+            progress(report.records)
+
+    async for page in pages(_keys(store, prefix, report), size=_PAGE, progress=told):
+        report.quarantined += sum(key.startswith(QUARANTINE) for key in page)
+        await _check_page(store, [key for key in page if key[0] != INTERNAL or key == HEADER], report, repair)
     return report
 
 

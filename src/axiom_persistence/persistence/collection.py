@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from xxhash import xxh3_128_digest
 
 from ..errors import ConfigurationError
+from ..jobs.walk import PAGE, pages
 from ..keys import MISSING, encode_segment
 from ..layers.cached import Cached, Follower
 from ..layers.observed import Observed
@@ -22,9 +23,6 @@ from ..store.store import Store
 __all__ = ["Collection"]
 
 T = TypeVar("T")
-
-PAGE: Final = 512
-"""Items read together while iterating: few round trips, little memory."""
 
 _NEVER_IN_A_NAME: Final = re.compile("[/\\x00-\\x1f\\x7f]")
 _ENCODED: Final = re.compile("[%/\\x00-\\x1f\\x7f]")
@@ -239,23 +237,11 @@ class Collection(Generic[T]):
         """
         if page < 1:
             raise ConfigurationError(f"a page has at least 1 item, not {page}")
-        ids: dict[str, str] = {}
-        last = None if after is None else self._key(after)
-        async for key, id in self._keys():
-            if last is None or key > last:
-                ids[key] = id
-            if len(ids) == page:
-                async for item in self._page(ids):
-                    yield item
-                ids = {}
-        async for item in self._page(ids):
-            yield item
-
-    async def _page(self, ids: dict[str, str]) -> AsyncIterator[tuple[str, T]]:
-        if ids:
-            found = await self._store.load_many(list(ids), self._kind)
+        keys = (key async for key, _ in self._keys())
+        async for some in pages(keys, size=page, after=None if after is None else self._key(after)):
+            found = await self._store.load_many(some, self._kind)
             for key, item in found.items():
-                yield ids[key], item
+                yield unquote(key[len(self._prefix) :]), item
 
     def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
         return self.items()
