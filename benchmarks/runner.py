@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import statistics
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from .row import Job, Row
 
-__all__ = ["SCALED", "Results", "pooled", "run"]
+__all__ = ["ROOT", "SCALED", "Results", "measure", "pooled", "run"]
 
 PAUSE_SECONDS: Final = 0.05
 """After each job, so that what it left to the disk and the kernel is not the next one's burden."""
@@ -62,7 +63,10 @@ def run(
                         continue
                     left = (time.monotonic() - begin) / done * (total - done)
                     say(f"[{done}/{total}] {row.name}, round {turn + 1}: {job.label} (~{left:.0f} s left)")
-                    answer = _measure(job, Path(place), bool(row.prepare), scale, turn)
+                    if row.prepare:
+                        answer = _one(job, Path(place) / _file_name(job.label), scale, turn)
+                    else:
+                        answer = measure(job, Path(place), scale, turn)
                     if "figures" in answer:
                         found[job.label]["rounds"].append(answer["figures"])
                     else:
@@ -71,17 +75,16 @@ def run(
     return results
 
 
-def _measure(job: Job, place: Path, shared: bool, scale: float, turn: int) -> dict[str, Any]:
-    if shared:
-        return _one(job, place / _file_name(job.label), scale, turn)
+def measure(job: Job, place: Path, scale: float, turn: int, *, root: Path = ROOT) -> dict[str, Any]:
+    """The figures of one job in a directory of its own, or why there are none; by the code in ``root``."""
     own = Path(tempfile.mkdtemp(dir=place))
     try:
-        return _one(job, own, scale, turn)
+        return _one(job, own, scale, turn, root)
     finally:
         shutil.rmtree(own)
 
 
-def _one(job: Job, directory: Path, scale: float, turn: int) -> dict[str, Any]:
+def _one(job: Job, directory: Path, scale: float, turn: int, root: Path = ROOT) -> dict[str, Any]:
     parameters = {**_scaled(job.parameters, scale), "round": turn, "scale": scale}
     asked = {"scenario": job.scenario, "directory": str(directory.resolve()), "parameters": parameters}
     try:
@@ -90,7 +93,8 @@ def _one(job: Job, directory: Path, scale: float, turn: int) -> dict[str, Any]:
             capture_output=True,
             text=True,
             timeout=JOB_SECONDS_MAX,
-            cwd=ROOT,
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root / "src")},
             check=False,
         )
     except subprocess.TimeoutExpired:

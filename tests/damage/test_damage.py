@@ -123,7 +123,7 @@ async def test_the_sweep_catches_a_store_without_checksums(make, place, monkeypa
             raise record.Damage(str(error)) from error
         return record.Record(parsed.schema, bytes(parsed.value), parsed.expires)
 
-    monkeypatch.setattr("axiom_persistence.store.store.open_record", trusting)
+    monkeypatch.setattr("axiom_persistence.store._reading.open_record", trusting)
     store = make(place)
     sweep = sweeping.Sweep(store)
     await sweep.prepare()

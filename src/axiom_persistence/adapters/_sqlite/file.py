@@ -7,7 +7,14 @@ import sqlite3
 import threading
 from typing import Final
 
-from ...errors import AccessDeniedError, ForeignStoreError, StoreNotFoundError, from_os_error
+from ...errors import (
+    AccessDeniedError,
+    CorruptedDataError,
+    ForeignStoreError,
+    PersistenceError,
+    StoreNotFoundError,
+    from_os_error,
+)
 from . import errors
 
 __all__ = [
@@ -29,6 +36,7 @@ The SQLite file format keeps that field for the application; its register of ids
 sources) has no such entry.
 """
 
+_MAGIC: Final = b"SQLite format 3\0"
 _LEAST_PAGE: Final = 512
 """The smallest page of an SQLite file, and so the smallest file."""
 
@@ -108,6 +116,7 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
     try:
         status = os.stat(path)
     except FileNotFoundError:
+        _refuse_lost("is not there", path, adapter)
         if create:
             return
         raise _nothing_there(adapter) from None
@@ -121,11 +130,12 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
             f"this user may not {needed} the database file", adapter=adapter, hint="check its owner and mode"
         )
     if status.st_size == 0:
+        _refuse_lost("is empty", path, adapter)
         if create:
             return
         raise _nothing_there(adapter)
     if status.st_size < _LEAST_PAGE:  # SQLite would take it for an empty file
-        raise foreign("it is not an SQLite database", adapter)
+        raise _no_database(path, adapter)
     with creating:
         connection = connect(read_only_uri(path, "immutable=1"), uri=True)
     try:
@@ -133,7 +143,7 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
         blank = why is None and pragma(connection, "application_id") != APPLICATION_ID
     except errors.FAULTS as error:
         if errors.is_foreign(error):
-            raise foreign("it is not an SQLite database", adapter) from error
+            raise _no_database(path, adapter) from error
         # Without its log a file may look damaged, while pages are copied into it or after a crash then.
         if not errors.is_damage(error) or _mark_of(path) != APPLICATION_ID:
             raise errors.translate(error, "cannot read the database file", adapter=adapter) from error
@@ -146,6 +156,31 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
         why = "it has no mark of ours and a write-ahead log of another program"
     if why is not None:
         raise foreign(why, adapter)
+
+
+def _refuse_lost(what: str, path: str, adapter: object) -> None:
+    """Raise if a log is there without its database: it holds saves, and a new database would delete it."""
+    if _has_log(path):
+        raise CorruptedDataError(
+            f"the database file {what}, but its write-ahead log {path}-wal holds saves; nothing was changed",
+            adapter=adapter,
+            hint="put the database file back that belongs to this log; to begin anew, move the log away",
+        )
+
+
+def _no_database(path: str, adapter: object) -> PersistenceError:
+    """What to raise for a file that SQLite does not take for a database: foreign, or what is left of ours."""
+    # Opened and closed, although that drops the locks of this process on it: nobody can use it as it is.
+    with open(path, "rb") as file:
+        head = file.read(100)
+    if any(head) and not (head.startswith(_MAGIC) or _MAGIC.startswith(head)):
+        return foreign("it is not an SQLite database", adapter)
+    return CorruptedDataError(
+        f"the database file {'is cut off' if any(head) else 'holds zeros'}: that is what is left of one; "
+        "nothing was changed",
+        adapter=adapter,
+        hint="keep it and the files beside it, and restore a backup; to begin anew, move all of them away",
+    )
 
 
 def _mark_of(path: str) -> int:
