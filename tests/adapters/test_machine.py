@@ -1,14 +1,10 @@
-"""Adapters against a dict, and the machine against adapters that are wrong."""
+"""The machine that compares adapters with a dict, against adapters that are wrong."""
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from axiom_persistence.adapters.file import FileStorageAdapter
-from axiom_persistence.adapters.memory import MemoryAdapter
-from axiom_persistence.adapters.sqlite import SQLiteAdapter
-from axiom_persistence.layers.prefixed import Prefixed
-from axiom_persistence.testing import AdapterMachine, check_against_dict
+from axiom_persistence.testing import AdapterMachine
 from support.broken_adapters import (
     CommitsByHalves,
     ExpectsOnlyWhatItChanges,
@@ -22,21 +18,6 @@ from support.broken_adapters import (
     StaleReadNow,
     SwallowsDeletes,
 )
-
-
-@pytest.mark.parametrize(
-    ("adapter", "examples"),
-    [
-        (lambda place: MemoryAdapter(), 100),
-        (lambda place: Prefixed(MemoryAdapter(), "é/"), 50),
-        (lambda place: SQLiteAdapter(place / "store.db"), 40),
-        (lambda place: FileStorageAdapter(place / "store"), 40),
-    ],
-    ids=["memory", "prefixed", "sqlite", "file"],
-)
-def test_an_adapter_agrees_with_a_dict(adapter, examples):
-    """Long random histories, with closing and opening in between, leave what they would leave in a dict."""
-    check_against_dict(adapter, examples=examples, steps=30)
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,9 @@ class Collection(Generic[T]):
                 adapter=store.adapter,
                 hint="put Journaled around it, or put the items one by one",
             )
-        if changes:
-            versions = await store.commit(changes, durability=self._durability)
+        # Without changes, too: what is stored already may have been saved by somebody who promised less.
+        versions = await store.commit(changes, durability=self._durability)
+        if written:
             saved = {id: now._replace(version=versions[now.key]) for id, now in written.items()}
             self._saved.append((looks, saved))
         return len(changes)

@@ -114,9 +114,10 @@ class Transaction:
         )
 
     async def _commit(self, durability: Durability | None) -> None:
-        if self._writes:  # else nothing is due: each read has checked that the others still held
-            expect = {key: seen.version for key, seen in self._seen.items()}
-            await self._store.commit(self._writes, expect=expect, durability=durability)
+        # Without writes each read has checked that the others still held. What they have found may have been
+        # saved by somebody who promised less, and whoever acts on it relies on this transaction.
+        expect = {key: seen.version for key, seen in self._seen.items()} if self._writes else None
+        await self._store.commit(self._writes, expect=expect, durability=durability)
 
 
 _current: ContextVar[tuple[Transaction, ...]] = ContextVar("axiom_transactions", default=())

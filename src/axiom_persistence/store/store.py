@@ -82,14 +82,16 @@ class Store(Headed):
         await self.adapter.commit({}, durability=self.weakest)
 
     async def delete(self, keys: Iterable[str], *, durability: Durability | None = None) -> int:
-        """Forget ``keys`` in one commit; how many of them were there."""
+        """Forget ``keys`` in one commit; how many of them were there.
+
+        What is absent already may have been deleted by somebody who promised less: that, too, is as durable
+        as asked when this returns.
+        """
         wanted = list(dict.fromkeys(keys))
         while wanted:
             await self.settle()  # a save that was called before may be on its way still
             found = await self.adapter.fetch(wanted)
-            if not found:
-                return 0
-            expect = {k: stored.version for k, stored in found.items()}
+            expect = {key: found[key].version if key in found else None for key in wanted}
             asked = durability or self.default_durability
             try:
                 await self.adapter.commit(dict.fromkeys(found), expect=expect, durability=asked)
