@@ -15,7 +15,6 @@ from ..records.corruption import Corruption, CorruptionReport, OnCorruption, cor
 from ..records.record import RecordInfo
 from ..runtime.turn import DONE
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
-from ..storage.layer import Layer
 from ..store.store import Store
 from .capability import Capability, CapabilityState, NotOpen
 
@@ -397,16 +396,14 @@ class AdapterBasedPersistence(Capability):
         Bounded: a key that changes often is told once, with its latest version. Other processes' commits
         are noticed too. Raises ``ConfigurationError`` where no ``Observed`` is in the stack.
         """
-        adapter: StorageAdapter = self._store.adapter
-        while not isinstance(adapter, Observed):
-            if not isinstance(adapter, Layer):
-                raise ConfigurationError(
-                    "nobody watches this adapter",
-                    adapter=self.adapter,
-                    hint="open it with open_persistence, or wrap it in Observed",
-                )
-            adapter = adapter.inner
-        return _without_prefix(adapter.changes(self._prefix + prefix), len(self._prefix))
+        observed = self._store.adapter.find(Observed)
+        if observed is None:
+            raise ConfigurationError(
+                "nobody watches this adapter",
+                adapter=self.adapter,
+                hint="open it with open_persistence, or wrap it in Observed",
+            )
+        return _without_prefix(observed.changes(self._prefix + prefix), len(self._prefix))
 
     async def describe(self, key: str | Key[Any]) -> RecordInfo | None:
         """Size, schema, times and damage of a record, its value untouched. None: nothing is stored."""
