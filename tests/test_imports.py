@@ -247,7 +247,8 @@ AT_START = {
     *(f".adapters._sqlite.{part}" for part in ("lock", "mark", "queue", "reader", "schema", "wal", "writer")),
     *(".layers", ".layers.cached", ".layers._cache", ".layers._cache.entries", ".layers._cache.write_back"),
     *(".layers.observed", ".store", ".store.store", ".store._decoded", ".store._recovery"),
-    *(".persistence", ".persistence.persistence", ".persistence.capability", ".opening", ".opening.open"),
+    *(".persistence", ".persistence.persistence", ".persistence.capability", ".opening"),
+    *(".opening.addresses", ".opening._stack", ".opening.open"),
 }
 OTHERS_AT_START = {"xxhash", "xxhash._xxhash", "xxhash.version", "dataclasses", "copy", "mmap"}
 
