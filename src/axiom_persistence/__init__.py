@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 _HOMES = {
     "AdapterBasedPersistence": "persistence.persistence",
     "AutoSave": "client",
-    "BasicAdapter": "storage.adapter",
+    "BasicAdapter": "storage.basic",
     "CachePolicy": "layers.cached",
     "Capability": "persistence.capability",
     "CapabilityState": "persistence.capability",
@@ -62,9 +62,9 @@ if TYPE_CHECKING:
     from .records.codec import register as register
     from .records.corruption import Corruption as Corruption
     from .records.corruption import CorruptionReport as CorruptionReport
-    from .storage.adapter import BasicAdapter as BasicAdapter
     from .storage.adapter import Durability as Durability
     from .storage.adapter import StorageAdapter as StorageAdapter
+    from .storage.basic import BasicAdapter as BasicAdapter
 
 __all__ = [
     "MISSING",

@@ -12,7 +12,8 @@ from axiom_persistence.errors import StorageFullError
 from axiom_persistence.keys import check_stored_key
 from axiom_persistence.layers.journaled import Journaled
 from axiom_persistence.layers.prefixed import Prefixed
-from axiom_persistence.storage.adapter import BasicAdapter, Durability
+from axiom_persistence.storage.adapter import Durability
+from axiom_persistence.storage.basic import BasicAdapter
 from axiom_persistence.storage.layer import Layer
 from axiom_persistence.testing import AdapterSuite
 

@@ -19,7 +19,8 @@ from axiom_persistence.errors import (
     StoreNotFoundError,
 )
 from axiom_persistence.platform.local import local_filesystem
-from axiom_persistence.storage.adapter import Durability, content_version
+from axiom_persistence.storage.adapter import Durability
+from axiom_persistence.storage.basic import content_version
 from axiom_persistence.storage.journal import encode_journal
 from axiom_persistence.testing.failing import FailingFileSystem, Fault
 from axiom_persistence.testing.recording import Action, RecordingFileSystem

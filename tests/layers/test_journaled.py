@@ -14,7 +14,8 @@ from axiom_persistence.errors import (
     StorageFullError,
 )
 from axiom_persistence.layers.journaled import JOURNAL, Journaled
-from axiom_persistence.storage.adapter import NOT_NOW, BasicAdapter, Durability, Traits
+from axiom_persistence.storage.adapter import NOT_NOW, Durability, Traits
+from axiom_persistence.storage.basic import BasicAdapter
 from axiom_persistence.storage.journal import encode_journal
 
 

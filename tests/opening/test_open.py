@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import axiom_persistence
 from axiom_persistence import (
     AdapterBasedPersistence,
+    Durability,
     FileStorageAdapter,
     MemoryAdapter,
     SQLiteAdapter,
@@ -24,7 +26,9 @@ from axiom_persistence.errors import (
     InsecureStorageError,
     StoreNotFoundError,
 )
-from axiom_persistence.opening.open import adapter_for, application_directory
+from axiom_persistence.layers.cached import Cached
+from axiom_persistence.opening.addresses import Address, adapter_for, address_of
+from axiom_persistence.platform.places import application_directory
 from axiom_persistence.storage.layer import Layer
 from axiom_persistence.testing import ConfidentialMemory
 from support.embedded import listed, plant
@@ -41,6 +45,14 @@ def world(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_DOCUMENTS_DIR", raising=False)
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path
+
+
+class Shelf(ConfidentialMemory):
+    """A confidential place that promises as much as a disk, so that it would be worth a cache."""
+
+    @property
+    def traits(self):
+        return replace(super().traits, durability=Durability.POWER_LOSS)
 
 
 def leaf(persistence):
@@ -421,6 +433,73 @@ async def test_secrets_have_a_store_of_their_own(world):
         assert persistence.secure is persistence
     with pytest.raises(InsecureStorageError, match="secure="):
         assert open_persistence("memory:").secure
+
+
+async def test_the_secure_store_is_opened_like_the_other(world):
+    """It has change streams, which tell what is committed through it; and secrets are never cached."""
+    async with open_persistence("notes.db", secure=Shelf()) as persistence:
+        changes = persistence.secure.changes("to")
+        await persistence.save("token", "plain")
+        await persistence.secure.save("token", "s")
+        change = await anext(changes)
+        assert change.key == "token"
+        assert change.version is not None
+        assert persistence.adapter.find(Cached) is not None
+        assert persistence.secure.adapter.find(Cached) is None
+
+
+async def test_inspect_refuses_to_write_into_the_secure_store_as_well(world):
+    """mode="inspect" is of the whole: nothing is stored among the secrets either."""
+    secrets = Shelf()
+    async with open_persistence("notes.db", secure=secrets) as persistence:
+        await persistence.save("k", 1)
+        await persistence.secure.save("token", "s")
+    async with open_persistence("notes.db", secure=secrets, mode="inspect") as persistence:
+        assert await persistence.secure.load("token", str) == "s"
+        with pytest.raises(AccessDeniedError):
+            await persistence.secure.save("token", "t")
+
+
+async def test_a_bare_persistence_takes_a_bare_adapter_for_secrets(world):
+    """AdapterBasedPersistence(adapter, secure=...) stacks nothing: what is not there is said."""
+    async with AdapterBasedPersistence(MemoryAdapter(), secure=Shelf()) as persistence:
+        await persistence.secure.save("token", "s")
+        assert await persistence.secure.load("token", str) == "s"
+        with pytest.raises(ConfigurationError, match="Observed"):
+            persistence.secure.changes()
+
+
+def test_an_account_without_a_home_has_no_documents(world, monkeypatch):
+    """Both ways to a directory among the documents say so in the same words."""
+
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("platformdirs.user_documents_path", nowhere)
+    with pytest.raises(ConfigurationError, match="no documents for 'notes'"):
+        open_persistence("file+documents:notes")
+    with pytest.raises(ConfigurationError, match="no documents for 'notes'"):
+        FileStorageAdapter.in_documents("notes")
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a:b", "what?", "a\tb"])
+def test_both_ways_to_the_documents_refuse_the_same_names(world, name):
+    """What is no plain name on every system is refused by the address as by the adapter."""
+    for make in (
+        lambda: open_persistence(f"file+documents:{name}"),
+        lambda: FileStorageAdapter.in_documents(name),
+    ):
+        with pytest.raises(ConfigurationError, match="plain name"):
+            make()
+
+
+def test_an_address_is_data():
+    """What an address means is known before anything is made or looked for."""
+    assert address_of("notes") == ("application", "notes")
+    assert address_of("./notes") == ("file", "./notes")
+    assert address_of("sqlite:a%20b.db") == ("sqlite", "a b.db")
+    assert address_of("file+documents:notes") == Address("file+documents", "notes")
+    assert address_of(":memory:") == address_of("sqlite::memory:") == Address("memory", "")
 
 
 def test_the_version_is_the_distributions():

@@ -11,7 +11,7 @@ from axiom_persistence.errors import ConfigurationError, EncodingError, InvalidK
 from axiom_persistence.layers.cached import Cached
 from axiom_persistence.persistence import collection
 from axiom_persistence.persistence.collection import Collection
-from axiom_persistence.storage.adapter import BasicAdapter
+from axiom_persistence.storage.basic import BasicAdapter
 from axiom_persistence.storage.layer import Layer
 from axiom_persistence.store.store import Store
 

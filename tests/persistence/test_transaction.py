@@ -15,7 +15,7 @@ from axiom_persistence.errors import (
     ConflictError,
     StorageError,
 )
-from axiom_persistence.storage.adapter import BasicAdapter
+from axiom_persistence.storage.basic import BasicAdapter
 from support.embedded import Kept, listed
 
 

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.errors import ConflictError, PersistenceError
-from axiom_persistence.storage.adapter import BasicAdapter, Durability, Stored
+from axiom_persistence.storage.adapter import Durability, Stored
+from axiom_persistence.storage.basic import BasicAdapter
 
 
 class FoldsCase(MemoryAdapter):

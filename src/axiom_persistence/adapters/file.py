@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Self, TypeVar
 from weakref import WeakSet, finalize
 
-from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError
+from ..errors import AccessDeniedError, CapabilityUnavailableError
 from ..platform.filesystem import FileSystem
 from ..platform.local import local_filesystem
 from ..storage.adapter import (
@@ -122,13 +122,9 @@ class FileStorageAdapter(StorageAdapter):
     @classmethod
     def in_documents(cls, name: str, *, inspect: bool = False) -> Self:
         """The store ``name`` in the user's documents directory, where people find and back up files."""
-        import platformdirs
+        from ..platform.places import documents_directory  # few stores are there
 
-        if not name or name in (".", "..") or any(c in '/\\:*?"<>|\0' or c < " " for c in name):
-            raise ConfigurationError(
-                f"{name!r} is no name for a directory of documents", hint='give a plain name, like "notes"'
-            )
-        return cls(platformdirs.user_documents_path() / name, inspect=inspect)
+        return cls(documents_directory(name), inspect=inspect)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.directory)!r})"

@@ -22,7 +22,7 @@ from ..storage.adapter import (
 
 __all__ = ["MemoryAdapter"]
 
-_TRAITS: Final = Traits(atomic=True, durability=Durability.MEMORY, shared=False)
+_TRAITS: Final = Traits(atomic=True, durability=Durability.MEMORY, shared=False, immediate=True)
 
 
 class _Record(NamedTuple):

@@ -93,6 +93,7 @@ class SQLiteAdapter(StorageAdapter):
             atomic=True,
             durability=Durability.POWER_LOSS,
             shared=not exclusive,
+            immediate=True,
             max_value_bytes=_MAX_VALUE_BYTES,
         )
         self._opening = threading.Lock()

@@ -13,7 +13,7 @@ from ..jobs.verify import VerifyReport
 from ..keys import MISSING, Key
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
-from ..opening.open import Where
+from ..opening.addresses import Where
 from ..opening.open import open_persistence as _open_persistence
 from ..persistence._arguments import kind_and_default
 from ..persistence.capability import CapabilityState

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from ..keys import MISSING
-from ..opening.open import adapter_for, open_persistence
+from ..opening.addresses import adapter_for
+from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability
 from ._endings import Ending, ExitCode

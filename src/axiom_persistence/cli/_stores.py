@@ -14,7 +14,7 @@ import msgspec
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
 from ..keys import INTERNAL
-from ..opening.open import adapter_for
+from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
 from ..records.record import open_record
 from ..storage.adapter import StorageAdapter

@@ -14,7 +14,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
-from ..opening.open import adapter_for, open_persistence
+from ..opening.addresses import adapter_for
+from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import StorageAdapter
 from ._endings import Ending, ExitCode, message_of

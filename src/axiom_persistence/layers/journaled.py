@@ -38,7 +38,8 @@ class Journaled(Layer):
     then that key is cleared; after a crash the next opening finishes what was written whole. ``inner``
     must keep the order of its commits through a crash. Readers of this object see all of a commit or
     nothing. There is no isolation from other processes (``traits.shared`` is False), and the values of
-    a commit of several keys together must fit ``traits.max_value_bytes``.
+    a commit of several keys together must fit ``traits.max_value_bytes``. ``commit_now`` takes one key, where
+    that of ``inner`` works: all that ``traits.immediate`` promises.
 
     When ``inner`` fails while a commit is applied, the commit raises, and is finished before the next
     read or commit: it may appear later. Raises ``ConfigurationError`` where the journal's key does not fit.

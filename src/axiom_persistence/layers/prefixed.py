@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 from ..errors import ConfigurationError, PersistenceError
 from ..keys import check_stored_key
@@ -12,6 +13,8 @@ from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapte
 from ..storage.layer import Layer
 
 __all__ = ["Prefixed"]
+
+T = TypeVar("T")
 
 
 class Prefixed(Layer):
@@ -88,6 +91,9 @@ class Prefixed(Layer):
     async def saved_at(self, key: str) -> float | None:
         with self._names_without_prefix():
             return await self.inner.saved_at(self._full(key))
+
+    def find(self, kind: type[T]) -> T | None:
+        return self if isinstance(self, kind) else None  # below, the keys have other names
 
     def _full(self, key: str) -> str:
         return self.prefix + check_stored_key(key, self._limit)

@@ -13,11 +13,10 @@ from ..errors import ConfigurationError
 from ..jobs.walk import PAGE, pages
 from ..keys import MISSING, encode_segment
 from ..layers.cached import Cached, Follower
-from ..layers.observed import Observed
 from ..records.codec import encode_bare, is_immutable
 from ..records.record import Record, look_at, value_of
 from ..runtime.turn import Turn
-from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
+from ..storage.adapter import NOT_NOW, Durability
 from ..store.store import Store
 
 __all__ = ["Collection"]
@@ -61,7 +60,7 @@ class Collection(Generic[T]):
         self._kind = kind
         self._durability = store.durability(durability)
         self._turn = Turn()
-        self._cache = _cache_of(store.adapter)
+        self._cache = store.adapter.find(Cached)
         self._follower = Follower(prefix)
         # By id. Nobody has written the known ones since; with the doubted ones somebody may have.
         self._known: dict[str, _Known] = {}
@@ -280,10 +279,3 @@ def _is_same(same: _Known, item: object) -> bool:
         return xxh3_128_digest(encode_bare(item)) == same.digest
     except Exception:  # raised again, with the key, by whoever looks closer
         return False
-
-
-def _cache_of(adapter: StorageAdapter) -> Cached | None:
-    """The cache that everything goes through which is written through ``adapter``."""
-    while isinstance(adapter, Observed):
-        adapter = adapter.inner
-    return adapter if isinstance(adapter, Cached) else None

@@ -13,7 +13,6 @@ from ..keys import INTERNAL, MISSING, Key, encode_segment
 from ..layers.observed import Observed
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
-from ..storage.layer import Layer
 from ..store.store import Store
 from ._arguments import kind_and_default, several
 from ._maintenance import Maintenance
@@ -362,16 +361,14 @@ class AdapterBasedPersistence(Maintenance, Capability):
         Bounded: a key that changes often is told once, with its latest version. Other processes' commits
         are noticed too. Raises ``ConfigurationError`` where no ``Observed`` is in the stack.
         """
-        adapter: StorageAdapter = self._store.adapter
-        while not isinstance(adapter, Observed):
-            if not isinstance(adapter, Layer):
-                raise ConfigurationError(
-                    "nobody watches this adapter",
-                    adapter=self.adapter,
-                    hint="open it with open_persistence, or wrap it in Observed",
-                )
-            adapter = adapter.inner
-        return _without_prefix(adapter.changes(self._prefix + prefix), len(self._prefix))
+        observed = self._store.adapter.find(Observed)
+        if observed is None:
+            raise ConfigurationError(
+                "nobody watches this adapter",
+                adapter=self.adapter,
+                hint="open it with open_persistence, or wrap it in Observed",
+            )
+        return _without_prefix(observed.changes(self._prefix + prefix), len(self._prefix))
 
 
 async def _without_prefix(changes: AsyncIterator[Change], cut: int) -> AsyncIterator[Change]:

@@ -10,17 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final, NamedTuple, Self
-
-from xxhash import xxh3_128_hexdigest
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from ..errors import ConflictError
-from ..runtime.turn import Turn
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
     "NOT_NOW",
-    "BasicAdapter",
     "CachedRecord",
     "Changes",
     "Durability",
@@ -29,8 +25,10 @@ __all__ = [
     "StorageAdapter",
     "Stored",
     "Traits",
-    "content_version",
+    "verify_expected",
 ]
+
+T = TypeVar("T")
 
 MAX_STORED_KEY_BYTES: Final = 1280
 """What the embedded adapters take: a user's 1,024 bytes and room for prefixes of the library's own."""
@@ -118,6 +116,8 @@ class Traits:
     """Several processes may use one store at once, and ``expect`` holds between them."""
     confidential: bool = False
     """What is stored cannot be read by somebody who gets the medium."""
+    immediate: bool = False
+    """``commit_now`` works for one key, though it may be refused at times. Clients then store at once."""
     max_value_bytes: int | None = None
     max_key_bytes: int = MAX_STORED_KEY_BYTES
 
@@ -194,6 +194,13 @@ class StorageAdapter(ABC):
         """Faults found in the medium itself, each a sentence. Empty: none. Reads everything."""
         return []
 
+    def find(self, kind: type[T]) -> T | None:
+        """The outermost of this adapter and those it wraps that is a ``kind``; None where there is none.
+
+        What it says of keys and versions holds here: whatever changes those answers for itself only.
+        """
+        return self if isinstance(self, kind) else None
+
     def change_mark(self) -> Hashable | None:
         """A value that differs once somebody committed other than through this object. None: unknown.
 
@@ -238,68 +245,6 @@ class StorageAdapter(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-def content_version(data: bytes) -> str:
-    """A version for media that give none: equal bytes, equal version (XXH3, 128 bits)."""
-    return xxh3_128_hexdigest(data)
-
-
-class BasicAdapter(StorageAdapter):
-    """A custom adapter in a few lines: write ``read``, ``write``, ``delete`` and ``keys``.
-
-    Not atomic: put ``Journaled`` around it for all-or-nothing commits. ``expect`` holds between the
-    tasks and threads of one process, not between processes. ``write`` must replace a value as a whole and
-    return when it is as durable as ``traits`` says.
-    """
-
-    @property
-    def traits(self) -> Traits:
-        return Traits(atomic=False, durability=Durability.PROCESS_EXIT, shared=False)
-
-    @abstractmethod
-    async def read(self, key: str) -> bytes | None: ...
-
-    @abstractmethod
-    async def write(self, key: str, data: bytes) -> None: ...
-
-    @abstractmethod
-    async def delete(self, key: str) -> None: ...
-
-    @abstractmethod
-    def keys(self, prefix: str = "") -> AsyncIterator[str]: ...
-
-    async def exists(self, key: str) -> bool:
-        return await self.read(key) is not None
-
-    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        found = {}
-        for key in keys:
-            data = await self.read(key)
-            if data is not None:
-                found[key] = Stored(data, content_version(data))
-        return found
-
-    async def commit(
-        self,
-        changes: Changes,
-        *,
-        expect: Expect | None = None,
-        durability: Durability | None = None,  # noqa: ARG002 - write() is as durable as it gets
-    ) -> Mapping[str, str]:
-        # No __init__, so that a subclass need not call one; setdefault is one step for all threads.
-        async with self.__dict__.setdefault("_committing", Turn()):
-            if expect:
-                found = await self.fetch(list(expect))
-                verify_expected(found, expect, self)
-            versions = {}
-            for key, data in changes.items():
-                if data is None:
-                    await self.delete(key)
-                else:
-                    await self.write(key, data)
-                    versions[key] = content_version(data)
-            return versions
 
 
 def verify_expected(found: Mapping[str, Stored], expect: Expect, adapter: object) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping
+from typing import TypeVar
 
 from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
 
 __all__ = ["Layer"]
 
+T = TypeVar("T")
+
 
 class Layer(StorageAdapter):
-    """Forwards everything to ``inner``. A layer overrides only what it changes."""
+    """Forwards everything to ``inner``. A layer overrides only what it changes.
+
+    A layer that takes an ability away says so in its ``traits``; one under which keys or versions are
+    others than above it finds nothing below itself: ``return self if isinstance(self, kind) else None``.
+    """
 
     def __init__(self, inner: StorageAdapter) -> None:
         self.inner = inner
@@ -60,6 +67,9 @@ class Layer(StorageAdapter):
 
     async def check(self) -> list[str]:
         return await self.inner.check()
+
+    def find(self, kind: type[T]) -> T | None:
+        return self if isinstance(self, kind) else self.inner.find(kind)
 
     def change_mark(self) -> Hashable | None:
         return self.inner.change_mark()

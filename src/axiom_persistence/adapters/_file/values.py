@@ -10,7 +10,8 @@ from typing import Self
 
 from ...errors import StorageError, from_os_error
 from ...platform.filesystem import Entry, FileKind, FileSystem
-from ...storage.adapter import Stored, content_version
+from ...storage.adapter import Stored
+from ...storage.basic import content_version
 from ...storage.journal import decode_journal
 from .names import PREVIOUS, SUFFIX, directory_of_prefix, file_name, key_of
 from .place import JOURNAL, TEMPORARY, FilePlace

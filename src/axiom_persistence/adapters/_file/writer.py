@@ -11,7 +11,8 @@ from typing import Final
 from weakref import WeakSet
 
 from ...errors import PersistenceError, StorageError
-from ...storage.adapter import Changes, Expect, Stored, content_version, verify_expected
+from ...storage.adapter import Changes, Expect, Stored, verify_expected
+from ...storage.basic import content_version
 from .tree import Edit, FileTree
 
 __all__ = ["RUNNING", "CommitJob", "FileWriter"]

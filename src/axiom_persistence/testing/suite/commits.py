@@ -211,6 +211,9 @@ class CommitTests(SuiteBase):
     async def test_commit_now_is_a_commit(self, adapter: StorageAdapter) -> None:
         """What commit_now did is fetched at once, with the versions it returned, deletions included."""
         await adapter.commit({"a": b"1", "gone": b"1"})
+        works = adapter.commit_now({"gone": b"2"}) is not None
+        assert works == adapter.traits.immediate, "traits.immediate does not say what commit_now does"
+        await adapter.commit({"gone": b"1"})
         versions = adapter.commit_now({"a": b"2", "b": b"", "gone": None})
         if versions is None:
             assert await content(adapter) == {"a": b"1", "gone": b"1"}
