@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from weakref import WeakSet, finalize
 from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError
 from ..platform.filesystem import FileSystem
 from ..platform.local import local_filesystem
+from ..runtime.ending import ADAPTERS, after_fork, at_exit
 from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
     NOT_NOW,
@@ -329,6 +328,5 @@ def _at_exit() -> None:
         writer.join(EXIT_SECONDS_MAX)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)
+after_fork(ADAPTERS, _after_fork_in_child)
+at_exit(ADAPTERS, _at_exit)

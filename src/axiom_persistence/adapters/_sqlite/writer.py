@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import sqlite3
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Final
 
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
 from ...platform.mounts import is_network
+from ...runtime.ending import ADAPTERS, at_exit
 from . import errors
 from .checkpoint import COPY_FRAMES, Checkpointer
 from .commits import Commits
@@ -429,5 +429,5 @@ def _finish_all() -> None:
         raise failed
 
 
-atexit.register(_finish_all)
+at_exit(ADAPTERS, _finish_all)
 watch_forks(_live_here)
