@@ -25,9 +25,10 @@ from ..storage.adapter import (
     Stored,
     Traits,
 )
+from ..storage.delivery import Job
 from ._file.names import file_name
 from ._file.tree import FileTree
-from ._file.writer import RUNNING, CommitJob, FileWriter
+from ._file.writer import RUNNING, FileWriter
 
 __all__ = ["FileStorageAdapter"]
 
@@ -283,19 +284,12 @@ class FileStorageAdapter(StorageAdapter):
         for key in expect or ():
             file_name(key)
         wanted = self._traits.durability if durability is None else Durability(durability)
-        loop = asyncio.get_running_loop()
-        job = CommitJob(
-            taken,
-            dict(expect) if expect else None,
-            wanted is Durability.POWER_LOSS,
-            loop,
-            loop.create_future(),
-        )
+        job = Job(taken, expect, durable=wanted is Durability.POWER_LOSS)
         with self._queueing:
             if self._writer is None:
                 raise self._not_open()
             self._writer.put(job)
-        return await job.done
+        return await job.future
 
 
 def _bytes(key: str, data: bytes | None) -> bytes | None:

@@ -14,13 +14,13 @@ from typing import Final
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
 from ...platform.mounts import is_network
 from ...runtime.ending import ADAPTERS, at_exit
+from ...storage.delivery import Job
 from . import errors
 from .checkpoint import COPY_FRAMES, Checkpointer
 from .commits import Commits
 from .file import create_file, creating, probe
 from .fork import watch_forks
 from .mark import ChangeMark
-from .queue import Job
 from .reader import Reader
 from .schema import open_reader, open_writer
 from .wal import Index, Log
