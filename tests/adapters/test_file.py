@@ -8,7 +8,6 @@ import stat
 
 import pytest
 
-from axiom_persistence.adapters._file import kept as kept_module
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.errors import (
     AccessDeniedError,
@@ -19,6 +18,7 @@ from axiom_persistence.errors import (
     StoreNotFoundError,
 )
 from axiom_persistence.platform.local import local_filesystem
+from axiom_persistence.storage import generations
 from axiom_persistence.storage.adapter import Durability
 from axiom_persistence.storage.basic import content_version
 from axiom_persistence.storage.journal import encode_journal
@@ -345,7 +345,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(kept_module, "time", clock)
+    monkeypatch.setattr(generations, "time", clock)
     return clock
 
 
@@ -390,12 +390,12 @@ async def test_generations_are_kept_once_a_minute(place, clock):
 
 async def test_many_kept_generations_take_no_memory(monkeypatch, place):
     """Of more keys than are remembered, generations are kept more often, not less."""
-    monkeypatch.setattr(kept_module, "KEPT_MAX", 3)
+    monkeypatch.setattr(generations, "REMEMBERED", 3)
     async with FileStorageAdapter(place) as adapter:
         for data in (b"1", b"2", b"3"):
             for key in "abcdef":
                 await adapter.commit({key: data})
-                assert len(adapter._tree._kept._since) <= 3
+                assert len(adapter._tree._generations._since) <= 3
         assert (await adapter.previous("f")).data == b"2"
 
 

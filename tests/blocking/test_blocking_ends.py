@@ -153,9 +153,10 @@ def test_the_harness_notices_a_program_that_saves_nothing(tmp_path):
         tmp_path / "directory",
         """
         from axiom_persistence.client._ends import save_at_exit
+        from axiom_persistence.runtime.ending import not_at_exit
         persistence, counter = started(auto_save=SLOW)
         fill(counter)
-        atexit.unregister(save_at_exit)
+        not_at_exit(save_at_exit)
         """,
     )
     assert ended.status == 0
@@ -167,14 +168,15 @@ def test_a_call_after_the_end_of_the_loop_is_refused(place):
     ended = run(
         place,
         """
-        atexit.unregister(sys.modules["axiom_persistence.blocking._background"]._background.stop)
+        ending = sys.modules["axiom_persistence.runtime.ending"]
+        atexit.unregister(ending._end)
         def late():
             try:
                 persistence.exists("a")
             except CapabilityUnavailableError as error:
                 say(error)
         atexit.register(late)
-        atexit.register(sys.modules["axiom_persistence.blocking._background"]._background.stop)
+        atexit.register(ending._end)
         persistence, counter = started()
         """,
     )

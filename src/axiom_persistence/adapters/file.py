@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from weakref import WeakSet, finalize
 from ..errors import AccessDeniedError, CapabilityUnavailableError
 from ..platform.filesystem import FileSystem
 from ..platform.local import local_filesystem
+from ..runtime.ending import ADAPTERS, after_fork, at_exit
 from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
     NOT_NOW,
@@ -26,9 +25,10 @@ from ..storage.adapter import (
     Stored,
     Traits,
 )
+from ..storage.delivery import Job
 from ._file.names import file_name
 from ._file.tree import FileTree
-from ._file.writer import RUNNING, CommitJob, FileWriter
+from ._file.writer import RUNNING, FileWriter
 
 __all__ = ["FileStorageAdapter"]
 
@@ -280,19 +280,12 @@ class FileStorageAdapter(StorageAdapter):
         for key in expect or ():
             file_name(key)
         wanted = self._traits.durability if durability is None else Durability(durability)
-        loop = asyncio.get_running_loop()
-        job = CommitJob(
-            taken,
-            dict(expect) if expect else None,
-            wanted is Durability.POWER_LOSS,
-            loop,
-            loop.create_future(),
-        )
+        job = Job(taken, expect, durable=wanted is Durability.POWER_LOSS)
         with self._queueing:
             if self._writer is None:
                 raise self._not_open()
             self._writer.put(job)
-        return await job.done
+        return await job.future
 
 
 def _bytes(key: str, data: bytes | None) -> bytes | None:
@@ -325,6 +318,5 @@ def _at_exit() -> None:
         writer.join(EXIT_SECONDS_MAX)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)
+after_fork(ADAPTERS, _after_fork_in_child)
+at_exit(ADAPTERS, _at_exit)

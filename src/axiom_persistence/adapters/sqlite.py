@@ -30,9 +30,9 @@ from ..storage.adapter import (
     Stored,
     Traits,
 )
+from ..storage.delivery import Job
 from ._sqlite import errors
 from ._sqlite import reader as reading
-from ._sqlite.queue import Job
 from ._sqlite.reader import BUSY
 from ._sqlite.schema import patiently
 from ._sqlite.writer import Writer
@@ -188,7 +188,7 @@ class SQLiteAdapter(StorageAdapter):
             versions = writer.commits.commit(changes, expect)
             if versions is not None:
                 return versions
-        job = Job(changes, expect, durable, asyncio.get_running_loop())
+        job = Job(changes, expect, durable=durable)
         writer.submit(job, here=durable and not self._offload_reads)
         return await job.future
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +12,9 @@ from queue import SimpleQueue
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from ..errors import CapabilityUnavailableError
+from ..runtime.ending import BACKGROUND, CLIENTS, after_fork, at_exit
 
-__all__ = ["entered", "in_caller", "post", "refuse_event_loop", "run", "watch_exit"]
+__all__ = ["entered", "in_caller", "post", "refuse_event_loop", "run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -207,12 +206,8 @@ class _Background:
             with suppress(RuntimeError):  # the loop was closed this moment, and everything ended with it
                 loop.call_soon_threadsafe(lambda: loop.create_task(work()))
 
-    def watch_exit(self) -> None:
-        """Have the exit noticed before the stores that are open now close themselves."""
-        atexit.unregister(self._note_exit)
-        atexit.register(self._note_exit)
-
-    def _note_exit(self) -> None:
+    def note_exit(self) -> None:
+        """At exit, before the stores close themselves."""
         self.exiting = True
 
     def stop(self) -> None:
@@ -246,10 +241,9 @@ async def _wind_up() -> None:
 
 
 _background: Final = _Background()
-# Registered before any adapter is imported, so that it is called after they have finished.
-atexit.register(_background.stop)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_background.begin_anew)
+at_exit(CLIENTS, _background.note_exit)
+at_exit(BACKGROUND, _background.stop)
+after_fork(BACKGROUND, _background.begin_anew)
 
 
 def refuse_event_loop() -> None:
@@ -272,11 +266,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     ``CapabilityUnavailableError`` where an event loop is running.
     """
     return _background.run(work)
-
-
-def watch_exit() -> None:
-    """To be called when a store was opened."""
-    _background.watch_exit()
 
 
 def post(work: Callable[[], Coroutine[Any, Any, object]]) -> None:

@@ -23,7 +23,7 @@ from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 from ..store.describe import RecordInfo
-from ._background import entered, in_caller, refuse_event_loop, run, watch_exit
+from ._background import entered, in_caller, refuse_event_loop, run
 from ._collection import Collection
 from ._streams import Stream, paged
 from ._transaction import Transaction
@@ -69,7 +69,6 @@ class Persistence:
     def open(self) -> Self:
         """Open it, if the ``with`` block is not for you. Close it with ``close``."""
         run(self.inner.activate())
-        watch_exit()
         return self
 
     def close(self) -> None:

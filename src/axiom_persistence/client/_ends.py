@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from types import FrameType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..errors import ClientsFailedError, PersistenceError
+from ..runtime.ending import CLIENTS, after_fork, at_exit
 from ..store.store import Store
 from ._commit import save_together
 from ._lifecycle import ClientPhase
@@ -21,7 +21,7 @@ from ._saver import roster_of, rosters
 from ._state import Entry, State, settle
 from ._unsaved import Failures, holders, leave_again, note_unsaved, notice, restore_pending
 
-__all__ = ["hold", "save_at_exit", "save_on_signals", "watch_exit"]
+__all__ = ["hold", "save_at_exit", "save_on_signals"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,20 +105,7 @@ def save_at_exit() -> None:
 
 def hold(state: State) -> None:
     """Keep a client that was assigned to before its restore until that is stored."""
-    pending = roster_of(state.plain.store).pending
-    if state not in pending:
-        pending.add(state)
-        watch_exit()
-
-
-def watch_exit() -> None:
-    """Have ``save_at_exit`` run before whatever was registered until now."""
-    # The stores finish at exit, too, and the last registered is called first.
-    atexit.unregister(save_at_exit)
-    atexit.register(save_at_exit)
-
-
-# -- fork ------------------------------------------------------------------------------------------
+    roster_of(state.plain.store).pending.add(state)
 
 
 def _forget_in_child() -> None:
@@ -133,8 +120,8 @@ def _forget_in_child() -> None:
     rosters.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+at_exit(CLIENTS, save_at_exit)
+after_fork(CLIENTS, _forget_in_child)
 
 
 # -- signals ---------------------------------------------------------------------------------------

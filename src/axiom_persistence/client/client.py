@@ -15,7 +15,7 @@ from ..storage.adapter import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
 from ._commit import save_together
-from ._ends import hold, watch_exit
+from ._ends import hold
 from ._fields import Field, collect_fields, resolve_kinds, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
 from ._place import commits_now, plain_place, secure_place
@@ -214,7 +214,6 @@ class Client:
                 if not state.is_live:
                     roster.leave(state)
         roster.pending.discard(state)
-        watch_exit()
         return report
 
     async def persist_state(self, *fields: str) -> None:

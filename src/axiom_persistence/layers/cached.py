@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import time
 from collections import deque
@@ -13,6 +12,7 @@ import msgspec
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, StorageFullError
 from ..keys import check_stored_key
+from ..runtime.ending import CACHES, at_exit, not_at_exit
 from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
 from ..storage.layer import Layer
 from ._cache.entries import Entries, Follower
@@ -109,8 +109,7 @@ class Cached(Layer):
             self._start_empty()
             self._owner = os.getpid()
             if self._flusher is not None:
-                # Later than the inner adapter's own handler, so that it runs before that one.
-                atexit.register(self._flusher.finish_at_exit)
+                at_exit(CACHES, self._flusher.finish_at_exit)
 
     async def aclose(self) -> None:
         """Store all that is pending, then close the inner adapter. Raises what kept it from being stored."""
@@ -123,7 +122,7 @@ class Cached(Layer):
                 self._owner = owner
                 raise
             flusher.cancel()
-            atexit.unregister(flusher.finish_at_exit)
+            not_at_exit(flusher.finish_at_exit)
         await self.inner.aclose()
         self._entries.clear()
 

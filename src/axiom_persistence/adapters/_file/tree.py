@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ...platform.filesystem import FileSystem
+from ...storage.generations import Generations
 from ...storage.journal import encode_journal
-from .kept import Kept
 from .names import PREVIOUS, SUFFIX, file_name
 from .place import JOURNAL, TEMPORARY
 from .values import FileValues
@@ -86,7 +86,7 @@ class FileTree(FileValues):
         super().__init__(files, lock_timeout=lock_timeout, label=label)
         self.failure: str | None = None
         self._loose = Loose()
-        self._kept = Kept()
+        self._generations = Generations()
         self._random = os.urandom(4).hex()
         self._numbers = itertools.count()
 
@@ -94,7 +94,7 @@ class FileTree(FileValues):
         """Open the place, finish what a crash left half done, and remove its leftovers."""
         self.failure = None
         self._loose = Loose()
-        self._kept = Kept()
+        self._generations = Generations()
         self.place.open(inspect=inspect)
         if inspect:
             return
@@ -278,11 +278,11 @@ class FileTree(FileValues):
             if self._remove(name + PREVIOUS) | self._remove(name):
                 loose.touch(folder, durable=staged.durable)
             loose.files.discard(name)
-            self._kept.forget(name)
+            self._generations.forget(name)
             return
         if edit.revived:
             self._forget_previous(name)
-        elif name not in loose.files and not (staged.durable and self._kept.lately(name)):
+        elif name not in loose.files and (not staged.durable or self._generations.is_due(name)):
             # The bytes that an unsynced save left here are not worth the synced ones before them, and
             # those are kept from one that may be lost, however young they are.
             self._keep_previous(name, staged)
@@ -314,7 +314,7 @@ class FileTree(FileValues):
         if links > 1:
             # Renaming one name of a file over another name of the same file does nothing.
             self._remove(spare)
-        self._kept.remember(name)
+        self._generations.remember(name)
 
     def _copy(self, name: str, target: str, *, durable: bool) -> None:
         data = self.files.read(name)
@@ -328,7 +328,7 @@ class FileTree(FileValues):
 
     def _forget_previous(self, name: str) -> None:
         """Of a key that is absent: a value deleted earlier must not become the new one's previous."""
-        self._kept.forget(name)
+        self._generations.forget(name)
         if self._remove(name + PREVIOUS):
             self.sync_directory(folder_of(name))
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakSet
 
 from ...errors import PersistenceError, StorageError
-from ...storage.adapter import Changes, Expect, Stored, verify_expected
+from ...storage.adapter import Expect, Stored, verify_expected
 from ...storage.basic import content_version
+from ...storage.delivery import Job, deliver
 from .tree import Edit, FileTree
 
-__all__ = ["RUNNING", "CommitJob", "FileWriter"]
+__all__ = ["RUNNING", "FileWriter"]
 
 GROUP_MAX: Final = 128
 """Commits written together: bounds how long the first of them waits and how much a crash can leave."""
@@ -24,40 +23,13 @@ SYNC_DELAY: Final = 0.5
 """Seconds an unsynced commit may wait for its sync; the promise is one second."""
 
 
-@dataclass(slots=True, eq=False)
-class CommitJob:
-    """One commit on its way, and where to tell how it went."""
-
-    changes: Changes
-    expect: Expect | None
-    durable: bool
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Mapping[str, str]]
-    versions: dict[str, str] = field(default_factory=dict)
-    error: BaseException | None = None
-
-    def blame(self, error: BaseException, label: str) -> None:
-        """Fail with an error of its own, so that each caller sees a key of his."""
-        if not isinstance(error, PersistenceError):
-            self.error = error
-            return
-        named = (
-            error.key if error.key in self.changes else next(iter(self.changes or self.expect or ()), None)
-        )
-        own = type(error)(error.message, key=named, adapter=error.adapter or label, hint=error.hint)
-        if isinstance(error, StorageError):
-            own.errno = error.errno  # type: ignore[attr-defined]
-        own.__cause__ = error.__cause__ or error
-        self.error = own
-
-
 class FileWriter:
     """A daemon thread over a ``FileTree`` and the queue in front of it."""
 
     def __init__(self, tree: FileTree) -> None:
         self.tree = tree
         self.counts = {"commits": 0, "groups": 0, "conflicts": 0}
-        self._queue: queue.SimpleQueue[CommitJob | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._unreported: BaseException | None = None
         self._stopping = False
         self._abandoned = False
@@ -67,7 +39,7 @@ class FileWriter:
         self._thread.start()
         RUNNING.add(self)
 
-    def put(self, job: CommitJob) -> None:
+    def put(self, job: Job) -> None:
         """Queue a commit. Commits take effect in the order of these calls."""
         self._queue.put(job)
 
@@ -112,9 +84,9 @@ class FileWriter:
             except PersistenceError as error:
                 self._unreported = error
 
-    def _next_group(self, *, wait: bool) -> list[CommitJob]:
+    def _next_group(self, *, wait: bool) -> list[Job]:
         """What is queued now; when waiting, at least one commit, or none where a sync is due."""
-        jobs: list[CommitJob] = []
+        jobs: list[Job] = []
         timeout = SYNC_DELAY if self.tree.loose and self.tree.failure is None else None
         while len(jobs) < GROUP_MAX and not self._stopping:
             if jobs and self._queue.empty():
@@ -129,7 +101,7 @@ class FileWriter:
                 jobs.append(job)
         return jobs
 
-    def _process(self, jobs: list[CommitJob]) -> None:
+    def _process(self, jobs: list[Job]) -> None:
         with self.tree.files.steady():
             try:
                 with self.tree.writing():
@@ -142,13 +114,13 @@ class FileWriter:
             except BaseException as error:
                 for job in jobs:
                     if job.error is None:
-                        job.blame(error, self.tree.label)
+                        _blame(job, error, self.tree.label)
                 if not isinstance(error, Exception):
                     raise
             finally:
-                self._report(jobs)
+                deliver(jobs)
 
-    def _commit(self, jobs: list[CommitJob]) -> None:
+    def _commit(self, jobs: list[Job]) -> None:
         if self.tree.failure is not None:
             raise StorageError(
                 f"an earlier sync failed ({self.tree.failure}); the store must be reopened first",
@@ -170,7 +142,7 @@ class FileWriter:
         except StorageError as error:
             if len(accepted) == 1 or self.tree.failure is not None:
                 for job in accepted:
-                    job.blame(error, self.tree.label)
+                    _blame(job, error, self.tree.label)
                 return
             # Nothing has changed yet: let each succeed, or fail by its own key.
             for job in accepted:
@@ -180,13 +152,13 @@ class FileWriter:
         self.counts["groups"] += 1
         self.counts["commits"] += len(accepted)
 
-    def _commit_alone(self, job: CommitJob) -> None:
+    def _commit_alone(self, job: Job) -> None:
         try:
             self._commit([job])
         except StorageError as error:
-            job.blame(error, self.tree.label)
+            _blame(job, error, self.tree.label)
 
-    def _judge(self, jobs: list[CommitJob]) -> tuple[list[CommitJob], dict[str, Edit]]:
+    def _judge(self, jobs: list[Job]) -> tuple[list[Job], dict[str, Edit]]:
         """The commits whose expectations hold, one after the other, and what they come to together."""
         accepted = []
         edits: dict[str, Edit] = {}
@@ -201,8 +173,9 @@ class FileWriter:
             for key, data in job.changes.items():
                 earlier = edits.get(key)
                 edits[key] = Edit(data, earlier is not None and (earlier.revived or earlier.data is None))
-                if data is not None:
-                    job.versions[key] = content_version(data)
+            job.versions = {
+                key: content_version(data) for key, data in job.changes.items() if data is not None
+            }
             accepted.append(job)
         return accepted, edits
 
@@ -218,26 +191,19 @@ class FileWriter:
                 found[key] = stored
         return found
 
-    def _report(self, jobs: list[CommitJob]) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[CommitJob]] = {}
-        for job in jobs:
-            by_loop.setdefault(job.loop, []).append(job)
-        for loop, told in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, told)
-            except RuntimeError:
-                continue  # the loop was closed; nobody waits there any more
-
 
 RUNNING: Final[WeakSet[FileWriter]] = WeakSet()
 """Kept alive by their threads, those of dropped adapters too."""
 
 
-def _resolve(jobs: list[CommitJob]) -> None:
-    for job in jobs:
-        if job.done.done():
-            continue  # cancelled
-        if job.error is None:
-            job.done.set_result(job.versions)
-        else:
-            job.done.set_exception(job.error)
+def _blame(job: Job, error: BaseException, label: str) -> None:
+    """Fail ``job`` with an error of its own, so that each caller sees a key of his."""
+    if not isinstance(error, PersistenceError):
+        job.error = error
+        return
+    named = error.key if error.key in job.changes else job.key
+    own = type(error)(error.message, key=named, adapter=error.adapter or label, hint=error.hint)
+    if isinstance(error, StorageError):
+        own.errno = error.errno  # type: ignore[attr-defined]
+    own.__cause__ = error.__cause__ or error
+    job.error = own

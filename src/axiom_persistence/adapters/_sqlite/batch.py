@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from ...storage.adapter import Expect, Stored, verify_expected
+from ...storage.generations import Generations
 from .errors import MalformedError
 
 __all__ = [
@@ -18,7 +19,6 @@ __all__ = [
     "Batch",
     "Clock",
     "ClockBehindError",
-    "Keeper",
     "advance_clock",
     "last_deleted",
 ]
@@ -39,6 +39,8 @@ PUT_BLOB: Final = _BLOB + _AFTER_CLOCK + _ROW
 _PUT_TEXT_LATER: Final = _TEXT + " WHERE true" + _ROW
 _PUT_BLOB_LATER: Final = _BLOB + " WHERE true" + _ROW
 
+# What another process kept within the last minute stays. By the clock on the wall, the only one they share:
+# where it was set back, what was kept at a time still to come counts for nothing.
 _KEEP: Final = (
     "INSERT INTO previous(key, data, version, kept) SELECT r.key, r.data, r.version, ?2"
     " FROM json_each(?1) AS wanted CROSS JOIN record AS r ON r.key=wanted.value"
@@ -47,8 +49,6 @@ _KEEP: Final = (
     " RETURNING key"
 )
 _LARGEST: Final = 1 << 62  # in microseconds, the year 148,000
-_MINUTE_US: Final = 60_000_000
-_REMEMBERED: Final = 20_000
 
 
 class ClockBehindError(Exception):
@@ -91,44 +91,18 @@ def _number(version: object) -> int:
     return version
 
 
-class Keeper:
-    """Which keys had their previous generation kept within the last minute, by this process.
-
-    Whatever is overwritten within that minute is younger than a minute, so nothing needs to be kept and
-    nothing looked up.
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[str, int] = {}
-
-    def is_due(self, key: str) -> bool:
-        return self._kept.get(key, 0) < time.time_ns() // 1000 - _MINUTE_US
-
-    def due(self, keys: Iterable[str], now: int) -> list[str]:
-        kept, since = self._kept, now - _MINUTE_US
-        return [key for key in keys if kept.get(key, 0) < since]
-
-    def remember(self, keys: Iterable[str], now: int) -> None:
-        if len(self._kept) > _REMEMBERED:
-            self._kept.clear()
-        for key in keys:
-            self._kept[key] = now
-
-    def forget(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._kept.pop(key, None)
-
-
 class Batch:
     """Commits applied one after the other in memory, then written together.
 
     ``add`` sees what earlier commits of the batch did; only the last value of a key reaches the disk.
     """
 
-    def __init__(self, cursor: sqlite3.Cursor, clock: Clock, keeper: Keeper, adapter: object) -> None:
+    def __init__(
+        self, cursor: sqlite3.Cursor, clock: Clock, generations: Generations, adapter: object
+    ) -> None:
         self._cursor = cursor
         self._clock = clock
-        self._keeper = keeper
+        self._generations = generations
         self._adapter = adapter
         self._final: dict[str, tuple[bytes | None, int]] = {}
         self._first = 0  # the least of their versions, which only grow
@@ -168,7 +142,7 @@ class Batch:
             self._delete(deleted)
         if self._final and self._first <= last_deleted(self._cursor):
             raise ClockBehindError
-        due = self._keeper.due(self._durable, self._clock.last)
+        due = [key for key in self._durable if self._generations.is_due(key)]
         if due:
             self._keep(due)
         texts: list[tuple[str, bytes, int]] = []
@@ -190,7 +164,8 @@ class Batch:
 
     def committed(self) -> None:
         """To be called once the transaction is committed."""
-        self._keeper.remember(self._kept, self._clock.last)
+        for key in self._kept:
+            self._generations.remember(key)
 
     def catch_up(self) -> None:
         self._clock.catch_up(self._cursor, self._final)
@@ -217,14 +192,14 @@ class Batch:
                 raise ClockBehindError
             previous = self._cursor.execute("DELETE FROM previous WHERE key=?", (key,)).rowcount
             self.wrote = self.wrote or row is not None or previous > 0
-        self._keeper.forget(keys)
+            self._generations.forget(key)
         # Past all that was deleted, and not past the puts of this batch, which come after it.
         if advance_clock(self._cursor, first - 1):
             self.wrote = True
 
     def _keep(self, keys: list[str]) -> None:
-        wanted = msgspec.json.encode(keys).decode()
-        self._kept = [key for (key,) in self._cursor.execute(_KEEP, (wanted, self._clock.last)).fetchall()]
+        wanted, now = msgspec.json.encode(keys).decode(), time.time_ns() // 1000
+        self._kept = [key for (key,) in self._cursor.execute(_KEEP, (wanted, now)).fetchall()]
 
 
 def advance_clock(cursor: sqlite3.Cursor, last: int) -> bool:

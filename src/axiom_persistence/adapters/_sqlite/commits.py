@@ -17,10 +17,12 @@ from ...errors import (
     from_os_error,
 )
 from ...storage.adapter import Changes, Expect
+from ...storage.delivery import Job, deliver
+from ...storage.generations import Generations
 from . import errors
-from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, Keeper, last_deleted
+from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
 from .lock import WriteLock
-from .queue import Job, Queue, deliver
+from .queue import Queue
 from .wal import Log
 
 __all__ = ["Commits"]
@@ -72,7 +74,7 @@ class Commits:
         self._mutex = mutex
         self._cursor = connection.cursor()
         self._clock = Clock(last_deleted(connection))
-        self._keeper = Keeper()
+        self._generations = Generations()
         self.unsynced: list[Job] = []
         self._pages_seen = 0
         self._failure: str | None = None
@@ -147,7 +149,9 @@ class Commits:
             return False
         ((key, data),) = job.changes.items()
         return (
-            data is not None and len(data) <= _SMALL_BYTES and not (job.durable and self._keeper.is_due(key))
+            data is not None
+            and len(data) <= _SMALL_BYTES
+            and not (job.durable and self._generations.is_due(key))
         )
 
     def write_front(self, limit: int) -> None:
@@ -314,7 +318,7 @@ class Commits:
         cursor = self._cursor
         while True:
             cursor.execute("BEGIN IMMEDIATE")
-            batch = Batch(cursor, self._clock, self._keeper, self._adapter)
+            batch = Batch(cursor, self._clock, self._generations, self._adapter)
             try:
                 self.locked()
                 self.committing = True

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final, Protocol
 
+from ...runtime.ending import ADAPTERS, after_fork, after_fork_in_parent, before_fork
 from .file import creating
 
 __all__ = ["watch_forks"]
@@ -51,8 +52,6 @@ class Forkable(Protocol):
 
 def watch_forks(writers: Callable[[], Iterable[Forkable]]) -> None:
     """Register for every fork from now on. ``writers`` tells the ones that are open."""
-    if not hasattr(os, "register_at_fork"):
-        return
 
     def before() -> None:
         _hold(_forking)
@@ -89,7 +88,9 @@ def watch_forks(writers: Callable[[], Iterable[Forkable]]) -> None:
             os.close(descriptor)
         _pipe.clear()
 
-    os.register_at_fork(before=before, after_in_parent=after_in_parent, after_in_child=after_in_child)
+    before_fork(ADAPTERS, before)
+    after_fork_in_parent(ADAPTERS, after_in_parent)
+    after_fork(ADAPTERS, after_in_child)
 
 
 def _hold(lock: threading.Lock) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import sqlite3
 import threading
 import time
@@ -14,13 +13,14 @@ from typing import Final
 
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
 from ...platform.mounts import is_network
+from ...runtime.ending import ADAPTERS, at_exit
+from ...storage.delivery import Job
 from . import errors
 from .checkpoint import COPY_FRAMES, Checkpointer
 from .commits import Commits
 from .file import create_file, creating, probe
 from .fork import watch_forks
 from .mark import ChangeMark
-from .queue import Job
 from .reader import Reader
 from .schema import open_reader, open_writer
 from .wal import Index, Log
@@ -429,5 +429,5 @@ def _finish_all() -> None:
         raise failed
 
 
-atexit.register(_finish_all)
+at_exit(ADAPTERS, _finish_all)
 watch_forks(_live_here)

@@ -1,0 +1,69 @@
+"""A commit on its way to a writer thread, and its result on the way back to whoever awaits it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from .adapter import Changes, Expect
+
+__all__ = ["Job", "deliver"]
+
+_SLICE: Final = 128
+"""Futures resolved in one turn of a loop: keeps a thousand savers from stalling everything else."""
+
+
+class Job:
+    """One commit for a writer thread, and the future of whoever awaits it on the running event loop.
+
+    The thread sets ``versions`` or ``error``, then hands the job to ``deliver``.
+    """
+
+    __slots__ = ("changes", "durable", "error", "expect", "future", "loop", "sequence", "versions")
+
+    def __init__(self, changes: Changes, expect: Expect | None, *, durable: bool) -> None:
+        # Copies: the caller may change its own while this waits.
+        self.changes = dict(changes)
+        self.expect = dict(expect) if expect else None
+        self.durable = durable
+        self.loop = loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Mapping[str, str]] = loop.create_future()
+        self.sequence = 0
+        """Its place in the queue."""
+        self.versions: Mapping[str, str] = {}
+        self.error: BaseException | None = None
+
+    @property
+    def key(self) -> str | None:
+        """A key to name in an error."""
+        return next(iter(self.changes or self.expect or ()), None)
+
+
+def deliver(jobs: Sequence[Job]) -> None:
+    """Resolve the futures of finished jobs, from any thread: one wake-up for each event loop."""
+    if not jobs:
+        return
+    loop = jobs[0].loop
+    parts: dict[asyncio.AbstractEventLoop, Sequence[Job]] = {loop: jobs}
+    if any(job.loop is not loop for job in jobs):
+        parts = {each: [job for job in jobs if job.loop is each] for each in {job.loop for job in jobs}}
+    for loop, part in parts.items():
+        try:
+            loop.call_soon_threadsafe(_settle, loop, part, 0)
+        except RuntimeError:
+            continue  # the loop is closed: nobody awaits these any more
+
+
+def _settle(loop: asyncio.AbstractEventLoop, jobs: Sequence[Job], start: int) -> None:
+    end = start + _SLICE
+    for job in jobs[start:end]:
+        future = job.future
+        if future.done():
+            continue  # cancelled: the commit is done or not done, and nobody asks
+        if job.error is None:
+            future.set_result(job.versions)
+        else:
+            future.set_exception(job.error)
+    if end < len(jobs):
+        loop.call_soon(_settle, loop, jobs, end)
