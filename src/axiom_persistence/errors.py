@@ -137,7 +137,7 @@ class ClientsFailedError(PersistenceError):
     def __init__(self, failures: Mapping[str, Exception]) -> None:
         said = "; ".join(f"{key}: {error}" for key, error in failures.items())
         super().__init__(f"{len(failures)} of the clients could not be saved at the end: {said}")
-        self.failures = dict(failures)
+        self.failures: dict[str, Exception] = dict(failures)
 
     def __reduce__(self) -> tuple[type[ClientsFailedError], tuple[dict[str, Exception]]]:
         return type(self), (self.failures,)

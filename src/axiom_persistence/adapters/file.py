@@ -102,7 +102,7 @@ class FileStorageAdapter(StorageAdapter):
         filesystem: FileSystem | None = None,
         lock_timeout: float = 10.0,
     ) -> None:
-        self.directory = Path(directory).expanduser().absolute()
+        self.directory: Path = Path(directory).expanduser().absolute()
         self.inspect = inspect
         self._files = local_filesystem(self.directory) if filesystem is None else filesystem
         self._tree = self.tree_class(self._files, lock_timeout=lock_timeout, label=str(self))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, Literal, Self, TypeVar, cast, overload
+from typing import Any, Final, Literal, Self, TypeVar, cast
 
 from ..errors import ConfigurationError
-from ..jobs.verify import VerifyReport
 from ..keys import MISSING, Key
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
@@ -22,16 +21,15 @@ from ..persistence.transaction import ATTEMPTS
 from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
-from ..store.describe import RecordInfo
 from ._background import entered, in_caller, refuse_event_loop, run
 from ._collection import Collection
 from ._streams import Stream, paged
 from ._transaction import Transaction
+from ._waiting import Face, typed_as, waiting
 
 __all__ = ["Persistence", "open_persistence"]
 
 T = TypeVar("T")
-D = TypeVar("D")
 
 _DEFAULT_CACHE: Final = CachePolicy()
 
@@ -53,18 +51,15 @@ def open_persistence(
     )
 
 
-class Persistence:
+class Persistence(Face[AdapterBasedPersistence]):
     """``AdapterBasedPersistence`` without ``await``: see there for what each verb promises and raises.
 
     Any number of threads may use one, each call returns when it is done. A load that memory can answer
     and a save that need only outlive the process happen on the calling thread; everything else on one
-    event loop in the background. Ctrl-C while a call waits cancels it: it is then done or not done.
-    A call from a thread with a running event loop raises ``CapabilityUnavailableError``.
+    event loop in the background, the function given to ``update`` too. Ctrl-C while a call waits cancels it:
+    it is then done or not done. A call from a thread with a running event loop raises
+    ``CapabilityUnavailableError``.
     """
-
-    def __init__(self, inner: AdapterBasedPersistence) -> None:
-        self.inner = inner
-        """The persistence itself, for ``run(...)``."""
 
     def open(self) -> Self:
         """Open it, if the ``with`` block is not for you. Close it with ``close``."""
@@ -81,9 +76,6 @@ class Persistence:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<blocking {self.inner!r}>"
-
     # -- the capability ----------------------------------------------------------------------------
 
     @property
@@ -96,13 +88,8 @@ class Persistence:
         """Whether it is open."""
         return self.inner.is_available
 
-    def is_supported(self) -> bool:
-        """Whether this machine has what the place needs at all."""
-        return run(self.inner.is_supported())
-
-    def request_permission(self) -> None:
-        """Ask for whatever permission is needed."""
-        run(self.inner.request_permission())
+    is_supported: Final = waiting(AdapterBasedPersistence.is_supported)
+    request_permission: Final = waiting(AdapterBasedPersistence.request_permission)
 
     def state_stream(self, *, timeout: float | None = None) -> Stream[CapabilityState]:
         """The current state, then every later one; the loop ends after ``timeout`` quiet seconds."""
@@ -130,25 +117,7 @@ class Persistence:
 
     # -- one value ---------------------------------------------------------------------------------
 
-    @overload
-    def save(
-        self,
-        key: Key[T],
-        value: T,
-        *,
-        ttl: timedelta | None = None,
-        durability: Durability | str | None = None,
-    ) -> None: ...
-    @overload
-    def save(
-        self,
-        key: str,
-        value: object,
-        *,
-        type: Any = None,
-        ttl: timedelta | None = None,
-        durability: Durability | str | None = None,
-    ) -> None: ...
+    @typed_as(AdapterBasedPersistence.save)
     def save(
         self,
         key: str | Key[Any],
@@ -158,7 +127,6 @@ class Persistence:
         ttl: timedelta | None = None,
         durability: Durability | str | None = None,
     ) -> None:
-        """Store ``value`` under ``key``; when this returns, it is as durable as was asked."""
         refuse_event_loop()
         if not self._saved_now(key, value, type, ttl, durability):
             run(self.inner.save(cast(str, key), value, type=type, ttl=ttl, durability=durability))
@@ -179,16 +147,8 @@ class Persistence:
         data = store.seal(name, value, key.kind if isinstance(key, Key) else type, store.expiry(ttl))
         return store.save_now(name, data, Durability.PROCESS_EXIT)
 
-    @overload
-    def load(self, key: Key[T]) -> T: ...
-    @overload
-    def load(self, key: str, type: type[T], *, default: None = None) -> T | None: ...
-    @overload
-    def load(self, key: str, type: type[T], *, default: D) -> T | D: ...
-    @overload
-    def load(self, key: str, type: Any, *, default: Any = None) -> Any: ...
+    @typed_as(AdapterBasedPersistence.load)
     def load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
-        """The value under ``key`` as ``type``; ``default`` when nothing is stored."""
         refuse_event_loop()
         inner = self.inner
         kind, missing = kind_and_default(key, type, default)
@@ -197,76 +157,15 @@ class Persistence:
             return value
         return run(inner.load(cast(str, key), type, default=default))
 
-    def delete(self, key: str | Key[Any], *, durability: Durability | str | None = None) -> bool:
-        """Forget ``key`` and its kept generations; whether it was there."""
-        return run(self.inner.delete(key, durability=durability))
-
-    def exists(self, key: str | Key[Any]) -> bool:
-        """Whether something is stored under ``key``. Decodes nothing."""
-        return run(self.inner.exists(key))
-
-    @overload
-    def update(
-        self, key: Key[T], type: Callable[[T], T], *, durability: Durability | str | None = None
-    ) -> T: ...
-    @overload
-    def update(
-        self,
-        key: str,
-        type: type[T],
-        function: Callable[[T], T],
-        *,
-        default: T,
-        durability: Durability | str | None = None,
-    ) -> T: ...
-    @overload
-    def update(
-        self,
-        key: str,
-        type: Any,
-        function: Callable[[Any], Any],
-        *,
-        default: Any = None,
-        durability: Durability | str | None = None,
-    ) -> Any: ...
-    def update(
-        self,
-        key: str | Key[Any],
-        type: Any,
-        function: Callable[[Any], Any] | None = None,
-        *,
-        default: Any = None,
-        durability: Durability | str | None = None,
-    ) -> Any:
-        """Replace the value by ``function(value)``, atomically, and return the new one.
-
-        ``function`` is plain, pure and short: it runs on the background thread, again after a conflict.
-        """
-        work = self.inner.update(
-            cast(str, key), type, cast(Any, function), default=default, durability=durability
-        )
-        return run(work)
+    delete: Final = waiting(AdapterBasedPersistence.delete)
+    exists: Final = waiting(AdapterBasedPersistence.exists)
+    update: Final = waiting(AdapterBasedPersistence.update)
 
     # -- several values ----------------------------------------------------------------------------
 
-    def save_many(
-        self,
-        values: Mapping[str, Any],
-        *,
-        type: Any = None,
-        ttl: timedelta | None = None,
-        durability: Durability | str | None = None,
-    ) -> None:
-        """Store all of ``values`` in one commit: all or nothing."""
-        run(self.inner.save_many(values, type=type, ttl=ttl, durability=durability))
-
-    def load_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]:
-        """The values of ``keys``, one snapshot; absent ones are left out."""
-        return run(self.inner.load_many(keys, type))
-
-    def delete_many(self, keys: Iterable[str], *, durability: Durability | str | None = None) -> int:
-        """Forget all of ``keys`` in one commit; how many were there."""
-        return run(self.inner.delete_many(keys, durability=durability))
+    save_many: Final = waiting(AdapterBasedPersistence.save_many)
+    load_many: Final = waiting(AdapterBasedPersistence.load_many)
+    delete_many: Final = waiting(AdapterBasedPersistence.delete_many)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Every key that begins with ``prefix``, in code point order, fetched a page at a time."""
@@ -328,21 +227,10 @@ class Persistence:
         """
         return Stream(self.inner.changes(prefix), timeout)
 
-    def describe(self, key: str | Key[Any]) -> RecordInfo | None:
-        """Size, schema, times and damage of a record. None: nothing is stored."""
-        return run(self.inner.describe(key))
-
-    def verify(self, *, repair: bool = False, progress: Callable[[int], None] | None = None) -> VerifyReport:
-        """Read everything and report damage; with ``repair``, bring back or quarantine what is damaged."""
-        return run(self.inner.verify(repair=repair, progress=progress))
-
-    def migrate(self, from_version: str, to_version: str) -> None:
-        """Bring every record from one schema version to another."""
-        run(self.inner.migrate(from_version, to_version))
-
-    def flush(self) -> None:
-        """Return when everything acknowledged so far is as durable as the adapter can make it."""
-        run(self.inner.flush())
+    describe: Final = waiting(AdapterBasedPersistence.describe)
+    verify: Final = waiting(AdapterBasedPersistence.verify)
+    migrate: Final = waiting(AdapterBasedPersistence.migrate)
+    flush: Final = waiting(AdapterBasedPersistence.flush)
 
     def stats(self) -> dict[str, int]:
         """Counters of the adapter and its layers, by name."""

@@ -82,7 +82,7 @@ class Cached(Layer):
 
     def __init__(self, inner: StorageAdapter, policy: CachePolicy | None = None) -> None:
         super().__init__(inner)
-        self.policy = CachePolicy() if policy is None else policy
+        self.policy: CachePolicy = CachePolicy() if policy is None else policy
         self._inner_mark = inner.change_mark
         self._inner_commit_now = inner.commit_now
         self._traits = inner.traits

@@ -32,19 +32,21 @@ class Options:
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
         self.adapter = adapter
-        self.clock = asked.get("clock", time.time)
-        self.on_corruption = asked.get("on_corruption", Corruption.RECOVER)
-        self.confidential = adapter.traits.confidential
-        self.weakest = min(Durability.PROCESS_EXIT, adapter.traits.durability)
+        self.clock: Callable[[], float] = asked.get("clock", time.time)
+        self.on_corruption: OnCorruption = asked.get("on_corruption", Corruption.RECOVER)
+        self.confidential: bool = adapter.traits.confidential
+        self.weakest: Durability = min(Durability.PROCESS_EXIT, adapter.traits.durability)
         """What saves in the background ask for: to outlive the process, where the adapter can do that."""
         schema = asked.get("schema", FIRST_SCHEMA)
-        self.schema_of = lru_cache(maxsize=8192)(lambda key: schema)  # noqa: ARG005 - one for all keys
+        self.schema_of: Callable[[str], str] = lru_cache(maxsize=8192)(lambda key: schema)  # noqa: ARG005 - one for all keys
         """The schema that this program gives to what it stores under a key."""
         self._promised: dict[str, Durability] = {}
-        self.default_durability = self.durability(asked.get("durability"))
+        self.default_durability: Durability | None = self.durability(asked.get("durability"))
         """The class of a save that names none. None: the strongest that the adapter promises."""
         self._key_limit = min(MAX_KEY_BYTES, adapter.traits.max_key_bytes)
-        self.check_plain = check_key if self._key_limit == MAX_KEY_BYTES else self.check_key
+        self.check_plain: Callable[[str], str] = (
+            check_key if self._key_limit == MAX_KEY_BYTES else self.check_key
+        )
         """``check_key`` for what is known to be a str, without a prefix: a look-up, mostly."""
 
     def durability(self, asked: Durability | str | None) -> Durability | None:

@@ -39,8 +39,8 @@ class Reading(Options):
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
         super().__init__(adapter, **asked)
-        self.codec = Codec()
-        self.recovery = Recovery(adapter, self.clock)
+        self.codec: Codec = Codec()
+        self.recovery: Recovery = Recovery(adapter, self.clock)
         self._fetch_now = adapter.fetch_now
         self._too_new: dict[str, str] = {}
 

@@ -6,6 +6,7 @@ import mmap
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..platform.filesystem import Entry, FileStatus, FileSystem
@@ -20,8 +21,8 @@ class InterceptedFileSystem(FileSystem):
 
     def __init__(self, inner: FileSystem) -> None:
         self.inner = inner
-        self.root = inner.root
-        self.syncs_directories = inner.syncs_directories
+        self.root: Path = inner.root
+        self.syncs_directories: bool = inner.syncs_directories
 
     @abstractmethod
     def around(self, operation: str, arguments: tuple[Any, ...], perform: Callable[[], T]) -> T:

@@ -54,7 +54,7 @@ class FailingFileSystem(InterceptedFileSystem):
     def fault(self, fault: Fault | None) -> None:
         with self._lock:
             self._fault = fault
-            self.count = 0
+            self.count: int = 0
             self.struck: list[str] = []
             """The operations that failed, each with its arguments."""
 

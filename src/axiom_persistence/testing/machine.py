@@ -57,12 +57,12 @@ class AdapterMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.place = Path(tempfile.mkdtemp(prefix="axiom-persistence-machine-"))
-        self.runner = asyncio.Runner()
+        self.place: Path = Path(tempfile.mkdtemp(prefix="axiom-persistence-machine-"))
+        self.runner: asyncio.Runner = asyncio.Runner()
         self.model: dict[str, bytes] = {}
         self.past: dict[str, list[bytes]] = {}
         self.versions: dict[tuple[str, str], bytes] = {}
-        self.store = self.adapter(self.place)
+        self.store: StorageAdapter = self.adapter(self.place)
 
     def run(self, body: Coroutine[Any, Any, T]) -> T:
         """Run ``body`` to its end in the machine's event loop."""

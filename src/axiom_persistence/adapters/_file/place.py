@@ -83,7 +83,7 @@ class FilePlace:
         self.files = files
         self.label = label
         self.lock_timeout = lock_timeout
-        self.inspecting = False
+        self.inspecting: bool = False
         self.mark: ChangeMark | None = None
         self._writer: StoreLock | None = None
         self._identities: dict[str, tuple[int, int]] = {}

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Self
+from typing import Final, Self
 
 from ...errors import StorageError, from_os_error
 from ...platform.filesystem import Entry, FileKind, FileSystem
@@ -26,8 +26,8 @@ class _Failing:
 
     def __init__(self, label: str, doing: str, key: str | None) -> None:
         self._label = label
-        self.doing = doing
-        self.key = key
+        self.doing: str = doing
+        self.key: str | None = key
 
     def __enter__(self) -> Self:
         return self
@@ -47,8 +47,8 @@ class FileValues:
     def __init__(self, files: FileSystem, *, lock_timeout: float, label: str) -> None:
         self.files = files
         self.label = label
-        self.place = FilePlace(files, lock_timeout=lock_timeout, label=label)
-        self.counts = {"syncs": 0, "recovered": 0, "locked_reads": 0}
+        self.place: FilePlace = FilePlace(files, lock_timeout=lock_timeout, label=label)
+        self.counts: dict[str, int] = {"syncs": 0, "recovered": 0, "locked_reads": 0}
 
     def recover(self) -> None:
         """Finish a commit that was decided, forget one that was not. Only under the exclusive lock."""
@@ -176,7 +176,7 @@ class FileValues:
                     else:
                         yield name, entry
 
-    decode_journal = staticmethod(decode_journal)
+    decode_journal: Final = staticmethod(decode_journal)
 
     def _journal(self) -> bytes | None:
         try:

@@ -43,7 +43,7 @@ class Follower:
     __slots__ = ("__weakref__", "mark", "prefix", "written")
 
     def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
+        self.prefix: str = prefix
         self.mark: Hashable = None
         self.written: dict[str, str | None] | None = None
         """The version of each key. None in its place: the key must be read; in place of all: all of them."""
