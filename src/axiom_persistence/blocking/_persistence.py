@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, Literal, Self, TypeVar, cast
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, PersistenceError
 from ..keys import MISSING, Key
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
@@ -145,7 +145,10 @@ class Persistence(Face[AdapterBasedPersistence]):
             return False
         name = self.inner._name(key)
         data = store.seal(name, value, key.kind if isinstance(key, Key) else type, store.expiry(ttl))
-        return store.save_now(name, data, Durability.PROCESS_EXIT)
+        try:
+            return store.commit_now({name: data}) is not None
+        except PersistenceError as error:
+            raise error.naming(key=name, adapter=store.adapter)  # noqa: B904 - the same error, named
 
     @typed_as(AdapterBasedPersistence.load)
     def load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:

@@ -256,13 +256,14 @@ class AdapterBasedPersistence(Maintenance, Capability):
         """
         if isinstance(key, Key) and function is None:
             type, function = MISSING, type
-        kind, default = kind_and_default(key, type, default)
+        if key.__class__ is not str or type is MISSING:
+            type, default = kind_and_default(key, type, default)
         if not callable(function):
             raise ConfigurationError(f"update needs a function of the old value, not {function!r}")
         store = self._open_store or self._not_open()
-        return await update(
-            store, self._name(key), kind, function, default, durability=store.durability(durability)
-        )
+        name = self._name(key) if self._prefix or key.__class__ is not str else store.check_plain(key)  # type: ignore[arg-type]
+        asked = None if durability is None else store.durability(durability)
+        return await update(store, name, type, function, default, durability=asked)
 
     # -- several values ----------------------------------------------------------------------------
 

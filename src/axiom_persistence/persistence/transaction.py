@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -174,7 +174,7 @@ async def run_transaction(
         try:
             # Those who lost a key go one at a time, like its updates, or they would go on hindering others.
             async with (
-                Turns(store, lost),
+                _Turns(store, lost),
                 transaction(store, prefix=prefix, durability=durability) as tx,
             ):
                 return await function(tx)
@@ -197,11 +197,16 @@ async def update(
 ) -> Any:
     """Replace a value by ``function(value)``, again after each conflict; returns what was stored."""
     # Those of one process take turns: it is other processes, mostly, that conflict.
-    async with Turns(store, (name,)):
+    async with _Turns(store, (name,)):
         for attempt in range(ATTEMPTS):
             seen = await store.read(name)
             value = default if seen.record is None else store.decode(name, seen.record, kind)
-            value = _called(function, value, name)
+            value = function(value)
+            if isinstance(value, CoroutineType):
+                value.close()
+                raise ConfigurationError(
+                    "update takes a plain function, not an async one", key=name, hint="use run_transaction"
+                )
             expires = None if seen.record is None else seen.record.expires
             data = store.seal(name, value, kind, expires)
             try:
@@ -215,32 +220,21 @@ async def update(
     raise AssertionError("unreachable")
 
 
-def _called(function: Callable[[Any], Any], value: Any, name: str) -> Any:
-    value = function(value)
-    if isinstance(value, CoroutineType):
-        value.close()
-        raise ConfigurationError(
-            "update takes a plain function, not an async one", key=name, hint="use run_transaction"
-        )
-    return value
+class _Turns:
+    """Turns at ``keys``, taken in one order, so that no two wait for each other."""
 
+    __slots__ = ("_held", "_turns")
 
-class Turns:
-    """Turns at ``keys``, taken in the order of their names, so that no two wait for each other."""
-
-    __slots__ = ("_held", "_keys", "_store")
-
-    def __init__(self, store: Store, keys: Collection[str]) -> None:
-        self._store = store
+    def __init__(self, store: Store, keys: Iterable[str]) -> None:
+        running = _current.get()
         # Who runs inside a body, in a task of its own perhaps, is waited for by who has the turns.
-        inside = any(other._store is store and not other._over for other in _current.get())
-        self._keys = () if inside else sorted(keys)
+        inside = running and any(other._store is store and not other._over for other in running)
+        self._turns = () if inside else store.key_turns(keys)
         self._held: list[Turn] = []
 
     async def __aenter__(self) -> None:
         try:
-            for key in self._keys:
-                turn = self._store.turn(key)
+            for turn in self._turns:
                 if turn.take_now() or await _taken(turn):
                     self._held.append(turn)
         except BaseException:

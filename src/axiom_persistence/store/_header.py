@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Unpack
 from weakref import WeakValueDictionary
 
@@ -24,6 +24,8 @@ _log = logging.getLogger("axiom_persistence")
 
 HEADER: Final = INTERNAL + "store"
 
+_KEY_TURNS: Final = 64
+
 
 class Header(msgspec.Struct, frozen=True):
     """What a store says of itself, in its own record."""
@@ -42,6 +44,7 @@ class Headed(Reading):
         self._header: Header | None = None
         self._beginning: set[object] = set()
         self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
+        self._key_turns: dict[int, Turn] = {}
 
     def turn(self, name: str) -> Turn:
         """Where tasks and threads of this process take turns at ``name``, instead of conflicting."""
@@ -49,6 +52,12 @@ class Headed(Reading):
         if turn is None:
             turn = self._turns.setdefault(name, Turn())
         return turn
+
+    def key_turns(self, keys: Iterable[str]) -> Sequence[Turn]:
+        """The turns at ``keys``. There are few: two keys may share one, which only makes them wait."""
+        numbers = sorted({hash(key) % _KEY_TURNS for key in keys})
+        known = self._key_turns
+        return [known.get(number) or known.setdefault(number, Turn()) for number in numbers]
 
     async def aopen(self) -> None:
         await self.adapter.aopen()

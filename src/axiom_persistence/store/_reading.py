@@ -67,7 +67,7 @@ class Reading(Options):
         try:
             return self.codec.decoder(kind)(body)
         except Exception:  # once more, for an error that says where and why
-            return self.decode(key, Record(self.schema_of(key), body), kind)
+            return self._decode_or_explain(key, body, kind)
 
     def _plain_body(self, key: str, stored: Stored) -> bytes | None:
         """The value's JSON in a whole record that has no expiry and today's schema; else None."""
@@ -95,7 +95,7 @@ class Reading(Options):
         try:
             value = decode(body)
         except Exception:  # once more, for an error that says where and why
-            return self.decode(key, Record(self.schema_of(key), body), kind)
+            return self._decode_or_explain(key, body, kind)
         if decoded is None:
             decoded = stored.decoded = Decoded(body)
         decoded.learn(kind, decode, body, value, stored.room)
@@ -111,8 +111,15 @@ class Reading(Options):
         return {k: self.decode(k, s.record, kind) for k, s in seen.items() if s.record is not None}
 
     def decode(self, key: str, record: Record, kind: Any) -> Any:
+        """The value in ``record`` as ``kind``. Raises ``TypeMismatchError`` or ``ConfigurationError``."""
         try:
-            return self.codec.decode(record.value, kind)
+            return self.codec.decoder(kind)(record.value)
+        except Exception:  # once more, for an error that says where and why
+            return self._decode_or_explain(key, record.value, kind)
+
+    def _decode_or_explain(self, key: str, body: bytes, kind: Any) -> Any:
+        try:
+            return self.codec.decode(body, kind)
         except (TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
             if self.confidential:

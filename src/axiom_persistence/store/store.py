@@ -47,18 +47,6 @@ class Store(Headed):
                 raise self._discreet(named, key) from None
             raise
 
-    def save_now(self, key: str, data: bytes, durability: Durability | None) -> bool:
-        """Store the record ``data`` before returning, where outliving the process is enough.
-
-        False: nothing was done; ``commit`` must do it.
-        """
-        if (self.default_durability if durability is None else durability) is not Durability.PROCESS_EXIT:
-            return False
-        try:
-            return self.commit_now({key: data}) is not None
-        except PersistenceError as error:
-            raise error.naming(key=key, adapter=self.adapter)  # noqa: B904 - the same error, named
-
     async def save(
         self,
         key: str,
@@ -69,11 +57,12 @@ class Store(Headed):
         durability: Durability | None = None,
     ) -> None:
         """Store ``value`` as ``kind``, until ``expires`` (milliseconds since 1970 UTC)."""
-        data = self.seal(key, value, kind, expires)
-        if self.save_now(key, data, durability):
-            return
+        changes = {key: self.seal(key, value, kind, expires)}
+        asked = self.default_durability if durability is None else durability
         try:
-            await self.commit({key: data}, durability=durability)
+            if asked is Durability.PROCESS_EXIT and self.commit_now(changes) is not None:
+                return
+            await self.commit(changes, durability=asked)
         except PersistenceError as error:
             raise error.naming(key=key, adapter=self.adapter)  # noqa: B904 - the same error, named
 
