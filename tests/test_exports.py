@@ -1,11 +1,13 @@
 """What is public: a few names at the top, all there, all explained."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import re
 import sys
 from enum import Enum
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,31 @@ def test_what_a_module_exports_is_there(name):
     assert len(exported) == len(set(exported))
     for export in exported:
         assert hasattr(module, export), f"{name}.{export}"
+
+
+def taken_from_each_other():
+    """What modules of the package import by name from each other: (module that does, home, name)."""
+    package = Path(axiom_persistence.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        here = ["axiom_persistence", *path.relative_to(package).parts[:-1]]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = here[: len(here) - node.level + 1]
+                home = ".".join([*base, node.module] if node.module else base)
+                for alias in node.names:
+                    if home in MODULES and f"{home}.{alias.name}" not in MODULES:
+                        yield ".".join((*here, path.stem)), home, alias.name
+
+
+def test_a_module_exports_what_others_take_from_it():
+    """Nothing is imported that its home does not name in __all__: that list is all there is to be used."""
+    taken = list(taken_from_each_other())
+    assert len(taken) > 500
+    assert [
+        (user, f"{home}.{name}")
+        for user, home, name in taken
+        if name not in getattr(importlib.import_module(home), "__all__", ())
+    ] == []
 
 
 def public_things():

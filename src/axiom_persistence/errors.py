@@ -54,6 +54,7 @@ __all__ = [
     "StoreNotFoundError",
     "TypeMismatchError",
     "ValidationError",
+    "from_os_error",
 ]
 
 

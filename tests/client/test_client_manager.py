@@ -48,6 +48,14 @@ async def test_any_persistable(store):
     assert counter.phase is ClientPhase.CLOSED
 
 
+async def test_one_that_processes_no_actions(persistence):
+    """An action for a client without process() is an error that says so, and not an AttributeError."""
+    manager = ClientManager()
+    manager.register(ByHand(persistence, []))
+    with pytest.raises(ConfigurationError, match=r"ByHand.*processes no actions"):
+        await manager.process("ByHand", "anything")
+
+
 async def test_in_order_and_in_reverse(persistence):
     """Clients start in the order of their registration and stop in reverse; one's failure is its own."""
     manager, log = ClientManager(), []

@@ -4,15 +4,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
+import sys
+import textwrap
 import traceback
+from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
+from axiom_persistence import AdapterBasedPersistence, SQLiteAdapter
 from axiom_persistence.client import AutoSave, Client, ClientPhase, client_state
 from axiom_persistence.errors import InsecureStorageError, PersistenceError
 from axiom_persistence.opening.open import open_persistence
+from axiom_persistence.storage import Layer
 from axiom_persistence.testing import ConfidentialMemory
 from support.client_worlds import Failing, full
 
@@ -130,3 +137,64 @@ async def test_a_confidential_store_holds_both():
         async with account.transaction():
             account.token, account.name = SECRET + "2", "n"
         assert "s3cr3t" not in repr(account)
+
+
+class Vault(Layer):
+    """A place that several processes share and that counts as confidential here."""
+
+    @property
+    def traits(self):
+        return replace(self.inner.traits, confidential=True)
+
+
+async def test_a_secret_that_another_process_changes_arrives(tmp_path):
+    """A clean secure field takes the new value, with its origin, and a dirty one keeps its own."""
+    program = """
+        import asyncio, sys
+        from axiom_persistence import AdapterBasedPersistence, SQLiteAdapter
+        async def main():
+            async with AdapterBasedPersistence(SQLiteAdapter(sys.argv[1])) as vault:
+                await vault.save("Account/token", sys.argv[2])
+        asyncio.run(main())
+    """
+
+    async def elsewhere(value):
+        command = (sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "vault.db"), value)
+        child = await asyncio.create_subprocess_exec(*command)
+        assert await child.wait() == 0
+
+    vault = Vault(SQLiteAdapter(tmp_path / "vault.db"))
+    async with (
+        asyncio.timeout(60),
+        open_persistence(tmp_path / "plain.db", secure=vault) as persistence,
+        Account(persistence, auto_save=AutoSave.OFF) as account,
+        aclosing(account.state_stream()) as stream,
+    ):
+        await anext(stream)
+        await elsewhere(SECRET)
+        update = await anext(stream)
+        assert (account.token, dict(update.changed)) == (SECRET, {"token": "process"})
+        account.token = SECRET + "mine"
+        await anext(stream)
+        await elsewhere(SECRET + "theirs")
+        while not (update := await anext(stream)).overwritten:
+            pass
+        assert (account.token, update.overwritten["token"]) == (SECRET + "mine", SECRET + "theirs")
+        await account.persist_state()
+        assert await persistence.secure.load("Account/token", str) == SECRET + "mine"
+
+
+async def test_the_watch_of_secrets_ends_with_the_last_client(tmp_path):
+    """A client that is closed and restored again sees changes again; without clients nobody looks."""
+    vault = Vault(SQLiteAdapter(tmp_path / "vault.db"))
+    async with (
+        asyncio.timeout(60),
+        open_persistence(tmp_path / "plain.db", secure=vault) as persistence,
+        AdapterBasedPersistence(SQLiteAdapter(tmp_path / "vault.db")) as elsewhere,
+    ):
+        account = Account(persistence)
+        for value in ("1", "2"):
+            async with account:
+                await elsewhere.save("Account/token", SECRET + value)
+                while account.token != SECRET + value:
+                    await asyncio.sleep(0.01)

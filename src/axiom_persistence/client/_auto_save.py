@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from ..errors import ConfigurationError
 
-__all__ = ["AutoSave", "Clock"]
+__all__ = ["AutoSave", "Clock", "Timer"]
+
+
+class Timer(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> object: ...
 
 
 class Clock(Protocol):
     """What tells the time and calls back: an event loop, or a test's own clock."""
 
     def time(self) -> float: ...
-    def call_later(self, delay: float, callback: Callable[[], Any], /) -> Any: ...
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,8 @@ class AutoSave:
 
     All that is due in one store then goes out in one commit, which outlives the process. With
     ``immediate`` an assignment is stored before its statement ends, and ``interval`` is how often lists,
-    dicts and other values that can change in place are looked at; adapters with ``commit_now`` (SQLite,
-    memory) can do that, and it is the default there. ``clock``: for tests.
+    dicts and other values that can change in place are looked at; that works, and is the default, where
+    ``traits.immediate`` says so (SQLite, memory). ``clock``: for tests.
     """
 
     interval: float = 0.5

@@ -115,7 +115,7 @@ def _forget_in_child() -> None:
         if state.phase is ClientPhase.CREATED:
             continue
         state.phase = ClientPhase.CLOSED
-        state.gone = "this process was forked from the one that opened the client"
+        state.closed_reason = "this process was forked from the one that opened the client"
         state.saver = None
     rosters.clear()
 

@@ -15,15 +15,7 @@ from ..errors import ConfigurationError, PersistenceError, TypeMismatchError, Va
 from ..keys import MISSING, encode_segment
 from ..records.codec import Codec, is_immutable
 
-__all__ = [
-    "Field",
-    "ValidationError",
-    "can_change_in_place",
-    "client_state",
-    "collect_fields",
-    "resolve_kinds",
-    "unknown_field",
-]
+__all__ = ["Field", "can_change_in_place", "client_state", "collect_fields", "resolve_kinds", "unknown_field"]
 
 T = TypeVar("T")
 

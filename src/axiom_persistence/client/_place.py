@@ -7,19 +7,14 @@ from typing import NamedTuple
 
 from ..errors import ConfigurationError
 from ..persistence.persistence import AdapterBasedPersistence
-from ..records.corruption import CorruptionReport
-from ..storage.adapter import Durability, StorageAdapter
-from ..storage.layer import Layer
+from ..storage.adapter import Durability
 from ..store.store import Store
 
 __all__ = [
     "Place",
     "change_mark",
-    "commits_now",
     "evidence_of",
-    "forget_refusal",
     "plain_place",
-    "reports_of",
     "secure_place",
     "versions_of",
     "weakest",
@@ -40,19 +35,12 @@ def plain_place(persistence: AdapterBasedPersistence, path: str) -> Place:
             f"a client is built over a persistence, not {persistence!r:.80}",
             hint="for example Preferences(open_persistence('notes'))",
         )
-    return Place(persistence._root._opened, persistence._prefix + path)
+    return Place(*persistence.place(path))
 
 
 def secure_place(persistence: AdapterBasedPersistence, path: str) -> Place:
     """Where the secure ones are. Raises ``InsecureStorageError`` where there is no such place."""
-    return Place(persistence.secure._root._opened, persistence._prefix + path)
-
-
-def commits_now(adapter: StorageAdapter) -> bool:
-    """Whether ``adapter`` has a synchronous commit at all. That one may still be refused at times."""
-    while isinstance(adapter, Layer):
-        adapter = adapter.inner
-    return type(adapter).commit_now is not StorageAdapter.commit_now
+    return Place(*persistence.secure.place(path))
 
 
 def weakest(store: Store) -> Durability:
@@ -77,14 +65,3 @@ async def evidence_of(store: Store, key: str, reason: str) -> tuple[Mapping[str,
     if stored is None:
         return {}, None
     return store.recovery.quarantined(key, stored._replace(damage=reason)), stored.version
-
-
-def reports_of(store: Store) -> list[CorruptionReport]:
-    """What the store found damaged so far."""
-    return list(store.recovery.reports)
-
-
-def forget_refusal(store: Store, key: str) -> None:
-    """Let the next commit of ``key`` through although the store found its record too new or damaged."""
-    store._too_new.pop(key, None)
-    store.recovery.unreadable.pop(key, None)

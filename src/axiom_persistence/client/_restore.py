@@ -20,7 +20,7 @@ from ..store.store import Store
 from ._commit import save_together
 from ._fields import Field
 from ._lifecycle import ClientPhase, RestoreReport
-from ._place import evidence_of, forget_refusal, reports_of
+from ._place import evidence_of
 from ._state import State, fingerprint
 
 __all__ = ["accept", "refresh", "restore"]
@@ -41,7 +41,7 @@ async def restore(state: State, *, save: bool = True) -> RestoreReport:
         state.phase = ClientPhase.RESTORING
     try:
         await _prepare(state)
-        reports = len(reports_of(state.plain.store)), len(reports_of(state.secret.store))
+        reports = len(state.plain.store.recovery.reports), len(state.secret.store.recovery.reports)
         found = await _read(state, [f for f in state.fields.values() if f.persisted])
         report = _apply_all(state, found, reports)
     except BaseException:
@@ -165,7 +165,7 @@ def _damaged(state: State, reports: tuple[int, int]) -> tuple[Any, ...]:
     return tuple(
         report
         for place, count in stores
-        for report in reports_of(place.store)[count:]
+        for report in list(place.store.recovery.reports)[count:]
         if report.key.startswith(place.prefix)
     )
 
@@ -222,7 +222,7 @@ async def accept(state: State, name: str) -> None:
         cell = state.cells[name]
         stamp = cell.stamp
         data = state.seal(field, getattr(state.client, name))
-    forget_refusal(store, key)
+    store.forget_refusal(key)
     versions = await store.commit({**evidence, key: data}, expect={key: version})
     with state.lock:
         state.unreadable.pop(name, None)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary, ref
 
 from ..errors import ConfigurationError
 from ..store.store import Store
-from ._auto_save import Clock
+from ._auto_save import Clock, Timer
 from ._commit import save_together
 from ._state import State
 from ._watch import Watch
@@ -34,17 +34,18 @@ class _Saver:
         self.due: dict[State, None] = {}
         self.sweeping: set[State] = set()
         self.sweep_at = math.inf
-        self._watch: Watch | None = None
-        self._handle: Any = None
+        self._watches: dict[Store, Watch] = {}
+        self._handle: Timer | None = None
         self._fires_at = math.inf
         self._task: asyncio.Task[None] | None = None
 
     def add(self, state: State) -> None:
         self.states.add(state)
         state.saver = self
-        if self._watch is None:
-            self._watch = Watch(state.plain.store, self.states)
-        self._watch.start(self.loop)
+        for store in (state.plain.store, state.secret.store):
+            if store not in self._watches:
+                self._watches[store] = Watch(store, self.states)
+            self._watches[store].start(self.loop)
         if state.mutable:
             self.watch_mutations(state)
         if state.dirty:
@@ -58,8 +59,8 @@ class _Saver:
         if not self.sweeping:
             self.sweep_at = math.inf
         if not self.states:
-            if self._watch is not None:
-                self._watch.stop()
+            for watch in self._watches.values():
+                watch.stop()
             if self._handle is not None:
                 self._handle.cancel()
                 self._handle, self._fires_at = None, math.inf

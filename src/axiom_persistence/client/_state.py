@@ -21,7 +21,7 @@ from ._lifecycle import ClientPhase, RestoreReport
 from ._place import Place
 from ._stream import Watchers
 
-__all__ = ["Cell", "Entry", "Holder", "State", "fingerprint", "state_of"]
+__all__ = ["Cell", "Entry", "Holder", "Saver", "State", "current", "fingerprint", "settle", "state_of"]
 
 _log = logging.getLogger("axiom_persistence")
 
@@ -82,28 +82,18 @@ class Holder(Protocol):
     def assign(self, field: Field, value: Any, data: bytes | None) -> None: ...
 
 
-_current: ContextVar[Holder | None] = ContextVar("axiom_client_transaction", default=None)
+current: ContextVar[Holder | None] = ContextVar("axiom_client_transaction", default=None)
 
 
 class State:
     """The fields of one client, their cells, and where they go. Safe to use from any thread."""
 
     __slots__ = (
-        *(
-            "__weakref__",
-            "auto_save",
-            "cells",
-            "client",
-            "dirty",
-            "due_at",
-            "due_by",
-            "failures",
-            "fields",
-            "hold",
-        ),
-        *("gone", "immediate", "last_error", "lock", "mutable", "name", "not_before", "observed", "on_error"),
-        *("let_go", "open", "phase", "plain", "put_off", "report", "saver", "secret", "told", "unreadable"),
-        *("unsynced", "watchers", "will_observe"),
+        *("__weakref__", "auto_save", "cells", "client", "closed_reason", "deferrals", "dirty", "due_at"),
+        *("due_by", "failures", "fields", "immediate", "keep_until_restored", "last_error", "lock"),
+        *("mutable", "name", "not_before", "observed", "on_error", "phase", "plain", "report", "reported"),
+        *("saver", "secret", "store_closed", "transactions", "unreadable", "unsynced", "watchers"),
+        "will_observe",
     )
 
     def __init__(
@@ -125,9 +115,10 @@ class State:
         self.auto_save = auto_save
         self.immediate = immediate
         self.on_error = on_error
-        self.hold: Callable[[State], None] | None = None  # called when something waits for the restore
-        self.told: dict[str, int] = {}  # which assignment of a field an error has named as not stored
-        self.let_go = False  # the store was closed in spite of them
+        self.keep_until_restored: Callable[[State], None] | None = None
+        """Called when something was assigned that waits for the restore."""
+        self.reported: dict[str, int] = {}  # which assignment of a field an error has named as not stored
+        self.store_closed = False  # the store was closed in spite of what is not stored
         self.phase = ClientPhase.CREATED
         self.report: RestoreReport | None = None
         self.last_error: PersistenceError | None = None
@@ -139,10 +130,10 @@ class State:
         self.watchers = Watchers()
         self.saver: Saver | None = None
         self.unsynced = 0  # commits that power loss could still take
-        self.failures = self.put_off = 0
+        self.failures = self.deferrals = 0
         self.due_at = self.due_by = self.not_before = 0.0
-        self.open: list[Holder] = []
-        self.gone = _CLOSED
+        self.transactions: list[Holder] = []
+        self.closed_reason = _CLOSED
         self.will_observe = self.observed = False
 
     # -- values ------------------------------------------------------------------------------------
@@ -203,7 +194,7 @@ class State:
     def refuse_closed(self) -> None:
         if self.phase is ClientPhase.CLOSED:
             raise CapabilityUnavailableError(
-                f"{self.gone}: nothing can be kept any more",
+                f"{self.closed_reason}: nothing can be kept any more",
                 key=self.plain.prefix,
                 hint="use it inside its `async with`, or restore it again",
             )
@@ -217,7 +208,7 @@ class State:
             data = self.seal(field, value) if field.persisted else None
             if field.validate is not None or data is None:
                 field.check(value, f"{self.name}.{field.name}")
-            if self.open:
+            if self.transactions:
                 holder = self.transaction()
                 if holder is not None:
                     holder.assign(field, value, data)
@@ -239,8 +230,8 @@ class State:
         name = field.name
         if not self.is_live or name in self.unreadable:
             self.dirty[name] = None
-            if self.phase is ClientPhase.CREATED and self.hold is not None:
-                self.hold(self)
+            if self.phase is ClientPhase.CREATED and self.keep_until_restored is not None:
+                self.keep_until_restored(self)
             return
         if cell.holds(data):
             self.dirty.pop(name, None)
@@ -257,13 +248,13 @@ class State:
             if versions is not None:
                 cell.version, cell.saved = versions[key], fingerprint(data)
                 self.unsynced += 1
-                self.put_off = 0
+                self.deferrals = 0
                 self.dirty.pop(name, None)
                 return
             # Another process holds the lock: right away by the queue. If that goes on, some layer never
             # commits at once, and the interval keeps its commits few.
-            self.put_off += 1
-            self.later(name, 0.0 if self.put_off <= _PATIENCE else self.auto_save.interval)
+            self.deferrals += 1
+            self.later(name, 0.0 if self.deferrals <= _PATIENCE else self.auto_save.interval)
             return
         self.later(name, self.auto_save.interval)
 
@@ -275,17 +266,17 @@ class State:
 
     def transaction(self) -> Holder | None:
         """The transaction of this client in whose body the running code is."""
-        holder = _current.get()
+        holder = current.get()
         while holder is not None and (holder.state is not self or holder.over):
             holder = holder.outer
         return holder
 
     def is_held(self, name: str) -> bool:
         """Whether a running transaction has assigned this field."""
-        return any(name in holder.stamps for holder in self.open)
+        return any(name in holder.stamps for holder in self.transactions)
 
     def refuse_in_transaction(self, verb: str) -> None:
-        if self.open and self.transaction() is not None:
+        if self.transactions and self.transaction() is not None:
             raise ConfigurationError(
                 f"{verb} inside a transaction or an action of the same client",
                 hint="the end of the transaction saves what its body changed",
@@ -306,7 +297,7 @@ class State:
         """Find the fields that were changed in place, by their encoded bytes. They are dirty from here on."""
         noticed: list[str] = []
         with self.lock:
-            if self.open:  # its end compares by itself
+            if self.transactions:  # its end compares by itself
                 return noticed
             for name in self.mutable if names is None else self.mutable.intersection(names):
                 if name in self.dirty:
@@ -324,21 +315,21 @@ class State:
                 self.announce(self.values(noticed), Origin.HERE)
         return noticed
 
-    def untold(self) -> list[str]:
+    def unreported(self) -> list[str]:
         """The fields that are not stored and of which no error of an end has said so."""
-        return [name for name in self.dirty if self.told.get(name) != self.cells[name].stamp]
+        return [name for name in self.dirty if self.reported.get(name) != self.cells[name].stamp]
 
-    def note_told(self) -> None:
+    def note_reported(self) -> None:
         """Remember that whoever ended the client, the store or the process knows what is not stored."""
-        self.told = {name: self.cells[name].stamp for name in self.dirty}
+        self.reported = {name: self.cells[name].stamp for name in self.dirty}
 
     def __del__(self) -> None:
         # Nobody restored it and nobody can any more, but something may have been put into one of its lists.
-        hold, self.observed = self.hold, False
-        if self.phase is not ClientPhase.CREATED or hold is None or sys.is_finalizing():
+        keep, self.observed = self.keep_until_restored, False
+        if self.phase is not ClientPhase.CREATED or keep is None or sys.is_finalizing():
             return
         if self.mutable and self.notice_mutations():
-            hold(self)
+            keep(self)
 
     def collect(self, names: Collection[str] | None = None) -> tuple[list[Entry], list[PersistenceError]]:
         """What is dirty, sealed; and why some of it cannot be stored."""

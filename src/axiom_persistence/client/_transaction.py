@@ -16,7 +16,7 @@ from ..store.store import Store
 from ._fields import Field
 from ._place import weakest
 from ._restore import refresh
-from ._state import Entry, Holder, State, _current, settle, state_of
+from ._state import Entry, Holder, State, current, settle, state_of
 
 __all__ = ["action", "forget", "transaction"]
 
@@ -193,10 +193,10 @@ def _encodes_to(state: State, field: Field, data: bytes) -> bool:
 @contextmanager
 def _running(state: State) -> Iterator[_Transaction]:
     """A transaction that takes the assignments of the body, and undoes them when it raises."""
-    enclosing = _current.get()
+    enclosing = current.get()
     running = _Transaction(state, enclosing)
-    state.open.append(running)
-    _current.set(running)
+    state.transactions.append(running)
+    current.set(running)
     try:
         yield running
     except BaseException:
@@ -205,8 +205,8 @@ def _running(state: State) -> Iterator[_Transaction]:
         raise
     finally:
         running.over = True
-        state.open.remove(running)
-        _current.set(enclosing)
+        state.transactions.remove(running)
+        current.set(enclosing)
 
 
 @contextmanager

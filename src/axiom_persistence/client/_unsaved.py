@@ -77,7 +77,7 @@ async def save_before_close(store: Store) -> None:
         leave_again(restored)
     error = note_unsaved(states, failures)
     for state in states:
-        state.let_go = True
+        state.store_closed = True
     if error is not None:
         raise error from next(iter(error.failures.values()))
 
@@ -130,10 +130,10 @@ def note_unsaved(states: Iterable[State], failures: Failures) -> ClientsFailedEr
         errors = failures.get(state, [])
         by_key = {error.key: error for error in errors if isinstance(error, PersistenceError)}
         with state.lock:
-            untold = state.untold()
-            state.note_told()
+            unreported = state.unreported()
+            state.note_reported()
         reasons: dict[Exception, list[str]] = {}
-        for name in untold:
+        for name in unreported:
             error = by_key.get(state.key(state.fields[name])) or next(iter(errors), _TOO_LATE)
             reasons.setdefault(error, []).append(name)
         if errors and not state.dirty:  # what was stored could not be made durable, or a hook raised
@@ -148,7 +148,7 @@ def tell(state: State, error: PersistenceError) -> None:
     note = f"not stored, and still pending: {_named(state, state.dirty)}"
     if state.dirty and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
-    state.note_told()
+    state.note_reported()
 
 
 def _named(state: State, names: Collection[str]) -> str:

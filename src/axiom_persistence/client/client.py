@@ -18,7 +18,7 @@ from ._commit import save_together
 from ._ends import hold
 from ._fields import Field, collect_fields, resolve_kinds, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
-from ._place import commits_now, plain_place, secure_place
+from ._place import plain_place, secure_place
 from ._saver import roster_of
 from ._state import State
 from ._stream import ClientUpdate
@@ -84,7 +84,7 @@ class Client:
         *,
         instance: str | None = None,
         auto_save: AutoSave | None = None,
-        on_error: Callable[[Any, PersistenceError], object] | None = None,
+        on_error: Callable[[Self, PersistenceError], object] | None = None,
     ) -> None:
         cls = type(self)
         if cls._unresolved:
@@ -100,12 +100,12 @@ class Client:
         plain = plain_place(persistence, path)
         secure = any(field.secure for field in cls._fields.values())
         secret = secure_place(persistence, path) if secure else plain
-        able = commits_now(plain.store.adapter)
+        able = plain.store.adapter.traits.immediate
         if auto_save is None:
             auto_save = AutoSave.IMMEDIATE if able else AutoSave()
         elif auto_save.immediate and not able:
             raise ConfigurationError(
-                "this adapter cannot commit at once, which AutoSave.IMMEDIATE needs",
+                "this store cannot commit at once, which AutoSave.IMMEDIATE needs",
                 adapter=plain.store.adapter,
                 hint="leave auto_save out, or use AutoSave(interval, max_delay)",
             )
@@ -129,7 +129,7 @@ class Client:
             if field.persisted:
                 state.place(field).store.check_key(state.key(field))
             state.put_default(field)
-        state.hold = hold
+        state.keep_until_restored = hold
         roster.add(state)
         watch_close((plain.store, secret.store))
 
@@ -251,8 +251,8 @@ class Client:
             try:
                 await self.persist_state()
             except PersistenceError as error:
-                over = state.let_go and not self.persistence.is_available
-                if not over or state.untold():  # else the close of the persistence has raised it already
+                over = state.store_closed and not self.persistence.is_available
+                if not over or state.unreported():  # else the close of the persistence has raised it already
                     tell(state, error)
                     raise
                 discard = True

@@ -11,7 +11,7 @@ from ._commit import save_together
 from ._lifecycle import ClientPhase, Persistable
 from ._state import State, state_of
 
-__all__ = ["ClientManager", "ClientsFailedError"]
+__all__ = ["ClientManager"]
 
 _log = logging.getLogger("axiom_persistence")
 
@@ -61,10 +61,16 @@ class ClientManager:
             )
         return found
 
-    async def process(self, key: str, action: Any) -> Any:
-        """Have the client under ``key`` process ``action``."""
-        client: Any = self.client(key, object)
-        return await client.process(action)
+    async def process(self, key: str, action: object) -> Any:
+        """Have the client under ``key`` process ``action``, and return what it returns."""
+        client = self.client(key, object)
+        process = getattr(client, "process", None)
+        if process is None:
+            raise ConfigurationError(
+                f"{type(client).__qualname__}, registered as {key!r}, processes no actions",
+                hint="give it `async def process(self, action)`, as a Client has",
+            )
+        return await process(action)
 
     @property
     def running(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from ..runtime.turn import Turn
 from ..storage.adapter import NOT_NOW, Durability
 from ..store.store import Store
 
-__all__ = ["Collection"]
+__all__ = ["PAGE", "Collection"]
 
 T = TypeVar("T")
 

@@ -346,6 +346,10 @@ class AdapterBasedPersistence(Maintenance, Capability):
 
     # -- views and jobs ----------------------------------------------------------------------------
 
+    def place(self, path: str) -> tuple[Store, str]:
+        """The store, and the key that ``path`` has in it: for what is built on a persistence, as clients."""
+        return self._root._opened, self._prefix + path
+
     def namespace(self, name: str) -> AdapterBasedPersistence:
         """A view in which every key begins with ``name/``. It opens and closes with this one."""
         return _Namespace(self, f"{self._prefix}{encode_segment(name)}/")

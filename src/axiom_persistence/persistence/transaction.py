@@ -18,7 +18,7 @@ from ..store._reading import Seen
 from ..store.store import Store
 from ._arguments import kind_and_default
 
-__all__ = ["Transaction", "run_transaction", "transaction", "update"]
+__all__ = ["ATTEMPTS", "Transaction", "run_transaction", "transaction", "update"]
 
 T = TypeVar("T")
 D = TypeVar("D")

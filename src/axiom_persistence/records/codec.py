@@ -26,7 +26,7 @@ import msgspec
 
 from ..errors import ConfigurationError, EncodingError, TypeMismatchError
 
-__all__ = ["Codec", "is_immutable", "register"]
+__all__ = ["Codec", "encode_bare", "is_immutable", "register"]
 
 T = TypeVar("T")
 

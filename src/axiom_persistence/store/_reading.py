@@ -214,6 +214,11 @@ class Reading(Options):
         stored = (await self.adapter.fetch((key,))).get(key)
         return stored is not None and (await self._open(key, stored, Corruption.RECOVER)).version is not None
 
+    def forget_refusal(self, key: str) -> None:
+        """Let the next commit of ``key`` through although its record was found too new or damaged."""
+        self.recovery.unreadable.pop(key, None)
+        self._too_new.pop(key, None)
+
     def _refuse_too_new(self, key: str) -> str:
         raise SchemaTooNewError(
             f"the stored value has schema {self._too_new[key]}, newer than this program's "

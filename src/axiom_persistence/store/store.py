@@ -88,8 +88,7 @@ class Store(Headed):
                 await backoff(0)
                 continue
             for key in found:  # not before: a save must still refuse to overwrite what is left
-                self.recovery.unreadable.pop(key, None)
-                self._too_new.pop(key, None)
+                self.forget_refusal(key)
             return sum(not self._is_expired(key, stored) for key, stored in found.items())
         return 0
 

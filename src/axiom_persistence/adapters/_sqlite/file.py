@@ -27,6 +27,7 @@ __all__ = [
     "probe",
     "read_only_uri",
     "stranger",
+    "sync_directory",
 ]
 
 APPLICATION_ID: Final = 0x41785073

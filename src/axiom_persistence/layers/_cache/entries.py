@@ -12,7 +12,7 @@ from typing import Final
 from ...errors import ConflictError
 from ...storage.adapter import CachedRecord, Changes, Stored
 
-__all__ = ["Entries", "Entry"]
+__all__ = ["Entries", "Entry", "Follower"]
 
 _ENTRY_BYTES: Final = 700
 """What an entry costs beside its data: nine small objects and a place in the dict, on 64-bit CPython."""

@@ -12,7 +12,7 @@ import pytest
 
 from ...storage.adapter import Changes, Durability, StorageAdapter, Stored
 
-__all__ = ["SuiteBase", "at_place", "content", "listed", "on_adapter", "run", "store"]
+__all__ = ["TIMEOUT_SECONDS", "SuiteBase", "at_place", "content", "listed", "on_adapter", "run", "store"]
 
 TIMEOUT_SECONDS: Final = 60
 """When a body is held to hang. Far above what any needs, so a slow machine fails nothing."""
