@@ -157,4 +157,5 @@ async def test_another_process(place):
 async def test_a_memory_store_is_not_watched(persistence):
     """Where nobody else can write there is nothing to watch for."""
     async with Counter(persistence) as counter:
-        assert counter._state.saver._watch._handle is None
+        (watch,) = counter._state.saver._watches.values()
+        assert watch._handle is None
