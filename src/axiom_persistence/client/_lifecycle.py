@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from ..errors import PersistenceError
+from ..persistence.protocol import PersistenceCapability
 from ..records.corruption import CorruptionReport
 
 __all__ = ["ClientPhase", "Persistable", "RestoreReport"]
@@ -51,6 +52,6 @@ class Persistable(Protocol):
     @property
     def persisted_keys(self) -> Sequence[str]: ...
     @property
-    def persistence(self) -> Any: ...
+    def persistence(self) -> PersistenceCapability: ...
     async def persist_state(self) -> None: ...
     async def restore_state(self) -> object: ...

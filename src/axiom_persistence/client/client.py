@@ -84,7 +84,7 @@ class Client:
         *,
         instance: str | None = None,
         auto_save: AutoSave | None = None,
-        on_error: Callable[[Any, PersistenceError], object] | None = None,
+        on_error: Callable[[Self, PersistenceError], object] | None = None,
     ) -> None:
         cls = type(self)
         if cls._unresolved:
