@@ -91,6 +91,18 @@ async def use(persistence: AdapterBasedPersistence) -> None:
     await preferences.rename(1)  # type: ignore[arg-type]
 
 
+def told(client: Preferences, error: PersistenceError) -> None:
+    print(client.theme, error)
+
+
+def told_wrongly(client: Wrong, error: PersistenceError) -> None: ...
+
+
+def errors(persistence: AdapterBasedPersistence) -> None:
+    Preferences(persistence, on_error=told)
+    Preferences(persistence, on_error=told_wrongly)  # type: ignore[arg-type]
+
+
 class ByHand:
     persisted_keys = ("by-hand",)
 

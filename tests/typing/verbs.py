@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, assert_type
+from typing import assert_type
 
 from axiom_persistence import (
     MISSING,
@@ -150,8 +150,8 @@ def as_capability(persistence: AdapterBasedPersistence) -> PersistenceCapability
 
 async def through_the_protocol(capability: PersistenceCapability) -> None:
     await capability.save("k", 1)
-    value: Any = await capability.load("k", int)
-    del value
+    assert_type(await capability.load("k", int), int | None)
+    assert_type(await capability.load_many(["k"], int), dict[str, int])
     assert_type(await capability.exists("k"), bool)
 
 

@@ -46,7 +46,7 @@ class Client(_Client):
         *,
         instance: str | None = None,
         auto_save: AutoSave | None = None,
-        on_error: Callable[[Any, PersistenceError], object] | None = None,
+        on_error: Callable[[Self, PersistenceError], object] | None = None,
     ) -> None:
         if not isinstance(persistence, Persistence):
             raise ConfigurationError(

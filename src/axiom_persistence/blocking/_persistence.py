@@ -25,7 +25,7 @@ from ._background import entered, in_caller, refuse_event_loop, run
 from ._collection import Collection
 from ._streams import Stream, paged
 from ._transaction import Transaction
-from ._waiting import Face, typed_as, waiting
+from ._waiting import ByHand, Face, waiting
 
 __all__ = ["Persistence", "open_persistence"]
 
@@ -117,8 +117,7 @@ class Persistence(Face[AdapterBasedPersistence]):
 
     # -- one value ---------------------------------------------------------------------------------
 
-    @typed_as(AdapterBasedPersistence.save)
-    def save(
+    def _save(
         self,
         key: str | Key[Any],
         value: Any,
@@ -130,6 +129,8 @@ class Persistence(Face[AdapterBasedPersistence]):
         refuse_event_loop()
         if not self._saved_now(key, value, type, ttl, durability):
             run(self.inner.save(cast(str, key), value, type=type, ttl=ttl, durability=durability))
+
+    save: Final = ByHand(_save).typed_as(AdapterBasedPersistence.save)
 
     def _saved_now(
         self,
@@ -150,8 +151,7 @@ class Persistence(Face[AdapterBasedPersistence]):
         except PersistenceError as error:
             raise error.naming(key=name, adapter=store.adapter)  # noqa: B904 - the same error, named
 
-    @typed_as(AdapterBasedPersistence.load)
-    def load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
+    def _load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
         refuse_event_loop()
         inner = self.inner
         kind, missing = kind_and_default(key, type, default)
@@ -159,6 +159,8 @@ class Persistence(Face[AdapterBasedPersistence]):
         if value is not NOT_NOW:
             return value
         return run(inner.load(cast(str, key), type, default=default))
+
+    load: Final = ByHand(_load).typed_as(AdapterBasedPersistence.load)
 
     delete: Final = waiting(AdapterBasedPersistence.delete)
     exists: Final = waiting(AdapterBasedPersistence.exists)

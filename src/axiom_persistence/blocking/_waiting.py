@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from ._background import run
 
-__all__ = ["Face", "typed_as", "waiting"]
+__all__ = ["ByHand", "Face", "waiting"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,17 +37,23 @@ def waiting(
     """
     name = method.__name__
 
-    @wraps(method)
-    def call(self: Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        # By its name: what is awaited may be of a subclass, such as a namespace.
+    def twin(self: Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        # By its name: ``inner`` may be of a subclass, such as a namespace.
         work: Coroutine[Any, Any, R] = getattr(self.inner, name)(*args, **kwargs)
         return run(work)
 
-    return call
+    return wraps(method)(twin)
 
 
-def typed_as(
-    method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
-) -> Callable[[Callable[..., R]], Callable[Concatenate[Face[A], P], R]]:
-    """Decorate a twin of ``method`` written by hand: the types, the signature and documentation are given."""
-    return wraps(method)
+class ByHand:
+    """A method that waits in a way of its own: ``save: Final = ByHand(_save).typed_as(...save)``."""
+
+    def __init__(self, twin: Callable[..., Any]) -> None:
+        self._twin = twin
+
+    # The only argument, as in ``waiting``: else mypy takes no more than the first overload over.
+    def typed_as(
+        self, method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]]
+    ) -> Callable[Concatenate[Face[A], P], R]:
+        """The twin with the name, the types and the documentation of ``method``."""
+        return wraps(method)(self._twin)

@@ -44,15 +44,15 @@ COMPLETED_MAX: Final = 500
 _MEANT: Final = {"SQLiteAdapter": "an SQLite file", "FileStorageAdapter": "a directory of JSON files"}
 
 
-def command(function: Callable[..., Any]) -> Callable[..., Any]:
+def command(function: Callable[..., T]) -> Callable[..., T]:
     """The options of every command: ``--json`` and ``--color``."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON; errors, too, on stderr.")
     return colour_option(as_json(function))
 
 
-def colour_option(function: Callable[..., Any]) -> Callable[..., Any]:
+def colour_option(function: Callable[..., T]) -> Callable[..., T]:
     @functools.wraps(function)
-    def wrapped(*args: Any, color: Literal["auto", "always", "never"] | None = None, **options: Any) -> Any:
+    def wrapped(*args: Any, color: Literal["auto", "always", "never"] | None = None, **options: Any) -> T:
         if color is not None:
             set_colour(color)
         return function(*args, **options)

@@ -7,7 +7,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import ConflictError
 from ..storage.adapter import Changes, Durability, Expect, StorageAdapter
@@ -192,7 +192,7 @@ def _has_watchfiles() -> bool:
     return find_spec("watchfiles") is not None
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Most programs watch nothing, and start without the half of this that streams are made of.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,12 +24,12 @@ class Job:
 
     def __init__(self, changes: Changes, expect: Expect | None, *, durable: bool) -> None:
         # Copies: the caller may change its own while this waits.
-        self.changes = dict(changes)
-        self.expect = dict(expect) if expect else None
-        self.durable = durable
-        self.loop = loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Mapping[str, str]] = loop.create_future()
-        self.sequence = 0
+        self.changes: dict[str, bytes | None] = dict(changes)
+        self.expect: dict[str, str | None] | None = dict(expect) if expect else None
+        self.durable: bool = durable
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Mapping[str, str]] = self.loop.create_future()
+        self.sequence: int = 0
         """Its place in the queue."""
         self.versions: Mapping[str, str] = {}
         self.error: BaseException | None = None
