@@ -11,7 +11,8 @@ from weakref import WeakSet
 from ...errors import PersistenceError, StorageError
 from ...storage.adapter import Expect, Stored, content_version, verify_expected
 from ...storage.delivery import Job, deliver
-from .tree import Edit, FileTree
+from .edits import Edit
+from .tree import FileTree
 
 __all__ = ["RUNNING", "FileWriter"]
 
