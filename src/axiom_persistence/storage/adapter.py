@@ -26,6 +26,7 @@ __all__ = [
     "StorageAdapter",
     "Stored",
     "Traits",
+    "check_changes",
     "verify_expected",
 ]
 
