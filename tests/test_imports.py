@@ -245,7 +245,8 @@ AT_START = {
     *[".records", ".records.record", ".records.codec", ".records.corruption"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),
-    *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "queue", "reader", "schema", "wal", "writer"]),
+    *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "queue", "reader", "schema"]),
+    *(f".adapters._sqlite.{part}" for part in ["transactions", "wal", "writer"]),
     *[
         ".layers",
         ".layers.cached",

@@ -21,6 +21,7 @@ from axiom_persistence.errors import (
     StorageUnavailableError,
     StoreNotFoundError,
 )
+from axiom_persistence.storage import generations
 from axiom_persistence.storage.adapter import Durability
 from support.sqlite_support import rows, snapshot
 
@@ -233,7 +234,11 @@ class TestVersions:
             def time_ns(self):
                 return self.now * 1000
 
+            def monotonic(self):
+                return self.now / 1e6
+
         monkeypatch.setattr(_sqlite_batch, "time", Time())
+        monkeypatch.setattr(generations, "time", _sqlite_batch.time)
         return _sqlite_batch.time
 
     async def test_they_tell_when_it_was_saved(self, path, clock):

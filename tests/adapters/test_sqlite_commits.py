@@ -138,7 +138,7 @@ class TestForeignLocks:
         async with SQLiteAdapter(path) as adapter:
             with locked:
                 waiting = asyncio.create_task(adapter.commit({"a": b"1"}))
-                while adapter._writer._busy_since is None:
+                while adapter._writer.commits._busy_since is None:
                     await asyncio.sleep(0.001)
             while adapter.commit_now({"a": b"2"}) is None:
                 await asyncio.sleep(0.001)
@@ -201,7 +201,7 @@ class TestFaults:
         async with SQLiteAdapter(path) as adapter:
             await adapter.commit({"k": b"1"})
             pages = rows(path, "PRAGMA page_count")[0][0]
-            adapter._writer.commits.connection.execute(f"PRAGMA max_page_count={pages + 20}")
+            adapter._writer._connection.execute(f"PRAGMA max_page_count={pages + 20}")
             async with sleeping(adapter):
                 tasks = await started(
                     adapter.commit({"a": b"1"}),

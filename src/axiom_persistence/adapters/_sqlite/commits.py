@@ -10,7 +10,6 @@ from typing import Final
 
 from ...errors import (
     CapabilityUnavailableError,
-    ConflictError,
     PersistenceError,
     StorageError,
     StorageLockedError,
@@ -18,24 +17,22 @@ from ...errors import (
 )
 from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job, deliver
-from ...storage.generations import Generations
 from . import errors
-from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
 from .lock import WriteLock
 from .queue import Queue
+from .transactions import Transactions
 from .wal import Log
 
 __all__ = ["Commits"]
 
-_SMALL_BYTES: Final = 65_536
-"""What is written on a caller's thread in some ten microseconds; more is the writer thread's."""
-
+_GROUP: Final = 256
+"""Commits in one transaction: bounds how long a caller's commit waits behind it."""
 _PAGES_UNSEEN: Final = 256
 """Pages written by callers after which the writer thread looks at the size of the log."""
 
 
 class Commits:
-    """The writing connection of an open store and all that goes through it.
+    """All that is committed to an open store, by whichever thread.
 
     One order holds over all paths: a commit on the caller's thread first writes what waits in the queue,
     up to the last job that touches one of its keys. Nothing waits for the disk under ``lock``: the log is
@@ -44,40 +41,31 @@ class Commits:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        transactions: Transactions,
         log: Log,
         adapter: str,
         wake: Callable[[], None],
         mutex: AbstractContextManager[object],
+        lock_timeout: float,
     ) -> None:
         self.lock = WriteLock()
-        self.connection = connection
+        self.transactions = transactions
         self.queue = Queue()
         self.unsynced_since: float | None = None
-        self.own = 0
-        """Commits of this adapter that wrote a page: exactly those that the log's own count rises by."""
-        self.committing = False
-        """SQLite's write lock is held: the next commit that the log counts, if any, is ours."""
-        self.putting = False
-        """A statement that is a transaction of its own is on its way."""
-        self.locked: Callable[[], object] = lambda: None
-        """Called when SQLite's write lock has just been taken: all that others committed is in the log."""
-        self.pages = 0
         self.last_group = 0
         """How many commits the last sync acknowledged."""
         self.refusal: str | None = None
         self.unreported: PersistenceError | None = None
-        self.counters = dict.fromkeys(("commits", "groups", "syncs", "deferred"), 0)
+        self.counters = dict.fromkeys(("syncs", "deferred"), 0)
         self._adapter = adapter
         self._log = log
         self._wake = wake
         self._mutex = mutex
-        self._cursor = connection.cursor()
-        self._clock = Clock(last_deleted(connection))
-        self._generations = Generations()
         self.unsynced: list[Job] = []
         self._pages_seen = 0
         self._failure: str | None = None
+        self._lock_timeout = lock_timeout
+        self._busy_since: float | None = None
 
     def check(self, key: str | None) -> None:
         """Raise, naming ``key``, unless commits are taken."""
@@ -89,13 +77,17 @@ class Commits:
             self.unreported = None
             raise self._refused(key)
 
-    def _is_broken(self) -> bool:
-        return self.refusal is not None or self._failure is not None
+    def refuse(self, reason: str) -> None:
+        """Take no commit from now on. Where threads may be submitting, under the mutex."""
+        self.refusal = reason
+
+    def stats(self) -> dict[str, int]:
+        return {**self.transactions.counters, **self.counters, "waiting": len(self.queue)}
 
     def submit(self, job: Job) -> None:
         """Queue a commit; it is written once the writer thread wakes."""
         with self._mutex:
-            if self._is_broken():
+            if self.refusal is not None or self._failure is not None:
                 self.check(job.key)
             self.queue.put(job)
 
@@ -105,11 +97,11 @@ class Commits:
             self.counters["deferred"] += 1
             return None
         try:
-            if self._is_broken():
+            if self.refusal is not None or self._failure is not None:
                 self.check(next(iter(changes), None))
             if self.queue.jobs:
                 self._write_before(changes, expect)
-            versions = self._commit(changes, expect)
+            versions = self.transactions.commit(changes, expect)
         except errors.FAULTS as error:
             if errors.is_busy(error):
                 self.counters["deferred"] += 1
@@ -126,12 +118,12 @@ class Commits:
 
         It spares the job a thread's wake-up before its commit. False: it must be queued, nothing was done.
         """
-        if not self._is_one_put(job) or not self.lock.acquire_now():
+        if not self.transactions.is_one_put(job) or not self.lock.acquire_now():
             return False
         try:
-            if self.queue.jobs or self._is_broken():
+            if self.queue.jobs or self.refusal is not None or self._failure is not None:
                 return False
-            job.versions = self._commit(job.changes, None)
+            job.versions = self.transactions.commit(job.changes, None)
             # Before the lock is released: a close that waits for it syncs this one, too.
             with self._mutex:
                 self.unsynced.append(job)
@@ -143,16 +135,43 @@ class Commits:
             self.lock.release()
         return True
 
-    def _is_one_put(self, job: Job) -> bool:
-        """Whether one statement says it all: one small value, and no previous generation to be kept."""
-        if len(job.changes) != 1 or job.expect is not None:
-            return False
-        ((key, data),) = job.changes.items()
-        return (
-            data is not None
-            and len(data) <= _SMALL_BYTES
-            and not (job.durable and self._generations.is_due(key))
-        )
+    def wait_for_another(self) -> bool:
+        """Whether what is queued waits for another process; if nothing is, the wait is over."""
+        if not self.queue.jobs:
+            self._busy_since = None
+        return self._busy_since is not None
+
+    def advance(self) -> None:
+        """One group of queued commits, if another process lets us; after ``lock_timeout`` give up."""
+        try:
+            with self.lock.first():
+                self.write_front(_GROUP)
+            self._busy_since = None
+        except sqlite3.OperationalError:
+            now = time.monotonic()
+            if self._busy_since is None:
+                self._busy_since = now
+            elif now - self._busy_since > self._lock_timeout:
+                self._busy_since = None
+                self.fail_waiting(self.locked_out)
+
+    def drain(self) -> None:
+        """Write all that waits, to close; after ``lock_timeout`` give up."""
+        deadline = time.monotonic() + self._lock_timeout
+        while True:
+            try:
+                with self.lock.first():
+                    self.write_front(_GROUP)
+                    if not self.queue:
+                        if self.transactions.counters["commits"]:
+                            self.transactions.stamp()  # the next process begins behind the last version given
+                        return
+            except errors.FAULTS as error:
+                if not self.queue:
+                    return  # only the stamp failed, which nothing relies on
+                if not errors.is_busy(error) or time.monotonic() > deadline:
+                    self.fail_waiting(self.locked_out)
+                    return
 
     def write_front(self, limit: int) -> None:
         """Write the first ``limit`` jobs of the queue in one transaction. Under the lock.
@@ -218,25 +237,6 @@ class Commits:
                 job.error = self._refused(job.key)
         deliver(jobs)
 
-    def stamp(self) -> None:
-        """The first commit of a new log, under the lock: it syncs the log's header (and the clock)."""
-        # Always one more, or nothing would be written and the next caller would have to sync the header.
-        self.putting = True
-        try:
-            self._cursor.execute("UPDATE clock SET last=max(last + 1, ?)", (self._clock.last,))
-            self.own += 1
-        finally:
-            self.putting = False
-
-    def lengthen_log(self, length: int) -> None:
-        """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""
-        with self.lock.first():
-            self._cursor.execute("BEGIN IMMEDIATE")
-            try:
-                self._log.lengthen(length)
-            finally:
-                self._roll_back()
-
     def locked_out(self, job: Job) -> Exception:
         return StorageLockedError(
             "another process held the write lock all the time",
@@ -249,8 +249,8 @@ class Commits:
         if self.unsynced_since is None:
             self.unsynced_since = time.monotonic()
             self._wake()
-        elif self.pages - self._pages_seen >= _PAGES_UNSEEN:
-            self._pages_seen = self.pages
+        elif self.transactions.pages - self._pages_seen >= _PAGES_UNSEEN:
+            self._pages_seen = self.transactions.pages
             self._wake()
 
     def _write_before(self, changes: Changes, expect: Expect | None) -> None:
@@ -261,95 +261,12 @@ class Commits:
             self.write_front(count)
             self.check(next(iter(keys), None))
 
-    def _commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
-        if len(changes) == 1 and expect is None:
-            ((key, data),) = changes.items()
-            if data is not None:
-                self.putting = True
-                try:
-                    put = self._put(key, data)
-                    self.own += 1
-                finally:
-                    self.putting = False
-                return put
-        elif not changes and not expect:
-            return {}
-        versions: Mapping[str, str] = {}
-
-        def fold(batch: Batch) -> None:
-            nonlocal versions
-            versions = batch.add(changes, expect, durable=False)
-
-        self._transaction(fold)
-        return versions
-
-    def _put(self, key: str, data: bytes) -> Mapping[str, str]:
-        """One value in one statement, which is a transaction of its own."""
-        statement = PUT_TEXT if data[:1] == b"{" else PUT_BLOB
-        while True:
-            version = self._clock.next()
-            if self._cursor.execute(statement, (key, data, version)).rowcount == 1:
-                self.pages += 3 + len(data) // 4096
-                self.counters["commits"] += 1
-                return {key: str(version)}
-            self._clock.catch_up(self._cursor, (key,))
-
     def _write(self, jobs: Sequence[Job]) -> None:
-        if self._failure is not None:
-            for job in jobs:
-                job.error = self._refused(job.key)
+        if self._failure is None:
+            self.transactions.write(jobs)
             return
-        if len(jobs) == 1 and self._is_one_put(jobs[0]):
-            jobs[0].versions = self._commit(jobs[0].changes, None)
-            return
-
-        def fold(batch: Batch) -> None:
-            for job in jobs:
-                job.error = None
-                try:
-                    job.versions = batch.add(job.changes, job.expect, job.durable)
-                except ConflictError as error:
-                    job.error = error.naming(key=job.key, adapter=self._adapter)
-
-        if any(job.changes or job.expect for job in jobs):
-            self._transaction(fold)
-
-    def _transaction(self, fold: Callable[[Batch], None]) -> None:
-        cursor = self._cursor
-        while True:
-            cursor.execute("BEGIN IMMEDIATE")
-            batch = Batch(cursor, self._clock, self._generations, self._adapter)
-            try:
-                self.locked()
-                self.committing = True
-                fold(batch)
-                rows = batch.write()
-                self.committing = batch.wrote
-                cursor.execute("COMMIT")
-                self.own += batch.wrote
-            except ClockBehindError:
-                try:
-                    batch.catch_up()
-                finally:
-                    # Left open, it would swallow every later commit: acknowledged, and never committed.
-                    self._roll_back()
-            except BaseException:
-                self._roll_back()
-                raise
-            else:
-                break
-            finally:
-                self.committing = False
-        batch.committed()
-        self.pages += batch.pages
-        self.counters["groups"] += 1
-        self.counters["commits"] += rows
-
-    def _roll_back(self) -> None:
-        self.committing = False
-        # SQLite has done it already after some errors, a full disk among them.
-        if self.connection.in_transaction:
-            self._cursor.execute("ROLLBACK")
+        for job in jobs:
+            job.error = self._refused(job.key)
 
     def _retire(self, jobs: Sequence[Job]) -> None:
         settled = [job for job in jobs if job.error is not None or not job.durable]

@@ -23,6 +23,7 @@ class WriteLock:
         self.inner = threading.Lock()
         self._turn = threading.Lock()
         self._wanted = False
+        self.release = self.inner.release
 
     def acquire_inline(self) -> bool:
         """For a caller's thread. False: it was not to be had within some milliseconds."""
@@ -35,9 +36,6 @@ class WriteLock:
     def acquire_now(self) -> bool:
         """For a caller's thread that will not wait. False: somebody has it, or the writer thread wants it."""
         return not self._wanted and self.inner.acquire(False)
-
-    def release(self) -> None:
-        self.inner.release()
 
     @contextmanager
     def first(self) -> Iterator[None]:

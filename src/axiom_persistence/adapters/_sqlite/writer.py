@@ -23,12 +23,11 @@ from .fork import watch_forks
 from .mark import ChangeMark
 from .reader import Reader
 from .schema import open_reader, open_writer
+from .transactions import Transactions
 from .wal import Index, Log
 
 __all__ = ["Writer"]
 
-_GROUP: Final = 256
-"""Commits in one transaction: bounds how long a caller's commit waits behind it."""
 _AHEAD_BYTES: Final = 1 << 20
 """How far the log is filled with zeros ahead of a saver who waits for each of its saves."""
 _MARGIN_BYTES: Final = 1 << 19
@@ -51,6 +50,7 @@ class Writer:
     def __init__(self, path: str, adapter: str, *, exclusive: bool, lock_timeout: float) -> None:
         self.path = path
         self.commits: Commits
+        self.transactions: Transactions
         self.reader: Reader
         self.index: Index | None = None
         self.mark: ChangeMark | None = None
@@ -73,7 +73,6 @@ class Writer:
         self._bell.acquire()
         self._ringing: asyncio.AbstractEventLoop | None = None
         self._asleep = self._closing = self._stopped = self._finished = False
-        self._busy_since: float | None = None
         self._restarts = 0
         self._pages_seen = self._pages_copied = 0
         self._restless = True  # whether there is something to copy once nobody commits
@@ -96,7 +95,7 @@ class Writer:
 
     def refuse(self, reason: str) -> None:
         """Take no commit from now on."""
-        self.commits.refusal = reason
+        self.commits.refuse(reason)
 
     def resting(self) -> list[threading.Lock]:
         """The locks that, held in this order, mean that nothing uses a connection."""
@@ -167,12 +166,10 @@ class Writer:
             self.closed.result()
 
     def stats(self) -> dict[str, int]:
-        commits = self.commits
         checkpointer = self.checkpointer
         return {
-            **commits.counters,
+            **self.commits.stats(),
             "checkpoints": (0 if checkpointer is None else checkpointer.count) + self._restarts,
-            "waiting": len(commits.queue),
             "wal_bytes": 0 if self._finished else self._log.size(),
         }
 
@@ -220,9 +217,13 @@ class Writer:
             raise errors.translate(error, "cannot open the store", adapter=self._adapter) from error
 
     def _attach(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._log = Log(self.path)
         try:
-            self.commits = Commits(connection, self._log, self._adapter, self.ring, self._mutex)
+            self.transactions = Transactions(connection, self._log, self._adapter)
+            self.commits = Commits(
+                self.transactions, self._log, self._adapter, self.ring, self._mutex, self._lock_timeout
+            )
             if self._exclusive:
                 # No other connection may exist then: one for all, under one lock.
                 self.reader = Reader(connection, self.commits.lock.inner)
@@ -234,23 +235,22 @@ class Writer:
         self.checkpointer = Checkpointer(self.path)
         try:
             self.index = Index(self.path)
-            self.mark = ChangeMark(self.index, self.commits)
-            self.commits.locked = self.mark.look
+            self.mark = ChangeMark(self.index, self.transactions)
+            self.transactions.when_locked(self.mark.look)
         except (OSError, ValueError):
             self.index = None  # no such file where SQLite shares memory in another way
 
     def _sleep(self) -> bool:
         """Wait for work. True: there was none for a while."""
-        commits, pages = self.commits, self.commits.pages
+        commits, pages = self.commits, self.transactions.pages
         since = commits.unsynced_since
         timeout = -1.0
         if since is not None:
             timeout = max(0.0, since + _SYNC_DELAY_S - time.monotonic())
         elif self._restless or pages != self._pages_seen:
             timeout = _IDLE_S
-        if self._busy_since is not None and commits.queue.jobs:
+        if commits.wait_for_another():
             return False  # SQLite itself has slept
-        self._busy_since = None
         with self._mutex:
             if commits.queue.jobs or commits.unsynced or self._closing or self._stopped:
                 return False
@@ -262,22 +262,22 @@ class Writer:
                 self._asleep = False
             else:
                 self._bell.acquire()  # rung in this very moment
-        return since is None and pages == commits.pages
+        return since is None and pages == self.transactions.pages
 
     def _work(self, *, idle: bool) -> None:
         commits = self.commits
         if commits.queue.jobs:
-            self._advance()
+            commits.advance()
         since = commits.unsynced_since
         if commits.unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):
             commits.sync()
-        if idle or commits.pages - self._pages_seen >= _LOOK_PAGES:
+        if idle or self.transactions.pages - self._pages_seen >= _LOOK_PAGES:
             self._look_at_log(idle)
 
     def _look_at_log(self, idle: bool) -> None:
         """Copy it back where that is worth it, and keep it ahead of a saver who waits for each save."""
         commits = self.commits
-        self._pages_seen = commits.pages
+        self._pages_seen = self.transactions.pages
         if commits.last_group <= 1 and commits.counters["syncs"] >= _SAVER_SYNCS:
             self._lengthen_log()
         left = self._left()
@@ -286,40 +286,25 @@ class Writer:
             left = self._left()
         self._restless = left > _IDLE_FRAMES
 
-    def _advance(self) -> None:
-        """One group of queued commits, if another process lets us; after ``lock_timeout`` give up."""
-        commits = self.commits
-        try:
-            with commits.lock.first():
-                commits.write_front(_GROUP)
-            self._busy_since = None
-        except sqlite3.OperationalError:
-            now = time.monotonic()
-            if self._busy_since is None:
-                self._busy_since = now
-            elif now - self._busy_since > self._lock_timeout:
-                self._busy_since = None
-                commits.fail_waiting(commits.locked_out)
-
     def _lengthen_log(self) -> None:
         """A write that does not make the file longer is synced without a change of the file system's own."""
         if self.index is None or self.index.end() + _MARGIN_BYTES <= self._log.size():
             return
         # Nobody asked for it: whoever commits is told what is wrong.
-        with suppress(*errors.FAULTS, OSError, MemoryError):
-            self.commits.lengthen_log(_AHEAD_BYTES)
+        with suppress(*errors.FAULTS, OSError, MemoryError), self.commits.lock.first():
+            self.transactions.lengthen_log(_AHEAD_BYTES)
 
     def _left(self) -> int:
         """Frames of the log that no checkpoint has seen."""
         if self.checkpointer is None or self.index is None:
-            return self.commits.pages - self._pages_copied
+            return self.transactions.pages - self._pages_copied
         return self.checkpointer.left(self.index.frames())
 
     def _checkpoint(self, idle: bool) -> None:
-        self._pages_copied = self.commits.pages
+        self._pages_copied = self.transactions.pages
         try:
             if self.checkpointer is None:
-                self._restart(self.commits.connection)
+                self._restart(self._connection)
             else:
                 self.checkpointer.run(self._restart, whole=idle)
             self._copy_error = None
@@ -339,7 +324,7 @@ class Writer:
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
                 if busy:
                     return False
-                self.commits.stamp()
+                self.transactions.stamp()
             except sqlite3.OperationalError as error:
                 if errors.is_busy(error):
                     return False
@@ -354,8 +339,8 @@ class Writer:
                 return
             commits = self.commits
             with self._mutex:
-                commits.refusal = "the store is closed"
-            self._drain()
+                commits.refuse("the store is closed")
+            commits.drain()
             commits.sync()
             error = commits.unreported or self._copy_error
             # One after the other: of two that close at once, neither is the last, which copies the log and
@@ -365,7 +350,7 @@ class Writer:
                 if self.checkpointer is not None:
                     self.checkpointer.close()
                 with commits.lock.first():
-                    commits.connection.close()
+                    self._connection.close()
             self._log.close()
             if self.index is not None:
                 self.index.close()
@@ -378,24 +363,6 @@ class Writer:
         else:
             self.closed.set_exception(error)
 
-    def _drain(self) -> None:
-        commits = self.commits
-        deadline = time.monotonic() + self._lock_timeout
-        while True:
-            try:
-                with commits.lock.first():
-                    commits.write_front(_GROUP)
-                    if not commits.queue:
-                        if commits.counters["commits"]:
-                            commits.stamp()  # the next process begins behind the last version given
-                        return
-            except errors.FAULTS as error:
-                if not commits.queue:
-                    return  # only the stamp failed, which nothing relies on
-                if not errors.is_busy(error) or time.monotonic() > deadline:
-                    commits.fail_waiting(commits.locked_out)
-                    return
-
     def _die(self, error: BaseException) -> None:
         """An error that nothing here foresees: leave nobody waiting."""
         ended = f"the writer thread ended ({error!r})"
@@ -404,7 +371,7 @@ class Writer:
             return PersistenceError(ended, key=job.key, adapter=self._adapter)
 
         with self._mutex:
-            self.commits.refusal = ended
+            self.commits.refuse(ended)
         self.commits.fail_waiting(explain)
         self.commits.fail_unsynced(explain)
         if not self.closed.done():

@@ -1,0 +1,165 @@
+"""Transactions: what one commit, or a group of them, writes. Knows SQLite and no thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from ...errors import ConflictError
+from ...storage.adapter import Changes, Expect
+from ...storage.delivery import Job
+from ...storage.generations import Generations
+from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
+from .wal import Log
+
+__all__ = ["Transactions"]
+
+_SMALL_BYTES: Final = 65_536
+"""What is written on a caller's thread in some ten microseconds; more is the writer thread's."""
+
+
+class Transactions:
+    """The writing connection, used by one thread at a time: whoever calls a method holds the write lock.
+
+    All raise sqlite3.Error, ``sqlite3.OperationalError`` while another process holds SQLite's lock among
+    them; nothing was done then.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, log: Log, adapter: str) -> None:
+        self.own = 0
+        """Commits of this adapter that wrote a page: exactly those that the log's own count rises by."""
+        self.committing = False
+        """SQLite's write lock is held: the next commit that the log counts, if any, is ours."""
+        self.putting = False
+        """A statement that is a transaction of its own is on its way."""
+        self.pages = 0
+        self.counters = dict.fromkeys(("commits", "groups"), 0)
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._clock = Clock(last_deleted(connection))
+        self._generations = Generations()
+        self._log = log
+        self._adapter = adapter
+        self._locked: Callable[[], object] = lambda: None
+
+    def when_locked(self, tell: Callable[[], object]) -> None:
+        """Call ``tell`` whenever SQLite's write lock was taken: what others committed is in the log then."""
+        self._locked = tell
+
+    def is_one_put(self, job: Job) -> bool:
+        """Whether one statement says it all: one small value, and no previous generation to be kept."""
+        if len(job.changes) != 1 or job.expect is not None:
+            return False
+        ((key, data),) = job.changes.items()
+        return (
+            data is not None
+            and len(data) <= _SMALL_BYTES
+            and not (job.durable and self._generations.is_due(key))
+        )
+
+    def commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
+        """One commit that is not synced; the new versions."""
+        if len(changes) == 1 and expect is None:
+            ((key, data),) = changes.items()
+            if data is not None:
+                self.putting = True
+                try:
+                    put = self._put(key, data)
+                    self.own += 1
+                finally:
+                    self.putting = False
+                return put
+        elif not changes and not expect:
+            return {}
+        versions: Mapping[str, str] = {}
+
+        def fold(batch: Batch) -> None:
+            nonlocal versions
+            versions = batch.add(changes, expect, durable=False)
+
+        self._transaction(fold)
+        return versions
+
+    def _put(self, key: str, data: bytes) -> Mapping[str, str]:
+        """One value in one statement, which is a transaction of its own."""
+        statement = PUT_TEXT if data[:1] == b"{" else PUT_BLOB
+        while True:
+            version = self._clock.next()
+            if self._cursor.execute(statement, (key, data, version)).rowcount == 1:
+                self.pages += 3 + len(data) // 4096
+                self.counters["commits"] += 1
+                return {key: str(version)}
+            self._clock.catch_up(self._cursor, (key,))
+
+    def write(self, jobs: Sequence[Job]) -> None:
+        """Several commits in one transaction; sets their versions, or the error of a failed expectation."""
+        if len(jobs) == 1 and self.is_one_put(jobs[0]):
+            jobs[0].versions = self.commit(jobs[0].changes, None)
+            return
+
+        def fold(batch: Batch) -> None:
+            for job in jobs:
+                job.error = None
+                try:
+                    job.versions = batch.add(job.changes, job.expect, job.durable)
+                except ConflictError as error:
+                    job.error = error.naming(key=job.key, adapter=self._adapter)
+
+        if any(job.changes or job.expect for job in jobs):
+            self._transaction(fold)
+
+    def _transaction(self, fold: Callable[[Batch], None]) -> None:
+        cursor = self._cursor
+        while True:
+            cursor.execute("BEGIN IMMEDIATE")
+            batch = Batch(cursor, self._clock, self._generations, self._adapter)
+            try:
+                self._locked()
+                self.committing = True
+                fold(batch)
+                rows = batch.write()
+                self.committing = batch.wrote
+                cursor.execute("COMMIT")
+                self.own += batch.wrote
+            except ClockBehindError:
+                try:
+                    batch.catch_up()
+                finally:
+                    # Left open, it would swallow every later commit: acknowledged, and never committed.
+                    self._roll_back()
+            except BaseException:
+                self._roll_back()
+                raise
+            else:
+                break
+            finally:
+                self.committing = False
+        batch.committed()
+        self.pages += batch.pages
+        self.counters["groups"] += 1
+        self.counters["commits"] += rows
+
+    def _roll_back(self) -> None:
+        self.committing = False
+        # SQLite has done it already after some errors, a full disk among them.
+        if self._connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
+
+    def stamp(self) -> None:
+        """The first commit of a new log: it syncs the log's header (and the clock)."""
+        # Always one more, or nothing would be written and the next caller would have to sync the header.
+        self.putting = True
+        try:
+            self._cursor.execute("UPDATE clock SET last=max(last + 1, ?)", (self._clock.last,))
+            self.own += 1
+        finally:
+            self.putting = False
+
+    def lengthen_log(self, length: int) -> None:
+        """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""
+        self._cursor.execute("BEGIN IMMEDIATE")
+        try:
+            self._log.lengthen(length)
+        finally:
+            self._roll_back()
