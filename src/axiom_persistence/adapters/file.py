@@ -24,6 +24,7 @@ from ..storage.adapter import (
     StorageAdapter,
     Stored,
     Traits,
+    check_changes,
 )
 from ..storage.delivery import Job
 from ._file.names import file_name
@@ -273,27 +274,16 @@ class FileStorageAdapter(StorageAdapter):
         if self.inspect:
             key = next(iter(changes), None)
             raise AccessDeniedError("the store was opened for inspection only", key=key, adapter=self)
-        taken = {}
-        for key, data in changes.items():
-            file_name(key)
-            taken[key] = _bytes(key, data)
+        check_changes(changes, self._traits, self)
         for key in expect or ():
             file_name(key)
         wanted = self._traits.durability if durability is None else Durability(durability)
-        job = Job(taken, expect, durable=wanted is Durability.POWER_LOSS)
+        job = Job(changes, expect, durable=wanted is Durability.POWER_LOSS)
         with self._queueing:
             if self._writer is None:
                 raise self._not_open()
             self._writer.put(job)
         return await job.future
-
-
-def _bytes(key: str, data: bytes | None) -> bytes | None:
-    if data is None or type(data) is bytes:
-        return data
-    if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
-    raise TypeError(f"the value of {key!r} is {type(data).__name__}, not bytes")
 
 
 _OPEN: WeakSet[FileStorageAdapter] = WeakSet()

@@ -17,6 +17,7 @@ from ..storage.adapter import (
     StorageAdapter,
     Stored,
     Traits,
+    check_changes,
     verify_expected,
 )
 
@@ -121,21 +122,19 @@ class MemoryAdapter(StorageAdapter):
             check_stored_key(key, MAX_STORED_KEY_BYTES)
 
     def _commit(self, changes: Changes, expect: Expect) -> Mapping[str, str]:
-        self._check(changes)
         self._check(expect)
-        # Copied before anything changes: the caller's mapping and buffers stay the caller's.
-        wanted = {key: None if data is None else _own(data) for key, data in changes.items()}
+        check_changes(changes, _TRAITS, self)
         with self._lock:
             if expect:
                 records = {key: self._records.get(key) for key in expect}
                 found = {key: record.stored for key, record in records.items() if record is not None}
                 verify_expected(found, expect, self)
-            if not wanted:
+            if not changes:
                 return {}
             self._commits += 1
             version, now = str(self._commits), time.time()
             versions = {}
-            for key, data in wanted.items():
+            for key, data in changes.items():
                 if data is None:
                     self._records.pop(key, None)
                     continue
@@ -144,7 +143,3 @@ class MemoryAdapter(StorageAdapter):
                 self._records[key] = _Record(Stored(data, version), before, now)
                 versions[key] = version
             return versions
-
-
-def _own(data: bytes) -> bytes:
-    return data if type(data) is bytes else bytes(memoryview(data))

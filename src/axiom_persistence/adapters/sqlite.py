@@ -16,7 +16,6 @@ from ..errors import (
     ConfigurationError,
     CorruptedDataError,
     PersistenceError,
-    StorageFullError,
 )
 from ..keys import check_stored_key
 from ..storage.adapter import (
@@ -29,6 +28,7 @@ from ..storage.adapter import (
     StorageAdapter,
     Stored,
     Traits,
+    check_changes,
 )
 from ..storage.delivery import Job
 from ._sqlite import errors
@@ -178,8 +178,10 @@ class SQLiteAdapter(StorageAdapter):
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
-        writer = self._open_writer(writing=True)
-        self._check(changes)
+        writer = self._writer
+        if writer is None or writer.commits.refusal is not None:
+            writer = self._open_writer(writing=True)
+        check_changes(changes, self._traits, self)
         if expect is not None:
             for key in expect:
                 check_stored_key(key, MAX_STORED_KEY_BYTES)
@@ -193,8 +195,10 @@ class SQLiteAdapter(StorageAdapter):
         return await job.future
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
-        writer = self._open_writer(writing=True)
-        self._check(changes)
+        writer = self._writer
+        if writer is None or writer.commits.refusal is not None:
+            writer = self._open_writer(writing=True)
+        check_changes(changes, self._traits, self)
         return writer.commits.commit(changes, None)
 
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
@@ -256,17 +260,6 @@ class SQLiteAdapter(StorageAdapter):
 
     def stats(self) -> dict[str, int]:
         return {} if self._inspect else self._open_writer().stats()
-
-    def _check(self, changes: Changes) -> None:
-        for key, data in changes.items():
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
-            if data is not None and len(data) > _MAX_VALUE_BYTES:
-                raise StorageFullError(
-                    f"a value has at most {_MAX_VALUE_BYTES:,} bytes here; this one has {len(data):,}",
-                    key=key,
-                    adapter=self,
-                    hint="split it, or keep it in a file of its own",
-                )
 
     def _open_writer(self, *, writing: bool = False) -> Writer:
         writer = self._writer

@@ -8,10 +8,18 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
 from typing import Self
 
-from ..errors import CapabilityUnavailableError, StorageFullError
-from ..keys import check_stored_key
+from ..errors import CapabilityUnavailableError
 from ..runtime.ending import CACHES, at_exit, not_at_exit
-from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
+from ..storage.adapter import (
+    NOT_NOW,
+    Changes,
+    Durability,
+    Expect,
+    NotNow,
+    StorageAdapter,
+    Stored,
+    check_changes,
+)
 from ..storage.layer import Layer
 from ._cache.entries import Entries, Follower
 from ._cache.policy import CachePolicy
@@ -268,48 +276,27 @@ class Cached(Layer):
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
-        taken = _owned(changes)
         flusher = self._flusher
         if flusher is None:
-            with _Write(self, taken, {*taken, *expect} if expect else taken) as write:
-                write.versions = await self.inner.commit(taken, expect=expect, durability=durability)
+            with _Write(self, changes, {*changes, *expect} if expect else changes) as write:
+                write.versions = await self.inner.commit(changes, expect=expect, durability=durability)
                 return write.versions
         self._refuse_unless_open()
         asked = self._traits.durability if durability is None else durability
-        if not taken and not expect:
+        if not changes and not expect:
             await flusher.flush(asked)
             return {}
         flusher.raise_failure()
         if asked == Durability.MEMORY and not expect:
-            accepted = await self._accept(flusher, taken)
+            accepted = await self._accept(flusher, changes)
             if accepted is not None:
                 return accepted
-        return await self._commit_after_pending(flusher, taken, expect, asked)
+        return await self._commit_after_pending(flusher, changes, expect, asked)
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
-        flusher = self._flusher
-        if flusher is None:
-            return self._commit_through_now(changes)
-        taken = _owned(changes)
-        self._refuse_unless_open()
-        if not flusher.turn.take_now():
-            return None  # a flush is on its way, and may fail
-        try:
-            if not flusher.store_pending_now():
-                return None
-            write = _Write(self, taken, taken)
-        finally:
-            flusher.turn.release()
-        with write:
-            write.versions = self.inner.commit_now(taken)
-            return write.versions
-
-    def _commit_through_now(self, changes: Changes) -> Mapping[str, str] | None:
-        """As a ``_Write`` does it, without the object: half of what the cache costs a commit."""
-        for data in changes.values():
-            if type(data) is not bytes and data is not None:
-                changes = _owned(changes)
-                break
+        if self._flusher is not None:
+            return self._commit_after_pending_now(self._flusher, changes)
+        # As a ``_Write`` does it, without the object: half of what the cache costs a commit.
         entries = self._entries
         number, cached = entries.begin_write(changes)
         try:
@@ -321,7 +308,21 @@ class Cached(Layer):
         entries.end_write(number, changes, cached, changes, versions, born)
         return versions
 
-    async def _accept(self, flusher: Flusher, changes: dict[str, bytes | None]) -> Mapping[str, str] | None:
+    def _commit_after_pending_now(self, flusher: Flusher, changes: Changes) -> Mapping[str, str] | None:
+        self._refuse_unless_open()
+        if not flusher.turn.take_now():
+            return None  # a flush is on its way, and may fail
+        try:
+            if not flusher.store_pending_now():
+                return None
+            write = _Write(self, changes, changes)
+        finally:
+            flusher.turn.release()
+        with write:
+            write.versions = self.inner.commit_now(changes)
+            return write.versions
+
+    async def _accept(self, flusher: Flusher, changes: Changes) -> Mapping[str, str] | None:
         """Take ``changes`` into memory. None: they go to the store at once, behind what is pending."""
         size = self._checked_size(changes)
         limit = self.policy.max_pending_bytes
@@ -342,7 +343,7 @@ class Cached(Layer):
     async def _commit_after_pending(
         self,
         flusher: Flusher,
-        changes: dict[str, bytes | None],
+        changes: Changes,
         expect: Expect | None,
         durability: Durability,
     ) -> Mapping[str, str]:
@@ -375,7 +376,7 @@ class Cached(Layer):
         flusher: Flusher,
         batch: Batch,
         write: _Write,
-        changes: dict[str, bytes | None],
+        changes: Changes,
         durability: Durability,
     ) -> Mapping[str, str]:
         """Commit ``changes`` and the only batch that is pending, which has none of their keys, in one."""
@@ -387,18 +388,8 @@ class Cached(Layer):
 
     def _checked_size(self, changes: Changes) -> int:
         """The bytes of ``changes``. What the store would refuse for ever is refused before it is accepted."""
-        size, most = 0, self._traits.max_value_bytes
-        for key, data in changes.items():
-            check_stored_key(key, self._traits.max_key_bytes)
-            size += len(key) + (0 if data is None else len(data))
-            if most is not None and data is not None and len(data) > most:
-                raise StorageFullError(
-                    f"a value has at most {most:,} bytes here; this one has {len(data):,}",
-                    key=key,
-                    adapter=self,
-                    hint="split it, or keep it in a file of its own",
-                )
-        return size
+        check_changes(changes, self._traits, self)
+        return sum(len(key) + (0 if data is None else len(data)) for key, data in changes.items())
 
     def _refuse_unless_open(self) -> None:
         if self._owner != os.getpid():
@@ -414,7 +405,7 @@ class _Write:
 
     __slots__ = ("_cache", "_cached", "_changes", "_entries", "_keys", "_number", "versions")
 
-    def __init__(self, cache: Cached, changes: dict[str, bytes | None], keys: Collection[str]) -> None:
+    def __init__(self, cache: Cached, changes: Changes, keys: Collection[str]) -> None:
         self.versions: Mapping[str, str] | None = None
         self._cache = cache
         self._changes = changes
@@ -430,17 +421,7 @@ class _Write:
         if error is not None:
             entries.fail_write(self._number, self._keys, self._changes, error)
         else:
-            entries.end_write(
-                self._number, self._keys, self._cached, self._changes, self.versions, cache._now()
-            )
+            born = 0.0 if cache._max_age is None else time.monotonic()
+            entries.end_write(self._number, self._keys, self._cached, self._changes, self.versions, born)
         if cache._flusher is not None:
             cache._flusher.moves += 1
-
-
-def _owned(changes: Changes) -> dict[str, bytes | None]:
-    """A copy that stays as it is when the caller changes its own."""
-    taken = dict(changes)
-    for key, data in taken.items():
-        if type(data) is not bytes and data is not None:
-            taken[key] = bytes(memoryview(data))
-    return taken

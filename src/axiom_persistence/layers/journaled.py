@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..errors import ConfigurationError, StorageFullError
-from ..keys import INTERNAL, check_stored_key
+from ..keys import INTERNAL
 from ..runtime.turn import Turn
 from ..storage.adapter import (
     NOT_NOW,
@@ -18,6 +18,7 @@ from ..storage.adapter import (
     StorageAdapter,
     Stored,
     Traits,
+    check_changes,
     verify_expected,
 )
 from ..storage.journal import decode_journal, encode_journal
@@ -135,10 +136,7 @@ class Journaled(Layer):
 
     def _checked_journal(self, changes: Changes) -> bytes:
         """Refuses what ``inner`` would refuse: once decided, a commit must go through."""
-        for key, data in changes.items():
-            check_stored_key(key, self._traits.max_key_bytes)
-            if data is not None and not isinstance(data, bytes):
-                raise TypeError(f"the value of {key!r} is {type(data).__name__}, not bytes")
+        check_changes(changes, self._traits, self)
         journal = encode_journal(changes)
         most = self._traits.max_value_bytes
         if most is not None and len(journal) > most:

@@ -79,17 +79,16 @@ class Observed(Layer):
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
-        taken = dict(changes)
         if self._streams:
-            with _Telling(self, taken) as telling:
-                telling.versions = await self.inner.commit(taken, expect=expect, durability=durability)
+            with _Telling(self, changes) as telling:
+                telling.versions = await self.inner.commit(changes, expect=expect, durability=durability)
                 return telling.versions
         known = None
         try:
-            versions = known = await self.inner.commit(taken, expect=expect, durability=durability)
+            versions = known = await self.inner.commit(changes, expect=expect, durability=durability)
         finally:
             if self._streams:
-                self._tell_late(taken, known)
+                self._tell_late(changes, known)
         return versions
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:

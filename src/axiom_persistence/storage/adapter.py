@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
-from ..errors import ConflictError
+from ..errors import ConflictError, StorageFullError
+from ..keys import check_stored_key
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
@@ -154,7 +155,9 @@ class StorageAdapter(ABC):
         Returns when the changes are as durable as asked (None: as ``traits.durability``), in the order
         of the calls. With ``expect``, nothing changes and ``ConflictError`` is raised unless every
         named key has the given version; the check and the change are one step. Empty ``changes`` make
-        everything committed before as durable as asked. Deleting what is absent is no error.
+        everything committed before as durable as asked. Deleting what is absent is no error. The caller
+        leaves ``changes`` and ``expect`` as they are until this has returned or raised; who keeps them for
+        longer copies them. Values are bytes (``TypeError``).
         Raises ``StorageError`` when the medium refuses: what was asked may then have happened or not.
         """
 
@@ -245,6 +248,27 @@ class StorageAdapter(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def check_changes(changes: Changes, traits: Traits, adapter: object) -> None:
+    """Raise unless an adapter of these ``traits`` takes every key and value of ``changes``.
+
+    ``InvalidKeyError`` for a key, ``TypeError`` for what is not bytes, ``StorageFullError`` for too many.
+    """
+    most = traits.max_value_bytes
+    for key, data in changes.items():
+        check_stored_key(key, traits.max_key_bytes)
+        if data is None:
+            continue
+        if not isinstance(data, bytes):
+            raise TypeError(f"the value of {key!r} is {type(data).__name__}, not bytes")
+        if most is not None and len(data) > most:
+            raise StorageFullError(
+                f"a value has at most {most:,} bytes here; this one has {len(data):,}",
+                key=key,
+                adapter=adapter,
+                hint="split it, or keep it in a file of its own",
+            )
 
 
 def verify_expected(found: Mapping[str, Stored], expect: Expect, adapter: object) -> None:

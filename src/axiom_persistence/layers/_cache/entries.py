@@ -265,7 +265,8 @@ class Entries:
     def _insert(
         self, key: str, kept: CachedRecord | None, mark: Hashable, born: float
     ) -> CachedRecord | None:
-        self._remove(key)
+        if key in self._entries:
+            self._remove(key)
         size = _ENTRY_BYTES + len(key)
         if kept is not None:
             size += len(kept.data) + kept.room
