@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from axiom_persistence import open_persistence
-from axiom_persistence.adapters._file.tree import Edit
+from axiom_persistence.adapters._file.edits import Edit
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.errors import ConflictError, StorageError
 from axiom_persistence.platform.local import local_filesystem

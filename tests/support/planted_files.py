@@ -2,9 +2,10 @@
 
 import msgspec
 
+from axiom_persistence.adapters._file.edits import Staged
 from axiom_persistence.adapters._file.names import file_name
 from axiom_persistence.adapters._file.place import JOURNAL, TEMPORARY
-from axiom_persistence.adapters._file.tree import FileTree, Staged
+from axiom_persistence.adapters._file.tree import FileTree
 from axiom_persistence.adapters.file import FileStorageAdapter
 
 

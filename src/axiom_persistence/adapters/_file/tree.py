@@ -11,17 +11,17 @@ import itertools
 import os
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from ...platform.filesystem import FileSystem
 from ...storage.generations import Generations
 from ...storage.journal import encode_journal
+from .edits import Edit, Loose, Staged, folder_of
 from .names import PREVIOUS, SUFFIX, file_name
 from .place import JOURNAL, TEMPORARY
 from .values import FileValues
 
-__all__ = ["Edit", "FileTree", "Staged"]
+__all__ = ["FileTree"]
 
 STAGED_AT_ONCE: Final = 64
 """Files written before the first of them is synced: the later syncs then find little left to do."""
@@ -37,46 +37,6 @@ _NO_LINKS: Final = {
     errno.EINVAL,
 }
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
-
-
-class Edit(NamedTuple):
-    """What becomes of a key. ``revived``: it was deleted in between, so that nothing came before it."""
-
-    data: bytes | None
-    revived: bool = False
-
-
-@dataclass(slots=True)
-class Loose:
-    """What was written and not yet synced."""
-
-    files: set[str] = field(default_factory=set)
-    directories: set[str] = field(default_factory=set)
-    settled: set[str] = field(default_factory=set)
-    """Directories whose own entries, up to the root, are known to be durable or are in ``directories``."""
-
-    def touch(self, folder: str, *, durable: bool) -> None:
-        """A file in ``folder`` was replaced or removed."""
-        self.directories.add(folder)
-        while durable and folder not in self.settled:
-            # Whoever made this directory may have been killed before its entry was durable.
-            self.settled.add(folder)
-            folder = folder_of(folder)
-            self.directories.add(folder)
-
-    def __bool__(self) -> bool:
-        return bool(self.files or self.directories)
-
-
-@dataclass(slots=True)
-class Staged:
-    """Edits whose new bytes are in temporary files: nothing that counts has changed yet."""
-
-    edits: Mapping[str, Edit]
-    durable: bool
-    loose: Loose
-    fresh: dict[str, str] = field(default_factory=dict)
-    """The temporary file of each key's new value."""
 
 
 class FileTree(FileValues):
@@ -477,7 +437,3 @@ class _Writing:
     def __exit__(self, *_: object) -> None:
         with self._tree.failing("releasing the store's lock"):
             self._lock.release()
-
-
-def folder_of(name: str) -> str:
-    return name.rpartition("/")[0]

@@ -12,7 +12,8 @@ from ...errors import PersistenceError, StorageError
 from ...storage.adapter import Expect, Stored, verify_expected
 from ...storage.basic import content_version
 from ...storage.delivery import Job, deliver
-from .tree import Edit, FileTree
+from .edits import Edit
+from .tree import FileTree
 
 __all__ = ["RUNNING", "FileWriter"]
 
