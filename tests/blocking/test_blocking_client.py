@@ -326,17 +326,19 @@ def test_the_faces_are_not_mixed(persistence):
         Awaited(persistence)
 
 
-async def test_inside_a_running_loop_it_is_refused(tmp_path):
-    """A blocking client in a coroutine, with ``async with`` or in a ``ClientManager`` says what is wrong."""
-    preferences = Preferences(open_persistence(tmp_path / "store.db"))
-    with pytest.raises(CapabilityUnavailableError, match="running event loop"):
-        preferences.restore_state()
-    with pytest.raises(CapabilityUnavailableError, match="running event loop"):
+async def test_inside_a_running_loop(tmp_path):
+    """It works there, too; what would await it is refused, by name."""
+    preferences = Preferences(open_persistence(tmp_path / "store.db").open())
+    with pytest.raises(ConfigurationError, match="entered with `with`"):
         async with preferences:
             pass
     manager = ClientManager()
     manager.register(preferences)
-    assert "running event loop" in str((await manager.start())["Preferences"])
+    assert "blocking client" in str((await manager.start())["Preferences"])
+    with preferences:
+        preferences.theme = "dark"
+    with preferences.persistence, Preferences(preferences.persistence) as again:
+        assert again.theme == "dark"
 
 
 def test_secure_fields(tmp_path):

@@ -23,6 +23,7 @@ STREAMS = {"changes", "observe", "state_stream"}  # take a timeout as well: they
 NOT_TAKEN_OVER = {
     "aclose",  # for contextlib.aclosing, which awaits; `close` is for contextlib.closing
     "activation_timeout",  # set once, before opening: persistence.inner.activation_timeout
+    "place",  # for clients: where their records go
 }
 PLAIN = [
     (r"\bAwaitable\[(\w+)\]", r"\1"),

@@ -12,9 +12,10 @@ from queue import SimpleQueue
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from ..errors import CapabilityUnavailableError
+from ..persistence.transaction import in_transaction_on
 from ..runtime.ending import BACKGROUND, CLIENTS, after_fork, at_exit
 
-__all__ = ["entered", "in_caller", "post", "refuse_event_loop", "run"]
+__all__ = ["entered", "in_caller", "post", "refuse_deadlock", "run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -192,7 +193,7 @@ class _Background:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
-            refuse_event_loop()
+            refuse_deadlock()
             call = _Call(self.loop(), work)
         except BaseException:
             work.close()
@@ -246,24 +247,32 @@ at_exit(BACKGROUND, _background.stop)
 after_fork(BACKGROUND, _background.begin_anew)
 
 
-def refuse_event_loop() -> None:
-    """Raise ``CapabilityUnavailableError`` in a thread whose event loop would stop while it waits."""
-    running = asyncio._get_running_loop()
-    if running is not None:
-        where = (
-            "a hook or callback on its own thread" if _background.runs(running) else "a running event loop"
-        )
+def refuse_deadlock() -> None:
+    """Raise ``CapabilityUnavailableError`` where the call would wait for what its own thread holds up.
+
+    A thread with an event loop of its own, as in a notebook, may wait: the work is done on another one.
+    """
+    running: asyncio.AbstractEventLoop | None = asyncio._get_running_loop()
+    if running is None:
+        return
+    if _background.runs(running):
         raise CapabilityUnavailableError(
-            f"a blocking call from {where} would stop that loop",
-            hint="use axiom_persistence.open_persistence and await, or call from a thread without a loop",
+            "a blocking call from a hook or callback on the background thread would wait for itself",
+            hint="await the verbs of `persistence.inner` there, or hand the work to another thread",
+        )
+    if in_transaction_on(running):
+        raise CapabilityUnavailableError(
+            "a blocking call inside an asynchronous transaction of this event loop would hold up its end",
+            hint="use the transaction's own verbs and await them, or call after it",
         )
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the background loop and return what it returns. From any thread without a loop.
+    """Run a coroutine on the background loop and return what it returns. From any thread but its own.
 
-    The coroutine sees the caller's context variables. Ctrl-C cancels it. Raises
-    ``CapabilityUnavailableError`` where an event loop is running.
+    The coroutine sees the caller's context variables. Ctrl-C cancels it. An event loop that runs on the
+    calling thread stands still meanwhile. Raises ``CapabilityUnavailableError`` where that would never end:
+    on the background thread itself, and inside an asynchronous transaction of the thread's event loop.
     """
     return _background.run(work)
 
@@ -312,7 +321,7 @@ class _Visit(Generic[T]):
 @contextmanager
 def entered(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
     """``async with manager`` around a body in this thread. What it sets of context variables counts here."""
-    refuse_event_loop()
+    refuse_deadlock()
     visit = _Visit(manager)
     try:
         value = run(visit.enter())

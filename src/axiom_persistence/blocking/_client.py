@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from ..client import AutoSave, ClientUpdate, RestoreReport
 from ..client import Client as _Client
@@ -73,6 +73,12 @@ class Client(_Client):
     def close(self, *, discard: bool = False) -> None:
         """Store what is pending and end. Fine when it is closed; it can be restored again."""
         run(self._face.close(discard=discard))
+
+    async def __aenter__(self) -> NoReturn:
+        raise ConfigurationError(
+            f"{type(self).__qualname__} is a blocking client, and is entered with `with`",
+            hint="for `async with`, declare it as an axiom_persistence.Client",
+        )
 
     def __enter__(self) -> Self:
         run(self._face.__aenter__())

@@ -21,7 +21,7 @@ from ..persistence.transaction import ATTEMPTS
 from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
-from ._background import entered, in_caller, refuse_event_loop, run
+from ._background import entered, in_caller, refuse_deadlock, run
 from ._collection import Collection
 from ._streams import Stream, paged
 from ._transaction import Transaction
@@ -57,8 +57,8 @@ class Persistence(Face[AdapterBasedPersistence]):
     Any number of threads may use one, each call returns when it is done. A load that memory can answer
     and a save that need only outlive the process happen on the calling thread; everything else on one
     event loop in the background, the function given to ``update`` too. Ctrl-C while a call waits cancels it:
-    it is then done or not done. A call from a thread with a running event loop raises
-    ``CapabilityUnavailableError``.
+    it is then done or not done. An event loop that runs on the calling thread, as in a notebook, stands still
+    meanwhile; inside an asynchronous transaction of that loop a call raises ``CapabilityUnavailableError``.
     """
 
     def open(self) -> Self:
@@ -126,7 +126,7 @@ class Persistence(Face[AdapterBasedPersistence]):
         ttl: timedelta | None = None,
         durability: Durability | str | None = None,
     ) -> None:
-        refuse_event_loop()
+        refuse_deadlock()
         if not self._saved_now(key, value, type, ttl, durability):
             run(self.inner.save(cast(str, key), value, type=type, ttl=ttl, durability=durability))
 
@@ -152,7 +152,7 @@ class Persistence(Face[AdapterBasedPersistence]):
             raise error.naming(key=name, adapter=store.adapter)  # noqa: B904 - the same error, named
 
     def _load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
-        refuse_event_loop()
+        refuse_deadlock()
         inner = self.inner
         kind, missing = kind_and_default(key, type, default)
         value = inner._store.load_now(inner._name(key), kind, missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar
@@ -84,7 +85,13 @@ class ClientManager:
                 continue
             self.failures.pop(key, None)
             try:
-                await client.restore_state()
+                restoring = client.restore_state()
+                if not inspect.isawaitable(restoring):
+                    raise ConfigurationError(
+                        f"{type(client).__qualname__} is a blocking client, which nobody can await",
+                        hint="declare it as an axiom_persistence.Client, or enter it with `with`",
+                    )
+                await restoring
             except Exception as error:
                 self._failed(key, error)
                 continue

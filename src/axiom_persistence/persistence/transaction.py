@@ -18,7 +18,7 @@ from ..store._reading import Seen
 from ..store.store import Store
 from ._arguments import kind_and_default
 
-__all__ = ["ATTEMPTS", "Transaction", "run_transaction", "transaction", "update"]
+__all__ = ["ATTEMPTS", "Transaction", "in_transaction_on", "run_transaction", "transaction", "update"]
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -121,6 +121,12 @@ class Transaction:
 
 
 _current: ContextVar[tuple[Transaction, ...]] = ContextVar("axiom_transactions", default=())
+
+
+def in_transaction_on(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the running code is inside the body of a transaction whose task ``loop`` runs."""
+    running = [each._task for each in _current.get() if not each._over]
+    return any(task is not None and task.get_loop() is loop for task in running)
 
 
 @asynccontextmanager
