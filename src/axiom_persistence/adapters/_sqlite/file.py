@@ -29,7 +29,6 @@ __all__ = [
     "probe",
     "read_only_uri",
     "stranger",
-    "sync_directory",
 ]
 
 APPLICATION_ID: Final = 0x41785073
