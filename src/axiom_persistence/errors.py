@@ -199,7 +199,8 @@ class AccessDeniedError(StorageError, PermissionError):
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LOCKED = {errno.EAGAIN, errno.EBUSY, errno.EDEADLK, errno.ETXTBSY}
-_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESPIPE}
+_REFUSED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
 _AWAY = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 
 
@@ -216,6 +217,12 @@ def from_os_error(
         kind, hint = AccessDeniedError, "check the owner and mode of the place, or choose another"
     elif error.errno in _LOCKED:
         kind, hint = StorageLockedError, "another process holds it; try again"
+    elif error.errno == errno.ENAMETOOLONG:
+        hint = "the path is too long for this file system: choose a shorter one"
+    elif error.errno == errno.ELOOP:
+        hint = "a symbolic link is in the way: put the file or directory itself there"
+    elif error.errno in _REFUSED:
+        hint = "this file system does not offer what a store needs: choose a place on another one"
     elif error.errno in _PLACE:
         hint = "check the path: it cannot be made here, or something on it was moved away"
     elif error.errno in _AWAY:

@@ -220,8 +220,7 @@ def in_child(adapter, place):
             wrong += 1
     if os.path.isdir("/proc/self/fd"):
         links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
-        inherited = [link for link in links if link.startswith(str(place))]
-        wrong += inherited != [str(place / ".axiom.mark")]  # the mapping's own, which is never locked
+        wrong += any(link.startswith(str(place)) for link in links)
     time.sleep(0.05)
     return wrong
 

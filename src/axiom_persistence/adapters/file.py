@@ -6,11 +6,12 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, Self, TypeVar
 from weakref import WeakSet, finalize
 
-from ..errors import AccessDeniedError, CapabilityUnavailableError
+from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError
 from ..platform.filesystem import FileSystem
 from ..platform.local import local_filesystem
 from ..runtime.ending import ADAPTERS, after_fork, at_exit
@@ -74,8 +75,9 @@ class FileStorageAdapter(StorageAdapter):
     directories before it returns. ``PROCESS_EXIT`` only renames and syncs within a second: what is lost
     to a loss of power in between may leave an empty or older file (which the check of the record
     finds, and ``previous`` has the last synced value) and part of a commit of several keys. A stronger
-    commit first syncs everything this adapter wrote. Where directories cannot be synced (Windows) the
-    adapter promises no more than ``PROCESS_EXIT``.
+    commit first syncs everything this adapter wrote. Where directories cannot be synced (Windows, some
+    network and removable file systems) the adapter promises no more than ``PROCESS_EXIT``; it knows that
+    once it is open.
 
     The generation before a value is kept at most once a minute a key: bytes that were there for a minute are
     kept when they are overwritten, and so are synced ones by a save that is not.
@@ -115,7 +117,7 @@ class FileStorageAdapter(StorageAdapter):
         self._queueing = threading.Lock()
         self._traits = Traits(
             atomic=True,
-            durability=Durability.POWER_LOSS if self._files.syncs_directories else Durability.PROCESS_EXIT,
+            durability=self._promise(),
             shared=True,
             max_key_bytes=MAX_STORED_KEY_BYTES,
         )
@@ -129,6 +131,9 @@ class FileStorageAdapter(StorageAdapter):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.directory)!r})"
+
+    def _promise(self) -> Durability:
+        return Durability.POWER_LOSS if self._tree.place.syncs_directories else Durability.PROCESS_EXIT
 
     @property
     def traits(self) -> Traits:
@@ -153,6 +158,7 @@ class FileStorageAdapter(StorageAdapter):
             if self._is_open:
                 return
             self._tree.open(inspect=self.inspect)
+            self._traits = replace(self._traits, durability=self._promise())
             if not self.inspect:
                 self._writer = FileWriter(self._tree)
                 self._writer.start()
@@ -278,6 +284,13 @@ class FileStorageAdapter(StorageAdapter):
         for key in expect or ():
             file_name(key)
         wanted = self._traits.durability if durability is None else Durability(durability)
+        if wanted > self._traits.durability:
+            raise ConfigurationError(
+                f"durability {wanted.value!r} was asked for; this file system syncs no directories",
+                key=next(iter(changes), None),
+                adapter=self,
+                hint="leave durability out, or choose a place on another file system",
+            )
         job = Job(changes, expect, durable=wanted is Durability.POWER_LOSS)
         with self._queueing:
             if self._writer is None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from ..errors import (
+    AccessDeniedError,
     ConfigurationError,
     CorruptedDataError,
     PersistenceError,
@@ -25,7 +26,7 @@ from ._state import State, fingerprint
 
 __all__ = ["accept", "refresh", "restore"]
 
-_OF_ONE_RECORD: Final = (CorruptedDataError, SchemaTooNewError)
+_OF_ONE_RECORD: Final = (AccessDeniedError, CorruptedDataError, SchemaTooNewError)
 """What a read of several keys may raise because of one of them."""
 
 Found = Mapping[str, Seen | PersistenceError]

@@ -85,7 +85,7 @@ class Cached(Layer):
         self._owner = None  # nothing is accepted from here on
         if flusher is not None and owner == os.getpid():
             try:
-                await flusher.flush(self._traits.durability)
+                await flusher.flush(self.traits.durability)
             except BaseException:
                 self._owner = owner
                 raise
@@ -282,7 +282,7 @@ class Cached(Layer):
                 write.versions = await self.inner.commit(changes, expect=expect, durability=durability)
                 return write.versions
         self._refuse_unless_open()
-        asked = self._traits.durability if durability is None else durability
+        asked = self.traits.durability if durability is None else durability
         if not changes and not expect:
             await flusher.flush(asked)
             return {}

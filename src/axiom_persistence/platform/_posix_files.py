@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import mmap
 import os
 import stat
 import sys
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from .filesystem import Entry, FileKind, FileStatus, FileSystem
+from .making import FILE_MODE, hand_over, make_directories, make_directory
 
 __all__ = ["PosixFileSystem"]
 
-DIRECTORY_MODE: Final = 0o700
-FILE_MODE: Final = 0o600
 STEADY_DIRECTORIES_MAX: Final = 64
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -64,31 +62,15 @@ class PosixFileSystem(FileSystem):
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._root = -1
+        self._owner: os.stat_result | None = None
         self._handles: set[int] = set()
         self._steady = _Steady()
 
     def attach(self, *, create: bool) -> None:
         if create:
-            self._make_root()
+            make_directories(str(self.root.absolute()))
         self._root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def _make_root(self) -> None:
-        missing = []
-        place = self.root.absolute()
-        while not place.exists():
-            missing.append(place)
-            place = place.parent
-        for made in reversed(missing):
-            try:
-                made.mkdir(DIRECTORY_MODE)
-                made.chmod(DIRECTORY_MODE)
-            except FileExistsError:
-                continue  # another process was faster
-            parent = os.open(made.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(parent)
-            finally:
-                os.close(parent)
+        self._owner = os.fstat(self._root)
 
     def detach(self) -> None:
         handles, self._handles = self._handles, set()
@@ -150,16 +132,7 @@ class PosixFileSystem(FileSystem):
         folder, _, last = name.rpartition("/")
         parent = self._enter(folder)
         try:
-            os.mkdir(last, DIRECTORY_MODE, dir_fd=parent)
-            try:
-                made = os.open(last, _DIRECTORY, dir_fd=parent)
-            except PermissionError:  # the umask took the owner's own bits
-                os.chmod(last, DIRECTORY_MODE, dir_fd=parent)
-                made = os.open(last, _DIRECTORY, dir_fd=parent)
-            try:
-                os.fchmod(made, DIRECTORY_MODE)
-            finally:
-                os.close(made)
+            make_directory(last, self._owner, within=parent)
         finally:
             self._leave(folder, parent)
 
@@ -218,7 +191,7 @@ class PosixFileSystem(FileSystem):
     def _own(self, handle: int) -> int:
         self._keep(handle)
         try:
-            os.fchmod(handle, FILE_MODE)
+            hand_over(handle, FILE_MODE, self._owner)
         except OSError:
             self.close(handle)
             raise
@@ -260,9 +233,10 @@ class PosixFileSystem(FileSystem):
         finally:
             self._leave(folder, parent)
         mode = found.st_mode
-        return FileStatus(
-            found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(mode), stat.S_ISDIR(mode)
-        )
+        kind = FileKind.FILE if stat.S_ISREG(mode) else FileKind.OTHER
+        if stat.S_ISDIR(mode):
+            kind = FileKind.DIRECTORY
+        return FileStatus(found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(mode), kind)
 
     def link(self, source: str, target: str) -> None:
         folder, last, new = _siblings(source, target)
@@ -300,8 +274,12 @@ class PosixFileSystem(FileSystem):
     def unlock(self, handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_UN)
 
-    def map(self, handle: int, size: int, *, write: bool) -> mmap.mmap:
-        return mmap.mmap(handle, size, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
+    def read_at(self, handle: int, size: int) -> bytes:
+        return os.pread(handle, size, 0)
+
+    def write_at(self, handle: int, offset: int, data: bytes) -> None:
+        if os.pwrite(handle, data, offset) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _siblings(source: str, target: str) -> tuple[str, str, str]:
@@ -323,7 +301,7 @@ def _regular(handle: int) -> os.stat_result:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
+        raise OSError(errno.ESPIPE, "not a regular file")
     return status
 
 

@@ -7,10 +7,10 @@ Windows offers no way to flush a directory, so a rename is as durable as NTFS ma
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +42,7 @@ class WindowsFileSystem(FileSystem):
         self.root = Path(root).absolute()
         self._attached = False
         self._handles: set[int] = set()
+        self._position = threading.Lock()  # a handle has one for all threads
 
     def attach(self, *, create: bool) -> None:
         if create:
@@ -128,46 +129,52 @@ class WindowsFileSystem(FileSystem):
 
     def scan(self, name: str) -> list[Entry]:
         with os.scandir(self._path(name)) as entries:
-            return [Entry(entry.name, _kind(entry)) for entry in entries]
+            return [Entry(entry.name, _kind_of(entry.stat(follow_symlinks=False))) for entry in entries]
 
     def status(self, name: str) -> FileStatus:
         found = os.lstat(self._path(name))
-        mode = found.st_mode
-        return FileStatus(
-            found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(mode), stat.S_ISDIR(mode)
-        )
+        kind = _kind_of(found)
+        return FileStatus(found.st_mtime, found.st_size, found.st_nlink, stat.S_IMODE(found.st_mode), kind)
 
     def try_lock(self, handle: int, *, exclusive: bool) -> bool:  # noqa: ARG002 - msvcrt has only exclusive ones
         if sys.platform == "win32":
-            os.lseek(handle, LOCK_OFFSET, os.SEEK_SET)
-            try:
-                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-            except PermissionError:
-                return False
-            finally:
-                os.lseek(handle, 0, os.SEEK_SET)
+            with self._position:
+                os.lseek(handle, LOCK_OFFSET, os.SEEK_SET)
+                try:
+                    msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+                except PermissionError:
+                    return False
+                finally:
+                    os.lseek(handle, 0, os.SEEK_SET)
         return True
 
     def unlock(self, handle: int) -> None:
         if sys.platform == "win32":
-            os.lseek(handle, LOCK_OFFSET, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
-            os.lseek(handle, 0, os.SEEK_SET)
+            with self._position:
+                os.lseek(handle, LOCK_OFFSET, os.SEEK_SET)
+                msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+                os.lseek(handle, 0, os.SEEK_SET)
 
-    def map(self, handle: int, size: int, *, write: bool) -> mmap.mmap:
-        return mmap.mmap(handle, size, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
+    def read_at(self, handle: int, size: int) -> bytes:
+        with self._position:
+            os.lseek(handle, 0, os.SEEK_SET)
+            return os.read(handle, size)
+
+    def write_at(self, handle: int, offset: int, data: bytes) -> None:
+        with self._position:
+            os.lseek(handle, offset, os.SEEK_SET)
+            self.write(handle, data)
 
 
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
 
 
-def _kind(entry: os.DirEntry[str]) -> FileKind:
-    attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
-    if attributes & getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400):
+def _kind_of(found: os.stat_result) -> FileKind:
+    if getattr(found, "st_file_attributes", 0) & getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400):
         return FileKind.OTHER
-    if entry.is_file(follow_symlinks=False):
+    if stat.S_ISREG(found.st_mode):
         return FileKind.FILE
-    return FileKind.DIRECTORY if entry.is_dir(follow_symlinks=False) else FileKind.OTHER
+    return FileKind.DIRECTORY if stat.S_ISDIR(found.st_mode) else FileKind.OTHER
 
 
 def _shared(operation: Callable[[], T]) -> T:

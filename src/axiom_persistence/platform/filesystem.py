@@ -8,7 +8,6 @@ fail, tear and reorder every one of them. They raise ``OSError`` and nothing els
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import time
 from abc import ABC, abstractmethod
@@ -49,7 +48,7 @@ class FileStatus(NamedTuple):
     size: int
     links: int
     mode: int
-    is_directory: bool
+    kind: FileKind
 
 
 class FileSystem(ABC):
@@ -162,8 +161,12 @@ class FileSystem(ABC):
             wait = min(wait * 1.5, LONGEST_WAIT)
 
     @abstractmethod
-    def map(self, handle: int, size: int, *, write: bool) -> mmap.mmap:
-        """The first ``size`` bytes of the file as memory shared between processes."""
+    def read_at(self, handle: int, size: int) -> bytes:
+        """The first ``size`` bytes, or fewer where the file ends, wherever the handle's position is."""
+
+    @abstractmethod
+    def write_at(self, handle: int, offset: int, data: bytes) -> None:
+        """Overwrite a few bytes, of which no other process sees only some."""
 
     @abstractmethod
     def steady(self) -> AbstractContextManager[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -84,8 +83,12 @@ class InterceptedFileSystem(FileSystem):
     def unlock(self, handle: int) -> None:
         self.around("unlock", (handle,), lambda: self.inner.unlock(handle))
 
-    def map(self, handle: int, size: int, *, write: bool) -> mmap.mmap:
-        return self.around("map", (handle, size, write), lambda: self.inner.map(handle, size, write=write))
+    def read_at(self, handle: int, size: int) -> bytes:
+        return self.around("read_at", (handle, size), lambda: self.inner.read_at(handle, size))
+
+    def write_at(self, handle: int, offset: int, data: bytes) -> None:
+        perform = lambda: self.inner.write_at(handle, offset, data)  # noqa: E731
+        self.around("write_at", (handle, offset, data), perform)
 
     def steady(self) -> AbstractContextManager[None]:
         return self.inner.steady()

@@ -28,7 +28,7 @@ class RecordingFileSystem(InterceptedFileSystem):
 
     The test calls ``acknowledge`` when it was told that something is done. Failed operations are left
     out, as if they had not happened, but for failed syncs, whose effects never become durable. What is
-    written through mapped memory is not seen: nothing that must survive may go there.
+    written by ``write_at`` is left out too: nothing that must survive may go there.
     """
 
     def __init__(self, inner: FileSystem) -> None:
@@ -44,7 +44,7 @@ class RecordingFileSystem(InterceptedFileSystem):
             self.operations.append(Operation(Action.ACKNOWLEDGE, str(label)))
 
     def around(self, operation: str, arguments: tuple[Any, ...], perform: Callable[[], T]) -> T:
-        if operation in ("read", "scan", "status", "try_lock", "unlock", "map", "attach"):
+        if operation in ("read", "scan", "status", "try_lock", "unlock", "read_at", "write_at", "attach"):
             return perform()
         with self._lock:  # the record has the order in which things happened
             try:

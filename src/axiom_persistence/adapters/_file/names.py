@@ -9,7 +9,7 @@ leaves the directory, and none meets a file of the store's own, which all begin 
 * a ``.`` at either end of a component is escaped, and every ``.`` of one that ends in ``.json``, for a
   directory would meet the file of a shorter key;
 * an empty component is ``%``; the first letter of a Windows device name is escaped;
-* a component of more than 200 characters becomes nested directories ``chunk=/=chunk=/=chunk``, which
+* a component of more than 130 characters becomes nested directories ``chunk=/=chunk=/=chunk``, which
   no escaped component looks like, with every ``.`` of it escaped.
 """
 
@@ -29,14 +29,14 @@ SUFFIX: Final = ".json"
 PREVIOUS: Final = "~"
 """What follows the name of the generation before the current one."""
 
-CHUNK: Final = 200
-"""Characters of a component before it is cut; with marker, suffix and "~" far below the usual 255."""
+CHUNK: Final = 130
+"""Characters of a component before it is cut: with its mark, suffix and "~" below the 143 of eCryptfs."""
 
 DEPTH: Final = 16
 """Components a name has, before chunks."""
 
 _ODD: Final = re.compile(r"[^a-z0-9_.\-]")
-_PLAIN: Final = re.compile(r"[a-z0-9_\-]{1,200}")
+_PLAIN: Final = re.compile(r"[a-z0-9_\-]{1,130}")
 _DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")
 _ESCAPED: Final = re.compile(r"%[0-9A-F]{2}|\+[a-z]|[a-z0-9_.\-]")
 

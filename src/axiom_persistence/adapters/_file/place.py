@@ -11,6 +11,7 @@ from typing import Final
 
 from ...errors import (
     CapabilityUnavailableError,
+    CorruptedDataError,
     ForeignStoreError,
     PersistenceError,
     SchemaTooNewError,
@@ -19,8 +20,10 @@ from ...errors import (
     StoreNotFoundError,
     from_os_error,
 )
-from ...platform.filesystem import FileSystem
+from ...platform.filesystem import FileKind, FileSystem
+from ...platform.making import REFUSED
 from .mark import ChangeMark
+from .names import PREVIOUS, SUFFIX
 
 __all__ = ["JOURNAL", "TEMPORARY", "FilePlace", "StoreLock"]
 
@@ -36,12 +39,12 @@ MARKER_TEXT: Final = (
     b'Each .json file here is one value; a name that ends in "~" is the value before it.\n'
     b"This file marks the directory and is what programs lock: do not remove it while one runs.\n"
 )
-_FIRST_LINE: Final = re.compile(rb"axiom-persistence file store, format ([0-9]{1,9})\n")
+# An editor or a checkout may have put a mark of its encoding before it and carriage returns into it.
+_FIRST_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?axiom-persistence file store, format ([0-9]{1,9})\r?\n")
+_RECORD: Final = b'{"axiom":'
 
 # What desktops put into any directory somebody looked at; no reason to refuse an empty one.
 _DROPPINGS: Final = frozenset({".DS_Store", ".directory", "Thumbs.db", "desktop.ini"})
-
-_NO_FILE: Final = {errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.ENXIO}
 
 
 class StoreLock:
@@ -84,6 +87,7 @@ class FilePlace:
         self.label = label
         self.lock_timeout = lock_timeout
         self.inspecting: bool = False
+        self.syncs_directories = files.syncs_directories
         self.mark: ChangeMark | None = None
         self._writer: StoreLock | None = None
         self._identities: dict[str, tuple[int, int]] = {}
@@ -109,12 +113,6 @@ class FilePlace:
             self.close_after(error)
             if isinstance(error, PersistenceError) or not isinstance(error, OSError):
                 raise
-            if error.errno in _NO_FILE:
-                raise ForeignStoreError(
-                    f"{MARKER} or {MARK} is not a regular file; a symbolic link is not followed",
-                    adapter=self.label,
-                    hint="remove what was put in its place",
-                ) from error
             raise from_os_error(error, "the store could not be opened", adapter=self.label) from error
 
     @property
@@ -140,18 +138,17 @@ class FilePlace:
 
     def _claim(self) -> None:
         files = self.files
-        try:
-            main = files.open(MARKER, write=not self.inspecting)
-        except FileNotFoundError:
-            self._refuse_foreign()
-            main = files.open(MARKER, write=True, create=True)
+        main = self._open_own(MARKER)
+        if main is None:
+            main = self._new_marker()
         gate = self._open_gate()
         lock = StoreLock(files, main, gate)
         lock.acquire(exclusive=not self.inspecting, timeout=self.lock_timeout)
         try:
             self._check_marker(main)
             if not self.inspecting:
-                gate = self._map_mark(gate)
+                self._find_promise(main)
+                gate = self._open_mark(gate)
         finally:
             lock.release()
         if not self.inspecting:
@@ -159,6 +156,53 @@ class FilePlace:
             self._identities = {MARKER: files.identity(main)}
             if gate is not None:
                 self._identities[MARK] = files.identity(gate)
+
+    def _new_marker(self) -> int:
+        try:
+            self._refuse_others()
+            self._refuse_to_make()
+        except PersistenceError:
+            main = self._open_own(MARKER)
+            if main is None:
+                raise
+            return main  # another process has made the store meanwhile
+        return self.files.open(MARKER, write=True, create=True)
+
+    def _open_own(self, name: str) -> int | None:
+        """A handle on a file of the store's own. None: it is not there."""
+        try:
+            return self.files.open(name, write=not self.inspecting)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            if not self._is_blocked(name):
+                raise
+            raise ForeignStoreError(
+                f"{name} is not a regular file; a symbolic link is not followed",
+                adapter=self.label,
+                hint=f"put the store's own {name} back in its place",
+            ) from None
+
+    def _is_blocked(self, name: str) -> bool:
+        try:
+            return self.files.status(name).kind is not FileKind.FILE
+        except OSError:
+            return False  # what kept it from being opened is the thing to tell
+
+    def _find_promise(self, main: int) -> None:
+        """Raise where files cannot be synced; find out whether directories can.
+
+        Asked at every opening, so that a file system which refuses it does so at each of them alike.
+        """
+        self.files.sync(main)
+        try:
+            self.files.sync_directory("")
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            self.syncs_directories = False
+        else:
+            self.syncs_directories = self.files.syncs_directories
 
     def confirm(self) -> None:
         """Raise ``OSError`` unless the store's path still leads here.
@@ -178,22 +222,27 @@ class FilePlace:
         raise FileNotFoundError(errno.ENOENT, "it was moved or replaced while the store was open")
 
     def _open_gate(self) -> int | None:
-        try:
-            return self.files.open(MARK, write=not self.inspecting)
-        except FileNotFoundError:
-            return None  # nobody has opened the store for writing since it was made or restored
+        return self._open_own(MARK)  # None: not opened for writing since it was made or restored
 
-    def _refuse_foreign(self) -> None:
+    def _refuse_others(self) -> None:
         """Raise unless the directory is empty but for what a broken-off creation leaves."""
-        own = {MARKER, MARK, JOURNAL} | _DROPPINGS
-        foreign = [entry.name for entry in self.files.scan("") if entry.name not in own]
-        if foreign:
-            shown = ", ".join(sorted(foreign)[:3]) + (", ..." if len(foreign) > 3 else "")
+        names = {entry.name for entry in self.files.scan("")}
+        others = sorted(names - {MARKER, MARK} - _DROPPINGS)
+        if others:
+            shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+            if MARK in names or JOURNAL in names or any(map(self._is_record, others)):
+                raise CorruptedDataError(
+                    f"values of a store are here ({shown}), but its file {MARKER} is gone or damaged",
+                    adapter=self.label,
+                    hint=f"nothing was changed; put {MARKER} back, from a backup or from another file store",
+                )
             raise ForeignStoreError(
                 f"the directory holds files of somebody else ({shown}) and is not a store",
                 adapter=self.label,
                 hint=f"choose an empty or new directory; in a copy of a store, copy {MARKER} too",
             )
+
+    def _refuse_to_make(self) -> None:
         if self.inspecting:
             raise StoreNotFoundError(
                 "the directory is empty; there is no store in it",
@@ -214,6 +263,7 @@ class FilePlace:
             return
         # Cut short or zeroed in part: the very first opening was interrupted, for nothing else is
         # written before the marker is durable.
+        self._refuse_others()
         torn = len(text) <= len(MARKER_TEXT) and all(
             byte in (0, meant) for byte, meant in zip(text, MARKER_TEXT, strict=False)
         )
@@ -221,27 +271,21 @@ class FilePlace:
             raise ForeignStoreError(
                 f"the file {MARKER} is not ours", adapter=self.label, hint="choose another directory"
             )
-        if self.inspecting:
-            raise StoreNotFoundError(
-                "there is no complete store here", adapter=self.label, hint="open it for writing once"
-            )
+        self._refuse_to_make()
         self.files.write(main, MARKER_TEXT)
-        self.files.sync(main)
-        self.files.sync_directory("")
 
-    def _map_mark(self, gate: int | None) -> int:
-        files = self.files
-        if gate is None:
-            gate = files.open(MARK, write=True, create=True)
-        if files.status(MARK).size < ChangeMark.SIZE:
-            files.write(gate, bytes(ChangeMark.SIZE))
-        # Mapping keeps a descriptor to itself; were it one of the gate's, a forked child would keep
-        # the gate locked with it.
-        mapped = files.open(MARK, write=True)
+    def _is_record(self, name: str) -> bool:
+        if not name.removesuffix(PREVIOUS).endswith(SUFFIX):
+            return False
         try:
-            self.mark = ChangeMark(files.map(mapped, ChangeMark.SIZE, write=True))
-        finally:
-            files.close(mapped)
+            return self.files.read(name).startswith(_RECORD)
+        except OSError:
+            return False  # not a file that is ours to read
+
+    def _open_mark(self, gate: int | None) -> int:
+        if gate is None:
+            gate = self.files.open(MARK, write=True, create=True)
+        self.mark = ChangeMark(self.files, gate)
         self.mark.journal(written=True)  # for all it knows: it may be older than a loss of power
         return gate
 

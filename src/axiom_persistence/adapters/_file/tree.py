@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
-from ...platform.filesystem import FileSystem
+from ...platform.filesystem import FileKind, FileSystem
 from ...storage.generations import Generations
 from ...storage.journal import encode_journal
 from .edits import Edit, Loose, Staged, folder_of
@@ -95,6 +95,7 @@ class FileTree(FileValues):
 
     def stage(self, edits: Mapping[str, Edit], *, durable: bool) -> Staged:
         """Write the new bytes beside the old. When this raises, nothing has changed."""
+        self._refuse_blocked(edits)
         return self._stage(edits, durable, self._loose)
 
     def apply(self, staged: Staged, *, atomic: bool) -> None:
@@ -106,7 +107,6 @@ class FileTree(FileValues):
         first = next(iter(staged.edits))
         if atomic:
             try:
-                self._refuse_blocked(staged)
                 with self.failing("writing the journal", first):
                     self._write_journal(staged)
             except BaseException as error:
@@ -121,20 +121,27 @@ class FileTree(FileValues):
             with self.failing("clearing the journal", first):
                 self._clear_journal(durable=staged.durable)
 
-    def _refuse_blocked(self, staged: Staged) -> None:
-        """Raise where a directory is in place of a value's file.
+    def _refuse_blocked(self, keys: Collection[str]) -> None:
+        """Raise where something else is in place of a value's file.
 
-        Nothing replaces one, so a commit decided all the same could never be finished, nor any after it.
+        A directory is replaced by nothing, so a commit decided all the same could never be finished, nor
+        any after it. A symbolic link would be replaced, and what somebody keeps behind it lost from here.
         """
-        for key in staged.edits:
-            for name in (file_name(key), file_name(key) + PREVIOUS):
+        for key in keys:
+            name = file_name(key)
+            for place in (name, name + PREVIOUS) if len(keys) > 1 else (name,):
                 with self.failing("replacing the value", key):
                     try:
-                        blocked = self.files.status(name).is_directory
+                        kind = self.files.status(place).kind
                     except FileNotFoundError:
                         continue
-                    if blocked:
-                        raise IsADirectoryError(errno.EISDIR, "a directory is in its place", name)
+                    if kind is FileKind.DIRECTORY:
+                        raise IsADirectoryError(errno.EISDIR, f"a directory is in place of {place}")
+                    if kind is FileKind.OTHER:
+                        raise OSError(
+                            errno.ELOOP,
+                            f"{place} is not a regular file (a symbolic link is not followed, nor replaced)",
+                        )
 
     def flush(self) -> None:
         """Make everything written so far durable."""
@@ -215,19 +222,25 @@ class FileTree(FileValues):
     def _install(self, staged: Staged, *, atomic: bool) -> None:
         mark = self.place.open_mark
         left = dict(staged.fresh)
-        mark.begin()
-        try:
-            with self.failing("replacing the value") as attempt:
+        with self.failing("replacing the value", next(iter(staged.edits), None)) as attempt:
+            try:
+                mark.begin()
                 for attempt.key, edit in staged.edits.items():
                     self._install_one(attempt.key, edit, staged)
                     left.pop(attempt.key, None)
-        except BaseException as error:
-            self._drop(left.values(), error)
-            # A journalled commit stays "busy" until somebody has finished it.
-            if not atomic:
-                mark.end()
-            raise
-        mark.end()
+            except BaseException as error:
+                self._drop(left.values(), error)
+                # A journalled commit stays "busy" until somebody has finished it.
+                if not atomic:
+                    self._end_after(error)
+                raise
+            mark.end()
+
+    def _end_after(self, error: BaseException) -> None:
+        try:
+            self.place.open_mark.end()
+        except OSError as second:  # whoever takes the lock next finds it busy, and ends it
+            error.add_note(f"and marking the end of the change failed too: {second}")
 
     def _install_one(self, key: str, edit: Edit, staged: Staged) -> None:
         name = file_name(key)
@@ -312,6 +325,8 @@ class FileTree(FileValues):
 
     def sync_directory(self, folder: str) -> None:
         """Sync a directory; the same holds for a failure."""
+        if not self.place.syncs_directories:
+            return
         self.counts["syncs"] += 1
         try:
             self.files.sync_directory(folder)
@@ -385,6 +400,7 @@ class FileTree(FileValues):
         if mark is None:
             return
         with self.failing("finishing an interrupted commit"):
+            mark.heal()
             try:
                 data = self._journal()
                 if data is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from ...errors import (
     StoreNotFoundError,
     from_os_error,
 )
+from ...platform.making import FILE_MODE, hand_over, make_directories
 from . import errors
 
 __all__ = [
@@ -27,7 +29,6 @@ __all__ = [
     "probe",
     "read_only_uri",
     "stranger",
-    "sync_directory",
 ]
 
 APPLICATION_ID: Final = 0x41785073
@@ -38,6 +39,11 @@ sources) has no such entry.
 """
 
 _MAGIC: Final = b"SQLite format 3\0"
+
+_LONGEST_SUFFIX: Final = "-journal"
+_PATH_BYTES_MAX: Final = 511
+"""Of a path and suffix: what SQLite takes on POSIX (MAX_PATHNAME, with the end of the string)."""
+
 _LEAST_PAGE: Final = 512
 """The smallest page of an SQLite file, and so the smallest file."""
 
@@ -67,45 +73,28 @@ def pragma(connection: sqlite3.Connection, name: str) -> object:
 
 def create_file(path: str) -> bool:
     """Make an empty file 0600, in directories 0700 where they are missing. False: it was there."""
-    _make_directories(os.path.dirname(path))
+    make_directories(os.path.dirname(path))
+    _check_length(path)
     with creating:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
         except FileExistsError:
             return False
         try:
-            if os.name == "posix":
-                os.fchmod(descriptor, 0o600)  # under any umask
+            hand_over(descriptor, FILE_MODE, os.stat(os.path.dirname(path) or "."))
         finally:
             os.close(descriptor)
     return True
 
 
-def _make_directories(directory: str) -> None:
-    missing = []
-    while directory and not os.path.isdir(directory):
-        missing.append(directory)
-        directory = os.path.dirname(directory)
-    for name in reversed(missing):
-        try:
-            os.mkdir(name, 0o700)
-        except FileExistsError:
-            pass  # another process was faster; it must be on the disk all the same
-        else:
-            if os.name == "posix":
-                os.chmod(name, 0o700)
-        sync_directory(os.path.dirname(name))
-
-
-def sync_directory(directory: str) -> None:
-    """Bring the names in ``directory`` to the disk."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory or ".", os.O_RDONLY)
+def _check_length(path: str) -> None:
+    """Raise before an empty file is made that SQLite, or the names beside it, would be too long for."""
+    if os.name == "posix" and len(os.fsencode(os.path.abspath(path) + _LONGEST_SUFFIX)) > _PATH_BYTES_MAX:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.stat(path + _LONGEST_SUFFIX)
+    except FileNotFoundError:
+        pass
 
 
 def probe(path: str, adapter: object, *, create: bool) -> None:

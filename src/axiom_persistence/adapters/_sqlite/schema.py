@@ -14,8 +14,9 @@ from ...errors import (
     SchemaTooNewError,
     StorageUnavailableError,
 )
+from ...platform.making import sync_directory
 from . import errors
-from .file import APPLICATION_ID, connect, foreign, pragma, stranger, sync_directory
+from .file import APPLICATION_ID, connect, foreign, pragma, stranger
 
 __all__ = ["FORMAT", "open_reader", "open_writer", "patiently", "verify"]
 
