@@ -235,7 +235,7 @@ def test_a_failing_save_is_told_and_raised(tmp_path):
     errors = []
 
     def on_error(client, error):
-        with pytest.raises(CapabilityUnavailableError, match="its own thread"):
+        with pytest.raises(CapabilityUnavailableError, match="wait for itself"):
             client.persist_state()  # a callback must not wait
         errors.append(error)
         told.set()

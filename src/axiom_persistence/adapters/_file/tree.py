@@ -27,14 +27,8 @@ STAGED_AT_ONCE: Final = 64
 """Files written before the first of them is synced: the later syncs then find little left to do."""
 
 _NO_LINKS: Final = {
-    errno.EPERM,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.EMLINK,
-    errno.ENOSYS,
-    errno.EACCES,
-    errno.EXDEV,
-    errno.EINVAL,
+    *(errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES),
+    *(errno.EXDEV, errno.EINVAL),
 }
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
