@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test bench torture lint types format clean all
+.PHONY: demo test others bench torture lint types format clean all
 all: lint types test
 
 $(STAMP): pyproject.toml scripts/setup.sh
@@ -16,6 +16,9 @@ demo: $(STAMP)  ## kill a saving process again and again, and prove that nothing
 
 test: $(STAMP)  ## every test; servers and tools they need are installed by scripts/setup.sh
 	$(BIN)/python -m pytest
+
+others: $(STAMP)  ## what takes under two minutes, on the newest other Python that is installed
+	sh scripts/others.sh
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -220,7 +220,7 @@ def from_os_error(
     elif error.errno == errno.ENAMETOOLONG:
         hint = "the path is too long for this file system: choose a shorter one"
     elif error.errno == errno.ELOOP:
-        hint = "a symbolic link is in the way: put the file or directory itself there"
+        hint = "move away what is in its place, such as a symbolic link"
     elif error.errno in _REFUSED:
         hint = "this file system does not offer what a store needs: choose a place on another one"
     elif error.errno in _PLACE:

@@ -61,8 +61,11 @@ async def test_verify_reports_what_is_no_file_and_goes_on(tmp_path: Path, odd: s
         assert report.medium
         assert report.records >= 3
         assert {finding.key for finding in report.findings} <= {"b"}
-        # What was moved aside by a save is no value either.
-        if odd == "fifo":
+        # Nor is it overwritten in silence.
+        with pytest.raises(StorageError, match="neither followed nor replaced") as refused:
             await persistence.save("b", 4)
-            assert [finding.key for finding in (await persistence.verify()).findings] == ["b"]
-            assert await persistence.load("b", int) == 4
+        assert refused.value.key == "b"
+        file.unlink()
+        await persistence.save("b", 4)
+        assert await persistence.load("b", int) == 4
+        assert not (await persistence.verify()).findings

@@ -134,7 +134,7 @@ class FileTree(FileValues):
                     if kind is FileKind.OTHER:
                         raise OSError(
                             errno.ELOOP,
-                            f"{place} is not a regular file (a symbolic link is not followed, nor replaced)",
+                            f"{place} is not a regular file; it is neither followed nor replaced",
                         )
 
     def flush(self) -> None:
