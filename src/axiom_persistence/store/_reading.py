@@ -58,6 +58,7 @@ class Reading(Options):
                     return source if decode is None else decode(source)
             return self._decode_cached(key, stored, kind)
         if stored is None:
+            self.codec.decoder(kind)  # what is no type is refused whether something is stored or not
             return default
         if isinstance(stored, NotNow) or stored.damage is not None:
             return NOT_NOW
