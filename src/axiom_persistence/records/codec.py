@@ -7,7 +7,8 @@ Decimal, attrs classes, unions. pydantic models validate themselves. Any other c
 Limits: what JSON with types cannot say exactly is refused with ``EncodingError`` (NaN and infinities,
 lone surrogates, unregistered classes, dict keys that JSON cannot spell). UTC offsets are kept to the
 minute and without their zone's name, as ISO 8601 has them; of dict keys with one spelling (1 and "1")
-the last one stays; an instance's fields are checked against their annotations when it is read.
+the last one stays. What is saved under a type is read back and compared, at the price of a load and ``==``
+(14 us for a dataclass of 1.1 KB); without one, an instance only where it could silently come back as less.
 """
 
 from __future__ import annotations
