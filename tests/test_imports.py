@@ -17,8 +17,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The command line uses testing/ (its demo is the torture), which tests the blocking face too.
 ORDER = (
     ("errors",),
+    ("records",),
     ("keys", "runtime", "platform"),
-    ("storage", "records"),
+    ("storage",),
     ("adapters", "security"),
     ("layers", "store"),
     ("jobs",),
@@ -251,6 +252,7 @@ AT_START = {
         ".storage.generations",
     ],
     *[".records", ".records.record", ".records.codec", ".records.corruption"],
+    *[".records._checks", ".records._types"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),
     *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "queue", "reader", "schema"]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from axiom_persistence import MISSING, Key
 from axiom_persistence.adapters._sqlite.reader import prefix_end
-from axiom_persistence.errors import InvalidKeyError
+from axiom_persistence.errors import ConfigurationError, InvalidKeyError
 from axiom_persistence.keys import check_key, encode_segment
 from support.embedded import Kept, listed
 
@@ -298,3 +298,72 @@ def test_a_key_is_checked_when_it_is_made():
     for name in ["", "\x01store", None, 5]:
         with pytest.raises(InvalidKeyError):
             Key(name, int)
+
+
+WRONG_KEYS = [
+    (lambda: Key("k", int, default="a"), "is of type str, not int"),
+    (lambda: Key("k", dict[str, int], default=("a",)), "not dict"),
+    (lambda: Key("k", 5), "a value of type int"),
+    (lambda: Key("k", "int"), "the class itself"),
+    (lambda: Key("k", object), "cannot read"),
+    (lambda: Key("k", dict, default={}), "default_factory"),
+    (lambda: Key("k", list[int], default=[1]), "default_factory"),
+    (lambda: Key("k", tuple, default=([],)), "default_factory"),
+    (lambda: Key("k", dict, default={}, default_factory=dict), "a default or a default_factory"),
+    (lambda: Key("k", dict, default_factory={}), "a default or a default_factory"),
+]
+
+
+@pytest.mark.parametrize(("make", "says"), WRONG_KEYS)
+def test_a_key_that_could_not_be_kept_is_refused_when_it_is_made(make, says):
+    """A value for a type, a default of another type, and one that all who load it would share."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    assert says in str(caught.value)
+    assert caught.value.key in ("k", None)
+
+
+async def test_a_default_is_nobody_elses(each_store):
+    """A default_factory makes one at each load, so that what one changes no other sees, nor another store."""
+    settings = Key("settings", dict[str, int], default_factory=dict)
+
+    def count(old):
+        old["n"] = old.get("n", 0) + 1
+        return old
+
+    (await each_store.load(settings))["n"] = 100
+    async with each_store.transaction() as tx:
+        (await tx.load(settings))["n"] = 100
+    assert await each_store.update(settings, count) == {"n": 1}
+    assert await each_store.update(settings, count) == {"n": 2}
+    assert await each_store.delete(settings)
+    assert await each_store.load(settings) == {}
+    assert settings.default == {}
+    assert repr(settings) == "Key('settings', dict[str, int], default_factory=<class 'dict'>)"
+
+
+async def test_a_value_is_no_type_whether_something_is_stored_or_not(each_store):
+    """load("volume", 5) is refused at once, not answered with the default until something is stored."""
+
+    async def in_transaction():
+        async with each_store.transaction() as tx:
+            await tx.load("volume", 5)
+
+    calls = (
+        lambda: each_store.load("volume", 5),
+        lambda: each_store.namespace("n").load("volume", 5),
+        lambda: each_store.load_many(["volume"], 5),
+        lambda: each_store.update("volume", 5, lambda old: old, default=1),
+        lambda: each_store.collection("c", 5).get("volume"),
+        in_transaction,
+    )
+    for call in calls:
+        with pytest.raises(
+            ConfigurationError, match="5 is a value of type int, and a type is needed"
+        ) as caught:
+            await call()
+        assert "pass int" in str(caught.value)
+    await each_store.save("volume", 7)
+    for call in calls[:1] + calls[2:4] + calls[5:]:
+        with pytest.raises(ConfigurationError):
+            await call()

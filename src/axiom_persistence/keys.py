@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, Generic, Optional, TypeVar, overload
 
-from .errors import InvalidKeyError
+from .errors import ConfigurationError, InvalidKeyError, PersistenceError
+from .records.codec import Codec
 
 __all__ = [
     "INTERNAL",
@@ -100,13 +102,16 @@ class Key(Generic[T]):
     """A name, the type of its value and what to answer when nothing is stored, in one object.
 
     ``Key("volume", int, default=5)`` is a ``Key[int]``; without a default it is a ``Key[int | None]``.
-    The default is handed out as it is: give an immutable one.
+    ``default_factory`` makes a new default at each load: lists and dicts need it. Raises
+    ``ConfigurationError`` for what is no type of values, a default of another type, and one that could be
+    changed, which all who load it would share.
     """
 
-    __slots__ = ("default", "kind", "name")
+    __slots__ = ("_default", "_factory", "kind", "name")
     name: str
     kind: Any
-    default: T
+    _default: T
+    _factory: Callable[[], T] | None
 
     # Overloads on __new__: on __init__, pyright, ty and pyrefly do not infer the type argument.
     @overload
@@ -114,14 +119,59 @@ class Key(Generic[T]):
     @overload
     def __new__(cls, name: str, type: type[T], *, default: T) -> Key[T]: ...
     @overload
+    def __new__(cls, name: str, type: type[T], *, default_factory: Callable[[], T]) -> Key[T]: ...
+    @overload
     def __new__(cls, name: str, type: Any, *, default: Any = ...) -> Key[Any]: ...
-    def __new__(cls, name: str, type: Any, *, default: Any = MISSING) -> Any:
+    @overload
+    def __new__(cls, name: str, type: Any, *, default_factory: Callable[[], Any]) -> Key[Any]: ...
+    def __new__(
+        cls,
+        name: str,
+        type: Any,
+        *,
+        default: Any = MISSING,
+        default_factory: Callable[[], Any] | None = None,
+    ) -> Any:
         self = object.__new__(cls)
         self.name = check_key(name) if isinstance(name, str) else check_stored_key(name, MAX_KEY_BYTES)
+        codec = Codec()
+        codec.decoder(type)
+        if default_factory is not None:
+            if default is not MISSING or not callable(default_factory):
+                raise ConfigurationError(
+                    f"a Key takes a default or a default_factory, a function: {default_factory!r:.80}",
+                    key=name,
+                )
+        elif default is not MISSING and default is not None:
+            _check_default(codec, name, type, default)
         # Without a default the value may be None, so a stored None must read back as one.
-        self.kind = Optional[type] if default is MISSING else type  # noqa: UP045 - type may be any form
-        self.default = None if default is MISSING else default  # type: ignore[assignment]
+        given = default is not MISSING or default_factory is not None
+        self.kind = type if given or codec.is_adapter(type) else Optional[type]  # noqa: UP045 - any form
+        self._default = None if default is MISSING else default  # type: ignore[assignment]
+        self._factory = default_factory
         return self
 
+    @property
+    def default(self) -> T:
+        """The answer where nothing is stored: a new one at each time where there is a ``default_factory``."""
+        return self._default if self._factory is None else self._factory()
+
     def __repr__(self) -> str:
-        return f"Key({self.name!r}, {self.kind!r}, default={self.default!r})"
+        made = f"default={self._default!r}" if self._factory is None else f"default_factory={self._factory!r}"
+        return f"Key({self.name!r}, {self.kind!r}, {made})"
+
+
+def _check_default(codec: Codec, name: str, type: Any, default: Any) -> None:
+    """Refuse a default that is not of the type, or that one who loads it could change for all others."""
+    try:
+        hash(default)
+    except TypeError:
+        raise ConfigurationError(
+            f"the default {default!r:.80} can be changed, and all who load it would share it",
+            key=name,
+            hint="pass default_factory=, a function that makes it: list, dict, or a lambda",
+        ) from None
+    try:
+        codec.encode(default, type)
+    except PersistenceError as error:
+        raise ConfigurationError(f"the default cannot be used: {error.message}", key=name) from error

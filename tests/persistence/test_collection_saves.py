@@ -5,6 +5,7 @@ import random
 import tracemalloc
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -260,13 +261,13 @@ async def test_what_is_refused_stays_refused(store, notes):
 
 async def test_equal_bytes_of_another_kind(store):
     """A tuple that holds a list is compared as one that may change, whatever equal one was saved before."""
-    pairs = Collection(store, "pairs/", tuple)
+    pairs = Collection(store, "pairs/", Any)
     await pairs.save_all({"a": (1, (2,))})
     changing = (1, [2])
     assert await pairs.save_all({"a": changing}) == 0
     changing[1].append(3)
     assert await pairs.save_all({"a": changing}) == 1
-    assert await pairs.get("a") == (1, [2, 3])
+    assert await pairs.get("a") == [1, [2, 3]]
 
 
 async def test_an_item_that_is_none(store):

@@ -119,6 +119,30 @@ async def test_ttl_reaches_every_verb(persistence):
     assert await persistence.load_many(["a", "b", "c"], int) == {"a": 1, "b": 1, "c": 1}
 
 
+async def test_a_save_sets_the_expiry_anew_and_update_keeps_it(persistence):
+    """One rule for every verb: what saves without a ttl keeps the value for good; update keeps its time."""
+    hour = timedelta(hours=1)
+
+    async def in_transaction():
+        async with persistence.transaction() as tx:
+            await tx.load("c/k", int)
+            await tx.save("c/k", 2)
+
+    collection = persistence.collection("c", int)
+    for save in (
+        lambda: persistence.save("c/k", 2),
+        lambda: persistence.save_many({"c/k": 2}),
+        lambda: collection.put("k", 2),
+        lambda: collection.save_all({"k": 1}),
+        in_transaction,
+    ):
+        await persistence.save("c/k", 1, ttl=hour)
+        await persistence.update("c/k", int, lambda n: n, default=0)
+        assert (await persistence.describe("c/k")).expires_at is not None
+        await save()
+        assert (await persistence.describe("c/k")).expires_at is None
+
+
 # -- what exists ------------------------------------------------------------------------------------
 
 
@@ -133,7 +157,7 @@ async def test_exists_decodes_nothing(persistence, monkeypatch):
         raise AssertionError("decoded")
 
     monkeypatch.setattr("axiom_persistence.records.codec.decode_value", refuse)
-    monkeypatch.setattr("axiom_persistence.records.codec._decoder", refuse)
+    monkeypatch.setattr("axiom_persistence.records.codec.decoder_of", refuse)
     with pytest.raises(AssertionError, match="decoded"):
         await persistence.load("value", list)
     for key in ("value", "damaged", "newer"):

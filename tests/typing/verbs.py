@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 from axiom_persistence import (
     MISSING,
@@ -32,7 +32,7 @@ class Window:
 LAST = Key("last", datetime, default=datetime(2024, 1, 1, tzinfo=UTC))
 VOLUME = Key("volume", int, default=5)
 NAME = Key("name", str)
-NAMES = Key("names", list[str], default=[])
+NAMES = Key("names", list[str], default_factory=list)
 EITHER = Key("either", int | None)
 
 
@@ -42,6 +42,9 @@ def keys_know_their_types() -> None:
     assert_type(NAME, Key[str | None])
     assert_type(NAMES, Key[list[str]])
     assert_type(VOLUME.default, int)
+    assert_type(NAMES.default, list[str])
+    assert_type(Key("window", Window, default_factory=lambda: Window(1)), Key[Window])
+    assert_type(Key("either", int | str, default_factory=int), Key[Any])
     Key("volume", int, default=None)
     Key(5, int)  # type: ignore[call-overload]
 

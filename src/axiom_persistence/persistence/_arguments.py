@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..keys import MISSING, Key
+from ..records.codec import Codec
 
 __all__ = ["kind_and_default", "several"]
 
@@ -27,4 +28,5 @@ def kind_and_default(key: str | Key[Any], type: Any, default: Any) -> tuple[Any,
         raise ConfigurationError(
             "load needs the type of the value", key=key, hint='for example load("count", int)'
         )
+    Codec().decoder(type)  # what is no type is refused before anything is read
     return type, default

@@ -83,7 +83,10 @@ class Transaction:
     async def save(
         self, key: str | Key[Any], value: Any, *, type: Any = None, ttl: timedelta | None = None
     ) -> None:
-        """Store ``value`` at the end of the transaction. Encoding errors are raised here."""
+        """Store ``value`` at the end of the transaction. Encoding errors are raised here.
+
+        As every save, it sets the expiry anew: without ``ttl`` the value stays for good. ``update`` keeps it.
+        """
         name = self._key(key)
         kind = key.kind if isinstance(key, Key) else type
         self._writes[name] = self._store.seal(name, value, kind, self._store.expiry(ttl))

@@ -58,6 +58,7 @@ class Reading(Options):
                     return source if decode is None else decode(source)
             return self._decode_cached(key, stored, kind)
         if stored is None:
+            self.codec.decoder(kind)  # what is no type is refused whether something is stored or not
             return default
         if isinstance(stored, NotNow) or stored.damage is not None:
             return NOT_NOW
@@ -102,11 +103,13 @@ class Reading(Options):
         return value
 
     async def load(self, key: str, kind: Any, default: Any) -> Any:
+        self.codec.decoder(kind)
         record = (await self.read(key)).record
         return default if record is None else self.decode(key, record, kind)
 
     async def load_many(self, keys: Collection[str], kind: Any) -> dict[str, Any]:
         """The values of ``keys``, from one snapshot where the adapter is atomic; absent ones left out."""
+        self.codec.decoder(kind)
         seen = await self.read_many(keys)
         return {k: self.decode(k, s.record, kind) for k, s in seen.items() if s.record is not None}
 
