@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -146,9 +147,8 @@ class Recorder:
                 operation.saw, operation.left = value, function(value)
                 return operation.left
 
-            return await self._persistence.update(
-                key, self._kind, seen, default=MISSING, durability=durability
-            )
+            update = self._persistence.update
+            return await update(key, self._kind, seen, default=MISSING, durability=durability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +220,8 @@ def _contended(history: list[Operation]) -> int:
     contended: set[int] = set()
     open_now: list[tuple[int, Operation]] = []
     for number, operation in enumerate(history):
-        open_now = [
-            (n, other) for n, other in open_now if other.ended is None or other.ended >= operation.began
-        ]
+        began = operation.began
+        open_now = [(n, other) for n, other in open_now if other.ended is None or other.ended >= began]
         for n, other in open_now:
             if not (other.only_reads and operation.only_reads):
                 contended |= {n, number}
@@ -251,8 +250,9 @@ class _Search:
         bits: dict[int, int] = {}
         for _, is_end, number in sorted(events):  # of one moment beginnings first: the two overlap
             if not is_end:
-                bits[number] = bit = self._free_bit()
-                self._open[bit] = self._history[number]
+                free = next(bit for n in itertools.count() if (bit := 1 << n) not in self._open)
+                bits[number] = free
+                self._open[free] = self._history[number]
                 continue
             bit = bits.pop(number)
             possible = self._with(bit)
@@ -262,20 +262,10 @@ class _Search:
             del self._open[bit]
         return None
 
-    def _free_bit(self) -> int:
-        bit = 1
-        while bit in self._open:
-            bit <<= 1
-        return bit
-
     def _with(self, last: int) -> set[_Configuration]:
         """Every past in which ``last`` has taken effect, the open operations that precede it before it."""
-        reads = [(bit, operation.saw) for bit, operation in self._open.items() if operation.only_reads]
-        writes = [
-            (bit, operation.saw, operation.left)
-            for bit, operation in self._open.items()
-            if not operation.only_reads
-        ]
+        reads = [(bit, each.saw) for bit, each in self._open.items() if each.only_reads]
+        writes = [(bit, each.saw, each.left) for bit, each in self._open.items() if not each.only_reads]
         found: set[_Configuration] = set()
         met = set(self._possible)
         waiting = list(met)
@@ -311,8 +301,6 @@ class _Search:
 
 
 def _fits(value: Hashable, saw: Hashable) -> bool:
-    if saw is Unknown.ANYTHING:
-        return True
     if saw is Unknown.SOMETHING:
         return value is not MISSING
-    return value == saw
+    return saw is Unknown.ANYTHING or value == saw

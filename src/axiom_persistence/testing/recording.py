@@ -50,12 +50,15 @@ class RecordingFileSystem(InterceptedFileSystem):
             try:
                 result = perform()
             except OSError:
-                self._remember_failure(operation, arguments)
+                if operation in ("sync", "sync_directory"):
+                    self._remember(operation, arguments, None, failed=True)
                 raise
             self._remember(operation, arguments, result)
             return result
 
-    def _remember(self, operation: str, arguments: tuple[Any, ...], result: Any) -> None:
+    def _remember(
+        self, operation: str, arguments: tuple[Any, ...], result: Any, *, failed: bool = False
+    ) -> None:
         note = self.operations.append
         if operation in _NAMED:
             note(Operation(_NAMED[operation], *arguments))
@@ -70,14 +73,8 @@ class RecordingFileSystem(InterceptedFileSystem):
             note(Operation(Action.WRITE, file=file, offset=offset, data=bytes(data[:result])))
             self._files[handle] = (file, offset + result)
         elif operation == "sync":
-            note(Operation(Action.SYNC, file=self._files[arguments[0]][0]))
+            note(Operation(Action.SYNC, file=self._files[arguments[0]][0], failed=failed))
         elif operation == "sync_directory":
-            note(Operation(Action.SYNC_DIRECTORY, arguments[0]))
+            note(Operation(Action.SYNC_DIRECTORY, arguments[0], failed=failed))
         elif operation == "close":
             self._files.pop(arguments[0], None)
-
-    def _remember_failure(self, operation: str, arguments: tuple[Any, ...]) -> None:
-        if operation == "sync":
-            self.operations.append(Operation(Action.SYNC, file=self._files[arguments[0]][0], failed=True))
-        elif operation == "sync_directory":
-            self.operations.append(Operation(Action.SYNC_DIRECTORY, arguments[0], failed=True))
