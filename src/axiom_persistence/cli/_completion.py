@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import click
 
 from ._output import data, to_json
@@ -11,11 +9,9 @@ from .base import command
 
 __all__ = ["completion"]
 
-_SHELLS: Final = ("bash", "zsh", "fish")
-
 
 @click.command("completion", short_help="Set a shell up to complete keys.")
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @command
 def completion(shell: str, as_json: bool) -> None:
     """Print what makes SHELL complete commands, options and keys.

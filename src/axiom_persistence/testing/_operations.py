@@ -9,11 +9,13 @@ __all__ = ["Action", "Operation"]
 
 
 class Action(Enum):
+    """Named like the operation of ``FileSystem``, where there is one, and with what it remembers."""
+
     CREATE = "create"  # name, file
     OPEN = "open"  # name, file: an existing one, or made by this
     WRITE = "write"  # file, offset, data
     SYNC = "sync"  # file
-    SYNC_DIRECTORY = "sync directory"  # name
+    SYNC_DIRECTORY = "sync_directory"  # name
     LINK = "link"  # name, target
     REPLACE = "replace"  # name, target
     UNLINK = "unlink"  # name

@@ -14,13 +14,7 @@ __all__ = ["Action", "Operation", "RecordingFileSystem"]
 
 T = TypeVar("T")
 
-_NAMED: Final = {
-    "link": Action.LINK,
-    "replace": Action.REPLACE,
-    "unlink": Action.UNLINK,
-    "mkdir": Action.MKDIR,
-    "rmdir": Action.RMDIR,
-}
+_NAMED: Final = ("link", "replace", "unlink", "mkdir", "rmdir", "sync_directory")
 
 
 class RecordingFileSystem(InterceptedFileSystem):
@@ -61,11 +55,11 @@ class RecordingFileSystem(InterceptedFileSystem):
     ) -> None:
         note = self.operations.append
         if operation in _NAMED:
-            note(Operation(_NAMED[operation], *arguments))
+            target = arguments[1] if len(arguments) > 1 else ""
+            note(Operation(Action(operation), arguments[0], target, failed=failed))
         elif operation in ("create", "open"):
             self._files[result] = (self._count, 0)
-            action = Action.CREATE if operation == "create" else Action.OPEN
-            note(Operation(action, arguments[0], file=self._count))
+            note(Operation(Action(operation), arguments[0], file=self._count))
             self._count += 1
         elif operation == "write_some":
             handle, data = arguments
@@ -74,7 +68,5 @@ class RecordingFileSystem(InterceptedFileSystem):
             self._files[handle] = (file, offset + result)
         elif operation == "sync":
             note(Operation(Action.SYNC, file=self._files[arguments[0]][0], failed=failed))
-        elif operation == "sync_directory":
-            note(Operation(Action.SYNC_DIRECTORY, arguments[0], failed=failed))
         elif operation == "close":
             self._files.pop(arguments[0], None)
