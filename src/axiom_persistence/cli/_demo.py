@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -40,12 +41,8 @@ class _Kind(NamedTuple):
 
 def _damage_row(place: Path) -> None:
     """Change a letter in a row, behind the library's back."""
-    connection = sqlite3.connect(place)
-    try:
-        with connection:
-            connection.execute("UPDATE record SET data = replace(data, 'dark', 'dork') WHERE key = 'theme'")
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(place)) as connection, connection:
+        connection.execute("UPDATE record SET data = replace(data, 'dark', 'dork') WHERE key = 'theme'")
 
 
 def _damage_file(place: Path) -> None:

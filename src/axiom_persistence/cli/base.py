@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import functools
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -43,24 +42,25 @@ COMPLETED_MAX: Final = 500
 _MEANT: Final = {"SQLiteAdapter": "an SQLite file", "FileStorageAdapter": "a directory of JSON files"}
 
 
+def _set_colour(ctx: click.Context, param: click.Parameter, value: Colour | None) -> None:
+    del ctx, param
+    if value is not None:
+        set_colour(value)
+
+
+colour_option: Final = click.option(
+    "--color",
+    type=click.Choice(get_args(Colour)),
+    expose_value=False,
+    callback=_set_colour,
+    help="When to colour; auto: on a terminal, unless NO_COLOR is set.",
+)
+
+
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command: ``--json`` and ``--color``."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON; errors, too, on stderr.")
     return colour_option(as_json(function))
-
-
-def colour_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def wrapped(*args: Any, color: Colour | None = None, **options: Any) -> Any:
-        if color is not None:
-            set_colour(color)
-        return function(*args, **options)
-
-    return click.option(
-        "--color",
-        type=click.Choice(get_args(Colour)),
-        help="When to colour; auto: on a terminal, unless NO_COLOR is set.",
-    )(wrapped)
 
 
 def complete_store(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from ._operations import Action, Operation
+from .recording import Action, Operation
 
 __all__ = ["Image", "Medium"]
 

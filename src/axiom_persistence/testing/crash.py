@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ._medium import Image, Medium
-from ._operations import Action, Operation
+from .recording import Action, Operation
 
 __all__ = [
     "Check",

@@ -24,8 +24,7 @@ from ..errors import ConfigurationError, PersistenceError
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption
 from ..storage.adapter import Durability, StorageAdapter
-from ._torture_work import ACCOUNTS, BATCH, COUNTED, Account, Counted, balances, counted
-from ._torture_worker import main, resolve
+from ._torture_worker import ACCOUNTS, BATCH, COUNTED, Account, Counted, balances, counted, main, resolve
 
 __all__ = ["TortureReport", "percentile", "torture"]
 

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import multiprocessing
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Final
@@ -19,7 +18,6 @@ from ...storage.adapter import Durability, StorageAdapter
 from ._base import TIMEOUT_SECONDS, SuiteBase, at_place, content, on_adapter, run, versions
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
     from threading import Barrier
 
 __all__ = ["ConcurrencyTests"]
@@ -207,18 +205,12 @@ class ConcurrencyTests(SuiteBase):
                     await asyncio.to_thread(child.join, TIMEOUT_SECONDS / 2)
                 assert [child.exitcode for child in children] == [0, 0]
             finally:
-                end(children)
+                for child in children:  # none is left behind, whatever happened
+                    child.kill()
+                    child.join()
+                    child.close()
             # The opening that was there all the time sees what the others did.
             assert await content(adapter) == {"count": b"%d" % (3 * 4 * EACH)}
-
-
-def end(children: Sequence[BaseProcess]) -> None:
-    """Leave no child behind, whatever happened."""
-    for child in children:
-        if child.is_alive():
-            child.kill()
-        child.join()
-        child.close()
 
 
 def count_in_child(module: str, file: str | None, qualname: str, place: Path, ready: Barrier) -> None:
