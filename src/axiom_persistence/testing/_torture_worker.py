@@ -22,14 +22,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from ..errors import ConflictError
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability, StorageAdapter
 
-__all__ = ["ACCOUNTS", "BATCH", "COUNTED", "Account", "Counted", "balances", "counted", "main", "resolve"]
+__all__ = ["ACCOUNTS", "BATCH", "COUNTED", "Account", "Counted", "balances", "counted", "main"]
 
 _LINE_BYTES_MAX: Final = 512
 """What POSIX promises at least to write to a pipe in one piece (``_POSIX_PIPE_BUF``)."""
@@ -98,16 +98,6 @@ def say(*words: object) -> None:
     """Write one line, in one piece."""
     line = " ".join(str(word) for word in words)
     os.write(1, line.encode("ascii", "backslashreplace")[: _LINE_BYTES_MAX - 1] + b"\n")
-
-
-def resolve(name: str) -> Callable[[str], StorageAdapter]:
-    """The object that ``module:qualified.name`` names."""
-    module, _, path = name.partition(":")
-    found: Any = import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
-    made: Callable[[str], StorageAdapter] = found
-    return made
 
 
 async def _keep_saving(
@@ -186,7 +176,7 @@ def _live(make: Callable[[str], StorageAdapter], life: dict[str, Any]) -> None:
 
 def main(adapter: str) -> None:
     """Be the nursery: a child for each line on standard input, killed at the line after it."""
-    make = resolve(adapter)
+    make: Callable[[str], StorageAdapter] = resolve_name(adapter)
     say("ready")
     while line := sys.stdin.readline():
         pid = os.fork()

@@ -47,15 +47,10 @@ class Operation:
     failed: bool = False
 
     def __str__(self) -> str:
-        parts = [self.action.value, self.name]
-        if self.target:
-            parts.append(f"to {self.target}")
-        if self.file >= 0:
-            parts.append(f"#{self.file}")
-        if self.data:
-            parts.append(f"{len(self.data)} bytes at {self.offset}")
-        if self.failed:
-            parts.append("FAILED")
+        target = f"to {self.target}" if self.target else ""
+        file = f"#{self.file}" if self.file >= 0 else ""
+        data = f"{len(self.data)} bytes at {self.offset}" if self.data else ""
+        parts = (self.action.value, self.name, target, file, data, "FAILED" if self.failed else "")
         return " ".join(part for part in parts if part)
 
 

@@ -18,13 +18,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pkgutil import resolve_name
 from typing import Final, Self
 
 from ..errors import ConfigurationError, PersistenceError
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption
 from ..storage.adapter import Durability, StorageAdapter
-from ._torture_worker import ACCOUNTS, BATCH, COUNTED, Account, Counted, balances, counted, main, resolve
+from ._torture_worker import ACCOUNTS, BATCH, COUNTED, Account, Counted, balances, counted, main
 
 __all__ = ["TortureReport", "percentile", "torture"]
 
@@ -135,7 +136,7 @@ def _check(make: Callable[[str], StorageAdapter], adapter: StorageAdapter) -> No
     if not hasattr(os, "fork"):
         raise ConfigurationError("torture needs os.fork, which this platform lacks", adapter=adapter)
     try:
-        importable = resolve(_name_of(make)) is make and make.__module__ != "__main__"
+        importable = resolve_name(_name_of(make)) is make and make.__module__ != "__main__"
     except (AttributeError, ImportError):
         importable = False
     if not importable:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import multiprocessing
 import sys
+from operator import attrgetter
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Final
@@ -216,21 +217,15 @@ class ConcurrencyTests(SuiteBase):
 def count_in_child(module: str, file: str | None, qualname: str, place: Path, ready: Barrier) -> None:
     """Open the store as the suite does, in a process of its own, and count."""
     try:
-        found: object = importlib.import_module(module)
+        found = importlib.import_module(module)
     except ModuleNotFoundError:
         # A test file that was collected under a name which is not on the path.
         specification = None if file is None else importlib.util.spec_from_file_location(module, file)
         if specification is None or specification.loader is None:
             raise
-        loaded = importlib.util.module_from_spec(specification)
-        sys.modules[module] = loaded
-        specification.loader.exec_module(loaded)
-        found = loaded
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    suite = found() if isinstance(found, type) else found
-    if not isinstance(suite, SuiteBase):
-        raise TypeError(f"{module}.{qualname} is no AdapterSuite")
+        sys.modules[module] = found = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(found)
+    suite: SuiteBase = attrgetter(qualname)(found)()
 
     async def work() -> None:
         async with suite.adapter(place) as adapter:
