@@ -4,7 +4,6 @@ import ast
 import importlib
 import inspect
 import pkgutil
-import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -40,9 +39,10 @@ def test_the_top_level_is_what_it_says():
 
 def test_type_checkers_see_the_same_names():
     """The block for type checkers names exactly what is handed out lazily, from the same places."""
-    source = inspect.getsource(axiom_persistence)
-    block = source.split("if TYPE_CHECKING:")[1].split("\n__all__")[0]
-    seen = {name: home for home, name, again in re.findall(r"from \.([\w.]+) import (\w+) as (\w+)", block)}
+    tree = ast.parse(inspect.getsource(axiom_persistence))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    seen = {alias.name: line.module for line in block.body for alias in line.names}
     assert seen == axiom_persistence._HOMES
 
 

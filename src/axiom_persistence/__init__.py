@@ -13,58 +13,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 # Names are imported when they are first used: a program pays only for what it touches.
-_HOMES = {
-    "AdapterBasedPersistence": "persistence.persistence",
-    "AutoSave": "client",
-    "BasicAdapter": "storage.basic",
-    "CachePolicy": "layers.cached",
-    "Capability": "persistence.capability",
-    "CapabilityState": "persistence.capability",
-    "Client": "client",
-    "ClientManager": "client",
-    "Corruption": "records.corruption",
-    "CorruptionReport": "records.corruption",
-    "Durability": "storage.adapter",
-    "FileStorageAdapter": "adapters.file",
-    "Key": "keys",
-    "MISSING": "keys",
-    "MemoryAdapter": "adapters.memory",
-    "Persistable": "client",
-    "PersistenceCapability": "persistence.protocol",
-    "PersistenceError": "errors",
-    "SQLiteAdapter": "adapters.sqlite",
-    "StorageAdapter": "storage.adapter",
-    "action": "client",
-    "client_state": "client",
-    "open_persistence": "opening.open",
-    "register": "records.codec",
+_NAMES = {
+    "adapters.file": ("FileStorageAdapter",),
+    "adapters.memory": ("MemoryAdapter",),
+    "adapters.sqlite": ("SQLiteAdapter",),
+    "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
+    "errors": ("PersistenceError",),
+    "keys": ("Key", "MISSING"),
+    "layers.cached": ("CachePolicy",),
+    "opening.open": ("open_persistence",),
+    "persistence.capability": ("Capability", "CapabilityState"),
+    "persistence.persistence": ("AdapterBasedPersistence",),
+    "persistence.protocol": ("PersistenceCapability",),
+    "records.codec": ("register",),
+    "records.corruption": ("Corruption", "CorruptionReport"),
+    "storage.adapter": ("Durability", "StorageAdapter"),
+    "storage.basic": ("BasicAdapter",),
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
 if TYPE_CHECKING:
-    from .adapters.file import FileStorageAdapter as FileStorageAdapter
-    from .adapters.memory import MemoryAdapter as MemoryAdapter
-    from .adapters.sqlite import SQLiteAdapter as SQLiteAdapter
-    from .client import AutoSave as AutoSave
-    from .client import Client as Client
-    from .client import ClientManager as ClientManager
-    from .client import Persistable as Persistable
-    from .client import action as action
-    from .client import client_state as client_state
-    from .errors import PersistenceError as PersistenceError
-    from .keys import MISSING as MISSING
-    from .keys import Key as Key
-    from .layers.cached import CachePolicy as CachePolicy
-    from .opening.open import open_persistence as open_persistence
-    from .persistence.capability import Capability as Capability
-    from .persistence.capability import CapabilityState as CapabilityState
-    from .persistence.persistence import AdapterBasedPersistence as AdapterBasedPersistence
-    from .persistence.protocol import PersistenceCapability as PersistenceCapability
-    from .records.codec import register as register
-    from .records.corruption import Corruption as Corruption
-    from .records.corruption import CorruptionReport as CorruptionReport
-    from .storage.adapter import Durability as Durability
-    from .storage.adapter import StorageAdapter as StorageAdapter
-    from .storage.basic import BasicAdapter as BasicAdapter
+    from .adapters.file import FileStorageAdapter
+    from .adapters.memory import MemoryAdapter
+    from .adapters.sqlite import SQLiteAdapter
+    from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
+    from .errors import PersistenceError
+    from .keys import MISSING, Key
+    from .layers.cached import CachePolicy
+    from .opening.open import open_persistence
+    from .persistence.capability import Capability, CapabilityState
+    from .persistence.persistence import AdapterBasedPersistence
+    from .persistence.protocol import PersistenceCapability
+    from .records.codec import register
+    from .records.corruption import Corruption, CorruptionReport
+    from .storage.adapter import Durability, StorageAdapter
+    from .storage.basic import BasicAdapter
 
 __all__ = [
     "MISSING",

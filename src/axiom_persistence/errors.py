@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 __all__ = [
     "AccessDeniedError",
@@ -58,6 +58,12 @@ __all__ = [
 ]
 
 
+class _Where(TypedDict, total=False):
+    key: str | None
+    adapter: object
+    hint: str
+
+
 class PersistenceError(Exception):
     """Base of all errors here. ``key`` and ``adapter`` name where it happened, when that is known."""
 
@@ -71,13 +77,9 @@ class PersistenceError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        where = "".join(
-            (
-                "" if self.key is None else f" [key {self.key!r}]",
-                "" if self.adapter is None else f" [in {self.adapter}]",
-            )
-        )
-        return f"{self.message}{where}{'; ' + self.hint if self.hint else ''}"
+        key = "" if self.key is None else f" [key {self.key!r}]"
+        adapter = "" if self.adapter is None else f" [in {self.adapter}]"
+        return f"{self.message}{key}{adapter}{'; ' + self.hint if self.hint else ''}"
 
     def naming(self, *, key: str | None = None, adapter: object = None) -> Self:
         """The same error, with the key and adapter filled in where they were not yet known."""
@@ -103,16 +105,8 @@ class EncodingError(PersistenceError, ValueError):
 class TypeMismatchError(PersistenceError, TypeError):
     """The stored value is intact, but not of the asked type. ``path`` says where inside the value."""
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        key: str | None = None,
-        adapter: object = None,
-        hint: str = "",
-        path: str = "$",
-    ) -> None:
-        super().__init__(message, key=key, adapter=adapter, hint=hint)
+    def __init__(self, message: str = "", *, path: str = "$", **where: Unpack[_Where]) -> None:
+        super().__init__(message, **where)
         self.path = path
 
 
@@ -159,16 +153,8 @@ class CapabilityUnavailableError(PersistenceError, RuntimeError):
 class StorageError(PersistenceError, OSError):
     """The medium refused. What was being saved is indeterminate: it may still appear."""
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        key: str | None = None,
-        adapter: object = None,
-        hint: str = "",
-        code: int | None = None,
-    ) -> None:
-        super().__init__(message, key=key, adapter=adapter, hint=hint)
+    def __init__(self, message: str = "", *, code: int | None = None, **where: Unpack[_Where]) -> None:
+        super().__init__(message, **where)
         self.errno = code
 
 
@@ -196,10 +182,6 @@ class AccessDeniedError(StorageError, PermissionError):
     """The operating system does not allow it."""
 
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_LOCKED = {errno.EAGAIN, errno.EBUSY, errno.EDEADLK, errno.ETXTBSY}
-_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESPIPE}
 _REFUSED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
 _AWAY = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 
@@ -211,21 +193,22 @@ def from_os_error(
     if isinstance(error, StorageError):
         return error.naming(key=key, adapter=adapter)
     kind, hint = StorageError, "the medium may be failing: check it before trusting it again"
-    if error.errno in _FULL:
-        kind, hint = StorageFullError, "free some space and save again"
-    elif error.errno in _DENIED:
-        kind, hint = AccessDeniedError, "check the owner and mode of the place, or choose another"
-    elif error.errno in _LOCKED:
-        kind, hint = StorageLockedError, "another process holds it; try again"
-    elif error.errno == errno.ENAMETOOLONG:
-        hint = "the path is too long for this file system: choose a shorter one"
-    elif error.errno == errno.ELOOP:
-        hint = "move away what is in its place, such as a symbolic link"
-    elif error.errno in _REFUSED:
-        hint = "this file system does not offer what a store needs: choose a place on another one"
-    elif error.errno in _PLACE:
-        hint = "check the path: it cannot be made here, or something on it was moved away"
-    elif error.errno in _AWAY:
-        kind, hint = StorageUnavailableError, "the place cannot be reached now"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            kind, hint = StorageFullError, "free some space and save again"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            kind, hint = AccessDeniedError, "check the owner and mode of the place, or choose another"
+        case errno.EAGAIN | errno.EBUSY | errno.EDEADLK | errno.ETXTBSY:
+            kind, hint = StorageLockedError, "another process holds it; try again"
+        case errno.ENAMETOOLONG:
+            hint = "the path is too long for this file system: choose a shorter one"
+        case errno.ELOOP:
+            hint = "move away what is in its place, such as a symbolic link"
+        case errno.ENOENT | errno.ENOTDIR | errno.EISDIR | errno.ESPIPE:
+            hint = "check the path: it cannot be made here, or something on it was moved away"
+        case code if code in _REFUSED:
+            hint = "this file system does not offer what a store needs: choose a place on another one"
+        case code if code in _AWAY:
+            kind, hint = StorageUnavailableError, "the place cannot be reached now"
     reason = error.strerror or str(error) or type(error).__name__
     return kind(f"{doing}: {reason}", key=key, adapter=adapter, hint=hint, code=error.errno)

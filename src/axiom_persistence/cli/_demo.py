@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ..adapters.file import FileStorageAdapter
 from ..adapters.sqlite import SQLiteAdapter
 from ..persistence.persistence import AdapterBasedPersistence
-from ..records.corruption import CorruptionReport
 from ..storage.adapter import StorageAdapter
 from ..testing.torture import TortureReport, percentile, torture
 from ._endings import ExitCode
 from ._output import StatusLine, coloured, data, note, on_terminal, printable, to_json
-from .base import run_async
 
 __all__ = ["show"]
 
@@ -39,26 +39,10 @@ class _Kind(NamedTuple):
     damage: Callable[[Path], None]
 
 
-class _Recovery(NamedTuple):
-    """What was in the store, what was done to it and what came back."""
-
-    value: object
-    found: object
-    report: CorruptionReport | None
-
-    @property
-    def as_promised(self) -> bool:
-        return self.found == "light" and self.report is not None and self.report.recovered
-
-
 def _damage_row(place: Path) -> None:
     """Change a letter in a row, behind the library's back."""
-    connection = sqlite3.connect(place)
-    try:
-        with connection:
-            connection.execute("UPDATE record SET data = replace(data, 'dark', 'dork') WHERE key = 'theme'")
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(place)) as connection, connection:
+        connection.execute("UPDATE record SET data = replace(data, 'dark', 'dork') WHERE key = 'theme'")
 
 
 def _damage_file(place: Path) -> None:
@@ -83,8 +67,8 @@ def show(kills: int, seconds: float, as_json: bool) -> ExitCode:
             here = Path(directory) / kind.name
             here.mkdir()
             result = _kill(kind, here / kind.place, kills, seconds / len(_KINDS), as_json)
-            recovery = run_async(_recover(kind, here / f"damaged-{kind.place}"))
-            shown.append(_facts(kind, result, recovery))
+            damage = asyncio.run(_recover(kind, here / f"damaged-{kind.place}"))
+            shown.append(_facts(kind.name, result, damage))
     kept = all(store["kept"] for store in shown)
     if as_json:
         data(to_json({"kept": kept, "stores": shown}))
@@ -102,58 +86,50 @@ def _kill(kind: _Kind, place: Path, kills: int, seconds: float, as_json: bool) -
             f"{report.lost} lost, {report.torn} torn"
         )
 
-    result = run_async(torture(kind.make, place, kills=kills, seconds=seconds, progress=progress))
+    result = asyncio.run(torture(kind.make, place, kills=kills, seconds=seconds, progress=progress))
     line.clear()
     return result
 
 
-async def _recover(kind: _Kind, place: Path) -> _Recovery:
+async def _recover(kind: _Kind, place: Path) -> dict[str, Any]:
+    """What was in a store, and what came back after it was damaged."""
     async with AdapterBasedPersistence(kind.make(str(place))) as persistence:
         await persistence.save("theme", "light")
         await persistence.save("theme", "dark")
     kind.damage(place)
     async with AdapterBasedPersistence(kind.make(str(place))) as persistence:
         found = await persistence.load("theme", str)
-        return _Recovery("dark", found, next(iter(persistence.reports), None))
-
-
-def _facts(kind: _Kind, result: TortureReport, recovery: _Recovery) -> dict[str, Any]:
-    report = recovery.report
+        report = next(iter(persistence.reports), None)
     return {
-        "store": kind.name,
-        "kept": bool(result) and recovery.as_promised,
-        "kills": result.kills,
-        "acknowledged": result.acknowledged,
-        "found": result.found,
-        "lost": result.lost,
-        "torn": result.torn,
-        "failed": result.failed,
-        "violations": result.violations,
+        "value": "dark",
+        "found": found,
+        "recovered": report is not None and report.recovered,
+        "reason": report and report.reason,
+        "quarantine": report and report.quarantine,
+    }
+
+
+def _facts(name: str, result: TortureReport, damage: dict[str, Any]) -> dict[str, Any]:
+    counted = ("kills", "acknowledged", "found", "lost", "torn", "failed", "violations")
+    return {
+        "store": name,
+        "kept": bool(result) and damage["found"] == "light" and damage["recovered"],
+        **{what: getattr(result, what) for what in counted},
         "save_ms": _milliseconds(result.save_seconds),
         "load_ms": _milliseconds(result.load_seconds),
-        "damage": {
-            "value": recovery.value,
-            "found": recovery.found,
-            "recovered": report is not None and report.recovered,
-            "reason": None if report is None else report.reason,
-            "quarantine": None if report is None else report.quarantine,
-        },
+        "damage": damage,
     }
 
 
 def _milliseconds(seconds: list[float]) -> dict[str, float]:
-    return {
-        name: round(1000 * percentile(seconds, share), 3) for name, share in (("p50", 0.5), ("p99", 0.99))
-    }
+    return {f"p{share}": round(1000 * percentile(seconds, share / 100), 3) for share in (50, 99)}
 
 
 def _tell(shown: list[dict[str, Any]], kept: bool) -> None:
-    rows = []
+    rows = [list(_COLUMNS)]
     for store in shown:
-        times = [
-            f"{store[what][share]:.2f} ms" for what in ("save_ms", "load_ms") for share in ("p50", "p99")
-        ]
         counts = [f"{store[name]:,}" for name in _COLUMNS[1:6]]
+        times = [f"{time:.2f} ms" for what in ("save_ms", "load_ms") for time in store[what].values()]
         rows.append([store["store"], *counts, *times])
     _table(rows)
     data("")
@@ -170,17 +146,16 @@ def _tell(shown: list[dict[str, Any]], kept: bool) -> None:
         )
         for violation in store["violations"]:
             data(f"  {printable(violation)}")
-    data("")
-    data(
+    said = (
         "Every acknowledged value was there." if kept else "A PROMISE WAS BROKEN; please report this output."
     )
-    data("")
-    data("Next:")
+    data(f"\n{said}\n\nNext:")
     for line in _NEXT:
         data(f"  {line}")
 
 
 def _table(rows: list[list[str]]) -> None:
+    """Show ``rows``, the first of which is the head."""
     if on_terminal() and coloured():
         try:
             from rich.console import Console
@@ -189,17 +164,13 @@ def _table(rows: list[list[str]]) -> None:
             pass  # the plain one says the same
         else:
             table = Table(box=None, header_style="bold", pad_edge=False)
-            for name in _COLUMNS:
+            for name in rows[0]:
                 table.add_column(name, justify="left" if name == "store" else "right", no_wrap=True)
-            for row in rows:
-                broken = row[4] != "0" or row[5] != "0"
-                table.add_row(*row, style="red" if broken else "green")
+            for row in rows[1:]:
+                table.add_row(*row, style="red" if row[4:6] != ["0", "0"] else "green")
             Console().print(table)
             return
-    widths = [max(len(row[i]) for row in [list(_COLUMNS), *rows]) for i in range(len(_COLUMNS))]
-    for row in [list(_COLUMNS), *rows]:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
-        ]
-        data("  ".join(cells))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        data("  ".join([row[0].ljust(widths[0]), *cells[1:]]))

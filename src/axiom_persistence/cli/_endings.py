@@ -84,9 +84,7 @@ def _code_of(error: PersistenceError) -> ExitCode:
         (StoreNotFoundError, ExitCode.NO_SUCH_STORE),
         (StorageLockedError, ExitCode.LOCKED),
         (SchemaTooNewError, ExitCode.SCHEMA_TOO_NEW),
-        (ConfigurationError, ExitCode.USAGE),
-        (InvalidKeyError, ExitCode.USAGE),
-        (EncodingError, ExitCode.USAGE),
+        ((ConfigurationError, InvalidKeyError, EncodingError), ExitCode.USAGE),
     ):
         if isinstance(error, kind):
             return code

@@ -29,10 +29,11 @@ __all__ = [
 
 STATUS_EVERY_SECONDS: Final = 0.1
 
-_colour: Literal["auto", "always", "never"] = "auto"
+Colour = Literal["auto", "always", "never"]
+_colour: Colour = "auto"
 
 
-def set_colour(asked: Literal["auto", "always", "never"]) -> None:
+def set_colour(asked: Colour) -> None:
     global _colour
     _colour = asked
 
@@ -69,9 +70,9 @@ def to_json(value: Any, *, indent: int | None = None, ascii_only: bool | None = 
     return json.dumps(value, indent=indent, ensure_ascii=ascii_only)
 
 
-def data(text: str) -> None:
-    """Write one line of what was asked for."""
-    click.echo(text, color=coloured())
+def data(text: str, *, end: str = "\n") -> None:
+    """Write what was asked for, one line of it unless ``end`` is empty."""
+    click.echo(text + end, nl=False, color=coloured())
 
 
 def note(text: str) -> None:
@@ -114,12 +115,7 @@ def report(ending: Ending, as_json: bool) -> None:
     if not ending.message:
         return
     if as_json:
-        error = {
-            "code": ending.code.label,
-            "message": ending.message,
-            "key": ending.key,
-            "hint": ending.hint,
-        }
+        error = {"code": ending.code.label, "message": ending.message, "key": ending.key, "hint": ending.hint}
         click.echo(to_json({"error": error}, ascii_only=True), err=True)
         return
     note(f"{style('error:', 'red', err=True)} {printable(ending.message)}")

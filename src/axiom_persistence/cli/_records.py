@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from typing import Any
@@ -14,8 +15,8 @@ from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability
 from ._endings import Ending, ExitCode
-from ._output import data, note, printable, timestamp, to_json
-from .base import command, complete_key, complete_store, must_be_there, no_such_key, opened, run_async
+from ._output import data, note, printable, to_json
+from .base import command, complete_key, complete_store, facts_of, must_be_there, no_such_key, opened
 
 __all__ = ["get", "has", "listing", "remove", "save"]
 
@@ -27,26 +28,23 @@ __all__ = ["get", "has", "listing", "remove", "save"]
 @command
 def listing(where: str, prefix: str, long: bool, as_json: bool) -> None:
     """List the keys that begin with PREFIX, in order."""
-    run_async(_list(where, prefix, long, as_json))
+    asyncio.run(_list(where, prefix, long, as_json))
 
 
 async def _list(where: str, prefix: str, long: bool, as_json: bool) -> None:
-    waiting: dict[str, Any] | None = None  # written once it is known whether a comma follows
-    opening = "["
+    before = "["
     async with opened(where, "inspect") as persistence:
         async for key in persistence.keys(prefix):
             entry = await _entry(persistence, key) if long else {"key": key}
             if entry is None:
                 continue  # deleted meanwhile
-            if not as_json:
+            if as_json:
+                data(f"{before}{to_json(entry)}", end="")
+                before = ",\n "
+            else:
                 data(_line(entry) if long else printable(key))
-                continue
-            if waiting is not None:
-                data(f"{opening}{to_json(waiting)},")
-                opening = " "
-            waiting = entry
     if as_json:
-        data("[]" if waiting is None else f"{opening}{to_json(waiting)}]")
+        data("[]" if before == "[" else "]")
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -55,16 +53,8 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 async def _entry(persistence: AdapterBasedPersistence, key: str) -> dict[str, Any] | None:
-    info = await persistence.describe(key)
-    if info is None:
-        return None
-    return {
-        "key": key,
-        "size": info.size,
-        "saved_at": timestamp(info.saved_at),
-        "expires_at": timestamp(info.expires_at),
-        "damage": info.damage,
-    }
+    facts = await facts_of(persistence, key)
+    return facts and {name: facts[name] for name in ("key", "size", "saved_at", "expires_at", "damage")}
 
 
 @click.command("get", short_help="Print a value.")
@@ -76,7 +66,7 @@ def get(where: str, key: str, raw: bool, as_json: bool) -> None:
     """Print the value of KEY as JSON."""
     if raw and as_json:
         raise click.UsageError("--raw and --json exclude each other", click.get_current_context())
-    run_async(_get(where, key, raw, as_json))
+    asyncio.run(_get(where, key, raw, as_json))
 
 
 async def _get(where: str, key: str, raw: bool, as_json: bool) -> None:
@@ -105,7 +95,7 @@ def save(where: str, key: str, value: str | None, raw: bool, as_json: bool) -> N
     promise that.
     """
     stored = _value(value, raw)
-    run_async(_set(where, key, stored))
+    asyncio.run(_set(where, key, stored))
     if as_json:
         data(to_json({"key": key, "saved": True}))
 
@@ -177,7 +167,7 @@ def remove(where: str, keys: tuple[str, ...], yes: bool, dry_run: bool, as_json:
     Their earlier generations go, too. Asks on a terminal; elsewhere it needs --yes.
     """
     unique = list(dict.fromkeys(keys))
-    run_async(_must_exist(where, unique))
+    asyncio.run(_must_exist(where, unique))
     if not dry_run and not yes:
         what = repr(printable(unique[0])) if len(unique) == 1 else f"{len(unique)} keys"
         if not sys.stdin.isatty():
@@ -185,7 +175,7 @@ def remove(where: str, keys: tuple[str, ...], yes: bool, dry_run: bool, as_json:
         if not click.confirm(f"Remove {what} for ever?", err=True):
             raise Ending(ExitCode.FAILED, "nothing was removed")
     if not dry_run:
-        run_async(_remove(where, unique))
+        asyncio.run(_remove(where, unique))
     if as_json:
         data(to_json({"removed": unique, "dry_run": dry_run}))
     elif dry_run:
@@ -215,7 +205,7 @@ async def _remove(where: str, keys: list[str]) -> None:
 @command
 def has(where: str, key: str, as_json: bool) -> int:
     """Exit with 0 when KEY is there, with 4 when it is not; print nothing."""
-    there = run_async(_has(where, key))
+    there = asyncio.run(_has(where, key))
     if as_json:
         data(to_json({"key": key, "exists": there}))
     return ExitCode.DONE if there else ExitCode.NO_SUCH_KEY

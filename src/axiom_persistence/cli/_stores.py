@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,17 +19,25 @@ from ..keys import INTERNAL
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
 from ..records.record import open_record
-from ..storage.adapter import StorageAdapter
 from ..store import store as typed
 from ..store._header import HEADER, Header
 from ._endings import ExitCode
-from ._output import StatusLine, data, note, on_terminal, printable, style, timestamp, to_json
-from .base import command, complete_key, complete_store, must_be_there, no_such_key, opened, run_async
+from ._output import (
+    STATUS_EVERY_SECONDS,
+    StatusLine,
+    data,
+    note,
+    on_terminal,
+    printable,
+    style,
+    timestamp,
+    to_json,
+)
+from .base import command, complete_key, complete_store, facts_of, must_be_there, no_such_key, opened
 
 __all__ = ["info", "path", "verify"]
 
 PROGRESS_AFTER_SECONDS: Final = 0.5
-PROGRESS_EVERY_SECONDS: Final = 0.1
 
 
 @click.command("info", short_help="Describe a store or a key.")
@@ -36,7 +46,7 @@ PROGRESS_EVERY_SECONDS: Final = 0.1
 @command
 def info(where: str, key: str | None, as_json: bool) -> None:
     """Describe the store, or KEY, without showing a value."""
-    facts = run_async(_about_store(where) if key is None else _about_key(where, key))
+    facts = asyncio.run(_about_store(where) if key is None else _about_key(where, key))
     if as_json:
         data(to_json(facts))
         return
@@ -53,7 +63,8 @@ async def _about_store(where: str) -> dict[str, Any]:
         async for key in adapter.keys():
             records += not key.startswith(INTERNAL)
             quarantined += key.startswith(QUARANTINE)
-        header = await _header(adapter)
+        stored = (await adapter.fetch((HEADER,))).get(HEADER)  # None before the first save
+        header = stored and msgspec.json.decode(open_record(HEADER, stored.data).value, type=Header)
         return {
             "adapter": type(adapter_for(where)).__name__,
             "location": adapter.location,
@@ -64,18 +75,10 @@ async def _about_store(where: str) -> dict[str, Any]:
             "atomic": adapter.traits.atomic,
             "shared": adapter.traits.shared,
             "confidential": adapter.traits.confidential,
-            "id": None if header is None else header.id,
-            "format": None if header is None else header.format,
-            "created": None if header is None else timestamp(header.created),
+            "id": header and header.id,
+            "format": header and header.format,
+            "created": header and timestamp(header.created),
         }
-
-
-async def _header(adapter: StorageAdapter) -> Header | None:
-    """What the store says of itself; None before the first save. Opening has checked it already."""
-    stored = (await adapter.fetch((HEADER,))).get(HEADER)
-    if stored is None:
-        return None
-    return msgspec.json.decode(open_record(HEADER, stored.data).value, type=Header)
 
 
 def _size_on_disk(location: str) -> int | None:
@@ -90,20 +93,10 @@ def _size_on_disk(location: str) -> int | None:
 
 async def _about_key(where: str, key: str) -> dict[str, Any]:
     async with opened(where, "inspect") as persistence:
-        record = await persistence.describe(key)
-        if record is None:
+        facts = await facts_of(persistence, key)
+        if facts is None:
             await no_such_key(persistence, key)
-    return {
-        "key": record.key,
-        "size": record.size,
-        "version": record.version,
-        "schema": record.schema,
-        "saved_at": timestamp(record.saved_at),
-        "expires_at": timestamp(record.expires_at),
-        "damage": record.damage,
-        "has_previous": record.has_previous,
-        "confidential": record.confidential,
-    }
+    return facts
 
 
 @click.command("path", short_help="Print where a store is.")
@@ -132,7 +125,7 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
         after_seconds=PROGRESS_AFTER_SECONDS, enabled=not (no_progress or as_json) and on_terminal(err=True)
     )
     progress = _events() if jsonl else lambda records: line.show(f"{records:,} records checked")
-    result = run_async(_verify(where, repair, progress))
+    result = asyncio.run(_verify(where, repair, progress))
     line.clear()
     if jsonl or as_json:
         _write_json(result, jsonl)
@@ -153,7 +146,7 @@ def _events() -> Callable[[int], None]:
 
     def show(records: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= PROGRESS_EVERY_SECONDS:
+        if time.monotonic() - last >= STATUS_EVERY_SECONDS:
             last = time.monotonic()
             data(to_json({"event": "progress", "records": records}))
 
@@ -161,10 +154,7 @@ def _events() -> Callable[[int], None]:
 
 
 def _write_json(result: VerifyReport, jsonl: bool) -> None:
-    findings = [
-        {"key": finding.key, "reason": finding.reason, "outcome": finding.outcome}
-        for finding in result.findings
-    ]
+    findings = list(map(asdict, result.findings))
     summary = {
         "ok": not findings and not result.medium,
         "records": result.records,
@@ -175,8 +165,7 @@ def _write_json(result: VerifyReport, jsonl: bool) -> None:
     if jsonl:
         for finding in findings:
             data(to_json({"event": "finding", **finding}))
-        summary["findings"] = len(findings)
-        summary = {"event": "summary", **summary}
+        summary = {"event": "summary", **summary, "findings": len(findings)}
     data(to_json(summary))
 
 
@@ -184,11 +173,8 @@ def _write_text(result: VerifyReport, where: str, repair: bool) -> None:
     for fault in result.medium:
         data(f"{style('✖', 'red')} {printable(fault)}")
     for finding in result.findings:
-        mended = finding.outcome == "recovered"
-        data(
-            f"{style('✔' if mended else '✖', 'green' if mended else 'red')} {finding.outcome}: "
-            f"{printable(finding.key)}: {printable(finding.reason)}"
-        )
+        mark = style("✔", "green") if finding.outcome == "recovered" else style("✖", "red")
+        data(f"{mark} {finding.outcome}: {printable(finding.key)}: {printable(finding.reason)}")
     found = len(result.findings) + len(result.medium)
     said = f"{found} {'fault' if found == 1 else 'faults'} found" if found else "no fault found"
     earlier = f", {result.quarantined} in quarantine" if result.quarantined else ""

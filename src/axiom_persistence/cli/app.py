@@ -10,9 +10,8 @@ from typing import Final
 
 import click
 
-from ._completion import completion
 from ._endings import ExitCode, ending_of
-from ._output import data, report, set_colour
+from ._output import data, report, set_colour, to_json
 from ._records import get, has, listing, remove, save
 from ._stores import info, path, verify
 from .base import colour_option, command, suggestion
@@ -69,6 +68,27 @@ def demo(kills: int, seconds: float, as_json: bool) -> int:
     from ._demo import show
 
     return show(kills, seconds, as_json)
+
+
+@click.command("completion", short_help="Set a shell up to complete keys.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@command
+def completion(shell: str, as_json: bool) -> None:
+    """Print what makes SHELL complete commands, options and keys.
+
+    \b
+    bash:  eval "$(axiom-persistence completion bash)"   in ~/.bashrc
+    zsh:   eval "$(axiom-persistence completion zsh)"    in ~/.zshrc
+    fish:  axiom-persistence completion fish | source    in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    root = click.get_current_context().find_root()
+    maker = kind(root.command, {}, PROGRAM, _COMPLETE)
+    script = maker.source_template % maker.source_vars()
+    data(to_json({"shell": shell, "script": script}) if as_json else script)
 
 
 for _command in (demo, listing, get, save, remove, has, info, path, verify, completion):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import functools
 import shlex
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar, get_args
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem
 
 from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
@@ -19,24 +19,24 @@ from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import StorageAdapter
 from ._endings import Ending, ExitCode, message_of
-from ._output import printable, set_colour
+from ._output import Colour, printable, set_colour, timestamp
 
 __all__ = [
     "colour_option",
     "command",
     "complete_key",
     "complete_store",
+    "facts_of",
     "must_be_there",
     "no_such_key",
     "opened",
-    "run_async",
     "suggestion",
 ]
 
-T = TypeVar("T")
-
 SUGGESTED_FROM_MAX: Final = 20_000
 """Keys compared with a misspelt one; more would make the error slow."""
+
+T = TypeVar("T")
 
 COMPLETED_MAX: Final = 500
 """Keys offered to a shell: more than a person reads."""
@@ -44,24 +44,25 @@ COMPLETED_MAX: Final = 500
 _MEANT: Final = {"SQLiteAdapter": "an SQLite file", "FileStorageAdapter": "a directory of JSON files"}
 
 
+def _set_colour(ctx: click.Context, param: click.Parameter, value: Colour | None) -> None:
+    del ctx, param
+    if value is not None:
+        set_colour(value)
+
+
+colour_option: Final = click.option(
+    "--color",
+    type=click.Choice(get_args(Colour)),
+    expose_value=False,
+    callback=_set_colour,
+    help="When to colour; auto: on a terminal, unless NO_COLOR is set.",
+)
+
+
 def command(function: Callable[..., T]) -> Callable[..., T]:
     """The options of every command: ``--json`` and ``--color``."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON; errors, too, on stderr.")
     return colour_option(as_json(function))
-
-
-def colour_option(function: Callable[..., T]) -> Callable[..., T]:
-    @functools.wraps(function)
-    def wrapped(*args: Any, color: Literal["auto", "always", "never"] | None = None, **options: Any) -> T:
-        if color is not None:
-            set_colour(color)
-        return function(*args, **options)
-
-    return click.option(
-        "--color",
-        type=click.Choice(["auto", "always", "never"]),
-        help="When to colour; auto: on a terminal, unless NO_COLOR is set.",
-    )(wrapped)
 
 
 def complete_store(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -76,15 +77,16 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     where = ctx.params.get("where")
     if not where:
         return []
+
+    async def found() -> list[str]:
+        async with open_persistence(where, mode="inspect") as persistence:
+            return await _first_keys(persistence, COMPLETED_MAX, incomplete)
+
     try:
-        found = asyncio.run(_keys(where, incomplete, COMPLETED_MAX))
+        keys = asyncio.run(found())
     except PersistenceError:
         return []  # in the middle of a line there is nobody to tell
-    return [CompletionItem(key) for key in found if key.isprintable()]
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
+    return [CompletionItem(key) for key in keys if key.isprintable()]
 
 
 @asynccontextmanager
@@ -109,21 +111,14 @@ async def _explained(where: str) -> AsyncIterator[None]:
         yield
     except StoreNotFoundError:
         adapter = adapter_for(where)
-        raise Ending(
-            ExitCode.NO_SUCH_STORE,
-            f"no store at {adapter.location}",
-            hint=f"{where!r} was read as {_meaning(where, adapter)}; `set` makes a new store",
-        ) from None
+        hint = f"{where!r} was read as {_meaning(where, adapter)}; `set` makes a new store"
+        raise Ending(ExitCode.NO_SUCH_STORE, f"no store at {adapter.location}", hint=hint) from None
     except CorruptedDataError as error:
         if error.key is None:  # the medium itself, which no repair of records helps
             raise
-        raise Ending(
-            ExitCode.FAILED,
-            message_of(error),
-            key=error.key,
-            hint=f"axiom-persistence verify {shlex.quote(where)} --repair brings back the value before it, "
-            "where one is kept",
-        ) from None
+        repair = f"axiom-persistence verify {shlex.quote(where)} --repair"
+        hint = f"{repair} brings back the value before it, where one is kept"
+        raise Ending(ExitCode.FAILED, message_of(error), key=error.key, hint=hint) from None
 
 
 def _meaning(where: str, adapter: StorageAdapter) -> str:
@@ -132,29 +127,31 @@ def _meaning(where: str, adapter: StorageAdapter) -> str:
     return _MEANT.get(type(adapter).__name__, f"the address of a {type(adapter).__name__}")
 
 
-async def _keys(where: str, prefix: str, most: int) -> list[str]:
+async def _first_keys(persistence: AdapterBasedPersistence, most: int, prefix: str = "") -> list[str]:
     found: list[str] = []
-    async with open_persistence(where, mode="inspect") as persistence:
-        async for key in persistence.keys(prefix):
-            if len(found) == most:
-                break
-            found.append(key)
+    async for key in persistence.keys(prefix):
+        if len(found) == most:
+            break
+        found.append(key)
     return found
 
 
 async def no_such_key(persistence: AdapterBasedPersistence, key: str) -> NoReturn:
     """Raise the ``Ending`` for a key that is not there, naming the nearest one that is."""
-    known: list[str] = []
-    async for other in persistence.keys():
-        known.append(other)
-        if len(known) == SUGGESTED_FROM_MAX:
-            break
-    raise Ending(
-        ExitCode.NO_SUCH_KEY,
-        f"no key {key!r} in {persistence.adapter.location}",
-        key=key,
-        hint=suggestion(key, known) or ("the store is empty" if not known else ""),
-    )
+    known = await _first_keys(persistence, SUGGESTED_FROM_MAX)
+    hint = suggestion(key, known) if known else "the store is empty"
+    message = f"no key {key!r} in {persistence.adapter.location}"
+    raise Ending(ExitCode.NO_SUCH_KEY, message, key=key, hint=hint)
+
+
+async def facts_of(persistence: AdapterBasedPersistence, key: str) -> dict[str, Any] | None:
+    """What is known of a record, for JSON. None: there is none."""
+    info = await persistence.describe(key)
+    if info is None:
+        return None
+    facts = msgspec.structs.asdict(info)
+    del facts["too_new"]  # ``damage`` says it
+    return {**facts, "saved_at": timestamp(info.saved_at), "expires_at": timestamp(info.expires_at)}
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ empty and no all-zero bytes ever parse as a record.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -47,7 +48,7 @@ _WHOLE: Final = _HEAD + b"%b"
 _BODY: Final = _SUM + 16 + 2  # behind the sum and `",`
 _VALUE: Final = b',"value":'
 """What a sealed record has before its value, and nowhere before that."""
-_ANY_FORMAT: Final = b'{"axiom":'
+_ANY_FORMAT: Final = re.compile(rb'\{"axiom":(\d{1,6})(?:,|$)')
 
 
 class Damage(Exception):
@@ -146,24 +147,17 @@ def _diagnose(key: str, data: bytes) -> Exception:
     if not any(data[:4096]) and not any(data):
         return Damage(f"it is {len(data):,} zero bytes")
     if data[:_SUM] != _START:
-        number = _format_of(data)
+        said = _ANY_FORMAT.match(data)
         # A newer format has another sum; with ours still right, only the digit was flipped.
         seed = _parts(key, FIRST_SCHEMA)[0]
         ours = data[_SUM : _BODY - 2] == xxh3_64_hexdigest(data[_BODY:], seed).encode()
-        if number is not None and number > FORMAT and not ours:
-            return NewerFormat(number)
+        if said and int(said[1]) > FORMAT and not ours:
+            return NewerFormat(int(said[1]))
         # Not quoted: the bytes may be a secret, and the reason goes to logs and reports.
         return Damage(f"it does not begin like a record; {len(data):,} bytes are there")
     if not data.endswith(b"}"):
         return Damage(f"its end is missing: {len(data):,} bytes are there")
     return Damage(f"its checksum is not that of its bytes under the key {key!r}: changed, or moved here")
-
-
-def _format_of(data: bytes) -> int | None:
-    if not data.startswith(_ANY_FORMAT):
-        return None
-    digits = data[len(_ANY_FORMAT) : len(_ANY_FORMAT) + 6].split(b",", 1)[0]
-    return int(digits) if digits.isdigit() else None
 
 
 class NewerFormat(Exception):

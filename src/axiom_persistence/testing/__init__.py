@@ -48,24 +48,19 @@ __all__ = [
     "explore",
 ]
 
-_WHERE: Final = {
-    "AdapterMachine": "machine",
-    "AdapterSuite": "conformance",
-    "ConfidentialMemory": "confidential",
-    "CrashState": "crash",
-    "FailingFileSystem": "failing",
-    "Fault": "failing",
-    "LinearizabilityReport": "linearizability",
-    "Operation": "linearizability",
-    "Recorder": "linearizability",
-    "RecordingFileSystem": "recording",
-    "Unknown": "linearizability",
-    "Violation": "linearizability",
-    "check_against_dict": "machine",
-    "check_linearizable": "linearizability",
-    "crash_states": "crash",
-    "explore": "crash",
+_NAMES: Final = {
+    "confidential": ("ConfidentialMemory",),
+    "conformance": ("AdapterSuite",),
+    "crash": ("CrashState", "crash_states", "explore"),
+    "failing": ("FailingFileSystem", "Fault"),
+    "linearizability": (
+        *("LinearizabilityReport", "Operation", "Recorder", "Unknown", "Violation"),
+        "check_linearizable",
+    ),
+    "machine": ("AdapterMachine", "check_against_dict"),
+    "recording": ("RecordingFileSystem",),
 }
+_WHERE: Final = {name: home for home, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,17 +15,22 @@ The model follows T. S. Pillai et al., "All File Systems Are Not Created Equal" 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from ._operations import Action, Operation
+from .recording import Action, Operation
 
 __all__ = ["Image", "Medium"]
+
+_State = dict[str, int] | bytes
+"""Of a node: the entries of a directory, each with the number of its node, or the content of a file."""
+S = TypeVar("S", bound=_State)
 
 SECTOR: Final = 512
 CHANGES_MAX: Final = 14
@@ -44,12 +49,9 @@ class Image:
 
     def key(self, random_names: re.Pattern[str] | None = None) -> tuple[object, ...]:
         """Equal for images that no program can tell apart, names that match ``random_names`` aside."""
-        shown = {
-            name: random_names.sub("*", name) if random_names is not None else name for name in self.files
-        }
         links: dict[int, list[str]] = {}
         for name, at in self.files.items():
-            links.setdefault(at, []).append(shown[name])
+            links.setdefault(at, []).append(random_names.sub("*", name) if random_names else name)
         files = sorted((tuple(sorted(names)), self.contents[at]) for at, names in links.items())
         return (tuple(files), tuple(sorted(self.directories)))
 
@@ -64,11 +66,8 @@ class Image:
             if number in written:
                 os.link(written[number], path)
                 continue
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(handle, self.contents[number])
-            finally:
-                os.close(handle)
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_bytes(self.contents[number])
             written[number] = path
 
     @classmethod
@@ -101,6 +100,10 @@ class _Write(NamedTuple):
     def over(self, content: bytes) -> bytes:
         return content[: self.offset].ljust(self.offset, b"\0") + self.data + content[self.end :]
 
+    def after(self, later: _Write) -> _Write | None:
+        """What of it can still show once ``later`` is durable."""
+        return None if later.offset <= self.offset and self.end <= later.end else self
+
     def torn(self) -> Iterator[_Write]:
         half = len(self.data) // 2
         zeros = bytes(len(self.data))
@@ -113,27 +116,56 @@ class _Write(NamedTuple):
             yield _Write(self.offset, self.data[:SECTOR] + zeros[SECTOR:])
 
 
+class _Change(NamedTuple):
+    """Entries of a directory that change together; one that becomes None is gone."""
+
+    entries: dict[str, int | None]
+    doomed: bool = False
+
+    def over(self, entries: dict[str, int]) -> dict[str, int]:
+        return {name: node for name, node in {**entries, **self.entries}.items() if node is not None}
+
+    def after(self, later: _Change) -> _Change | None:
+        """What of it can still show once ``later`` is durable."""
+        rest = {name: node for name, node in self.entries.items() if name not in later.entries}
+        return _Change(rest, self.doomed) if rest else None
+
+
 @dataclass
-class _File:
-    durable: bytes = b""
-    writes: list[_Write] = field(default_factory=list)
+class _Node(Generic[S]):
+    """What the medium has for certain, and the changes that it may have, too, the oldest first."""
+
+    durable: S
+    pending: list[Any] = field(default_factory=list)
+
+    @property
+    def live(self) -> S:
+        """What it holds while nothing crashes."""
+        state = self.durable
+        for change in self.pending:
+            state = change.over(state)
+        return state
 
     def sync(self, *, failed: bool) -> None:
         if failed:
-            self.writes = [write._replace(doomed=True) for write in self.writes]
+            self.pending = [change._replace(doomed=True) for change in self.pending]
             return
-        doomed: list[_Write] = []
-        for write in self.writes:
-            if write.doomed:
-                doomed.append(write)
+        doomed: list[Any] = []
+        for change in self.pending:
+            if change.doomed:
+                doomed.append(change)
             else:
-                self.durable = write.over(self.durable)
-                doomed = [old for old in doomed if old.offset < write.offset or old.end > write.end]
-        self.writes = doomed
+                self.durable = change.over(self.durable)
+                doomed = [rest for old in doomed if (rest := old.after(change))]
+        self.pending = doomed
+
+
+class _File(_Node[bytes]):
+    pending: list[_Write]
 
     def outcomes(self) -> list[bytes]:
         """Every content it may have after a crash."""
-        writes = [write for write in self.writes if write.data]
+        writes = [write for write in self.pending if write.data]
         found = {self.durable: None}
         chosen: Iterable[tuple[_Write, ...]]
         if len(writes) <= WRITES_IN_ANY_ORDER_MAX:
@@ -151,81 +183,31 @@ class _File:
         return list(found)
 
 
-class _Change(NamedTuple):
-    entries: tuple[tuple[str, int | None], ...]
-    doomed: bool = False
-
-
-@dataclass
-class _Directory:
-    durable: dict[str, int] = field(default_factory=dict)
-    changes: list[_Change] = field(default_factory=list)
-    live: dict[str, int] = field(default_factory=dict)
-
-    def change(self, *entries: tuple[str, int | None]) -> None:
-        self.changes.append(_Change(entries))
-        _apply(self.live, entries)
-
-    def sync(self, *, failed: bool) -> None:
-        if failed:
-            self.changes = [change._replace(doomed=True) for change in self.changes]
-            return
-        doomed: list[_Change] = []
-        for change in self.changes:
-            if change.doomed:
-                doomed.append(change)
-                continue
-            _apply(self.durable, change.entries)
-            names = {name for name, _ in change.entries}
-            doomed = [
-                _Change(tuple(entry for entry in old.entries if entry[0] not in names), True)
-                for old in doomed
-            ]
-        self.changes = [change for change in doomed if change.entries]
+class _Directory(_Node[dict[str, int]]):
+    pending: list[_Change]
 
     def outcomes(self) -> list[dict[str, int]]:
         """Every set of entries it may have after a crash."""
-        found: dict[frozenset[tuple[str, int]], None] = {}
-        for kept in itertools.product((True, False), repeat=len(self.changes)):
-            entries = dict(self.durable)
-            for change, keep in zip(self.changes, kept, strict=True):
-                if keep:
-                    _apply(entries, change.entries)
-            found[frozenset(entries.items())] = None
-        return [dict(entries) for entries in found]
-
-
-_Axis = tuple[int, list[dict[str, int]] | list[bytes]]
-"""A node, and what may become of it."""
-
-
-def _apply(entries: dict[str, int], changes: tuple[tuple[str, int | None], ...]) -> None:
-    for name, node in changes:
-        if node is None:
-            entries.pop(name, None)
-        else:
-            entries[name] = node
+        found = {frozenset(self.durable.items()): self.durable}
+        for change in self.pending:
+            for entries in [change.over(entries) for entries in found.values()]:
+                found[frozenset(entries.items())] = entries
+        return list(found.values())
 
 
 class Medium:
     """Follows recorded operations and says what a crash may leave."""
 
     def __init__(self, initial: Image | None = None) -> None:
-        self.nodes: list[_File | _Directory] = [_Directory()]
+        self.nodes: list[_File | _Directory] = [_Directory({})]
         self._open: dict[int, int] = {}
-        if initial is not None:
-            self._start_from(initial)
-
-    def _start_from(self, image: Image) -> None:
-        for folder in sorted(image.directories):
-            self._settle(folder, self._add(_Directory()))
+        image = initial or Image()
+        there = {folder: self._add(_Directory({})) for folder in sorted(image.directories)}
         numbers = {number: self._add(_File(content)) for number, content in image.contents.items()}
-        for name, number in image.files.items():
-            self._settle(name, numbers[number])
-
-    def _settle(self, name: str, node: int) -> None:
-        parent, last = self._parent(name)
-        parent.durable[last] = parent.live[last] = node
+        there |= {name: numbers[number] for name, number in image.files.items()}
+        for name, node in there.items():
+            parent, last = self._parent(name)
+            parent.durable[last] = node
 
     def _add(self, node: _File | _Directory) -> int:
         self.nodes.append(node)
@@ -249,20 +231,20 @@ class Medium:
             case Action.CREATE | Action.OPEN:
                 parent, last = self._parent(operation.name)
                 if last not in parent.live:
-                    parent.change((last, self._add(_File())))
+                    parent.pending.append(_Change({last: self._add(_File(b""))}))
                 self._open[operation.file] = parent.live[last]
             case Action.WRITE:
-                self._opened(operation).writes.append(_Write(operation.offset, operation.data))
+                self._opened(operation).pending.append(_Write(operation.offset, operation.data))
             case Action.SYNC:
                 self._opened(operation).sync(failed=operation.failed)
             case Action.SYNC_DIRECTORY:
                 self._directory(operation.name).sync(failed=operation.failed)
             case Action.MKDIR:
                 parent, last = self._parent(operation.name)
-                parent.change((last, self._add(_Directory())))
+                parent.pending.append(_Change({last: self._add(_Directory({}))}))
             case Action.UNLINK | Action.RMDIR:
                 parent, last = self._parent(operation.name)
-                parent.change((last, None))
+                parent.pending.append(_Change({last: None}))
             case Action.LINK | Action.REPLACE:
                 self._rename(operation)
 
@@ -276,66 +258,32 @@ class Medium:
         target, new = self._parent(operation.target)
         node = source.live[old]
         if operation.action is Action.LINK:
-            target.change((new, node))
+            target.pending.append(_Change({new: node}))
         elif target.live.get(new) == node:
             pass  # POSIX: two names of one file, and the rename does nothing
         elif source is target:
-            source.change((old, None), (new, node))
+            source.pending.append(_Change({old: None, new: node}))
         else:
-            target.change((new, node))
-            source.change((old, None))
+            target.pending.append(_Change({new: node}))
+            source.pending.append(_Change({old: None}))
 
     def live(self) -> Image:
         """What the directory looks like while nothing crashes."""
-        entries = {at: node.live for at, node in enumerate(self.nodes) if isinstance(node, _Directory)}
-        contents = {}
-        for at, node in enumerate(self.nodes):
-            if isinstance(node, _File):
-                contents[at] = node.durable
-                for write in node.writes:
-                    contents[at] = write.over(contents[at])
-        return _image(entries, contents)
+        return _image([node.live for node in self.nodes])
 
     def outcomes(self, limit: int, seed: int) -> tuple[list[Image], bool]:
         """The images a crash may leave now, and whether these are all.
 
         Beyond ``limit``, everything kept, everything lost, and a choice made by ``seed``.
         """
-        axes: list[_Axis] = []
-        total = 1
-        for at, node in enumerate(self.nodes):
-            if isinstance(node, _Directory) and len(node.changes) > CHANGES_MAX:
-                return self._corners(limit, seed), False
-            options = node.outcomes()
-            total *= len(options)
-            axes.append((at, options))
-        if total > limit:
+        if any(isinstance(node, _Directory) and len(node.pending) > CHANGES_MAX for node in self.nodes):
+            return self._corners(limit, seed), False
+        choices: list[Sequence[_State]] = [node.outcomes() for node in self.nodes]
+        if math.prod(map(len, choices)) > limit:
             # Most combinations differ in files that nothing names: worth a look before giving up.
-            found = self._reachable(axes, limit)
+            found = _reachable(choices, limit)
             return (self._corners(limit, seed), False) if found is None else (found, True)
-        return [self._choose(axes, picks) for picks in itertools.product(*(o for _, o in axes))], True
-
-    def _choose(
-        self, axes: list[tuple[int, list[dict[str, int]] | list[bytes]]], picks: tuple[object, ...]
-    ) -> Image:
-        entries = {at: pick for (at, _), pick in zip(axes, picks, strict=True) if isinstance(pick, dict)}
-        contents = {at: pick for (at, _), pick in zip(axes, picks, strict=True) if isinstance(pick, bytes)}
-        return _image(entries, contents)
-
-    def _reachable(self, axes: list[_Axis], limit: int) -> list[Image] | None:
-        folders = [(at, o) for at, o in axes if isinstance(self.nodes[at], _Directory)]
-        files = {at: o for at, o in axes if isinstance(self.nodes[at], _File)}
-        found: dict[tuple[object, ...], Image] = {}
-        for picks in itertools.islice(itertools.product(*(o for _, o in folders)), limit + 1):
-            entries = {at: pick for (at, _), pick in zip(folders, picks, strict=True)}
-            shape = _image(entries, dict.fromkeys(files, b""))  # type: ignore[arg-type]
-            named = sorted(set(shape.files.values()))
-            for contents in itertools.product(*(files[at] for at in named)):
-                image = Image(shape.directories, shape.files, dict(zip(named, contents, strict=True)))  # type: ignore[arg-type]
-                found[image.key()] = image
-                if len(found) > limit:
-                    return None
-        return list(found.values())
+        return [_image(states) for states in itertools.product(*choices)], True
 
     def _corners(self, limit: int, seed: int) -> list[Image]:
         chance = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
@@ -344,29 +292,47 @@ class Medium:
         return found
 
     def _random(self, chance: random.Random, keep: float) -> Image:
-        entries, contents = {}, {}
-        for at, node in enumerate(self.nodes):
+        states: list[_State] = []
+        for node in self.nodes:
             if isinstance(node, _Directory):
-                entries[at] = dict(node.durable)
-                for change in node.changes:
-                    if chance.random() < keep:
-                        _apply(entries[at], change.entries)
+                kept = [change for change in node.pending if chance.random() < keep]
+                states.append(_Directory(node.durable, kept).live)
             else:
-                contents[at] = chance.choice(node.outcomes()) if keep else node.durable
-        return _image(entries, contents)
+                states.append(chance.choice(node.outcomes()) if keep else node.durable)
+        return _image(states)
 
 
-def _image(entries: Mapping[int, Mapping[str, int]], contents: Mapping[int, bytes]) -> Image:
+def _reachable(choices: Sequence[Sequence[_State]], limit: int) -> list[Image] | None:
+    """The images that differ in what a name leads to. None: more than ``limit``."""
+    found: dict[tuple[object, ...], Image] = {}
+    shapes = itertools.product(*(some if isinstance(some[0], dict) else some[:1] for some in choices))
+    for states in itertools.islice(shapes, limit + 1):
+        shape = _image(states)
+        for contents in itertools.product(*(choices[at] for at in shape.contents)):
+            named = dict(zip(shape.contents, contents, strict=True))
+            image = replace(shape, contents=named)  # type: ignore[arg-type]
+            found[image.key()] = image
+            if len(found) > limit:
+                return None
+    return list(found.values())
+
+
+def _image(states: Sequence[_State]) -> Image:
     """The tree below node 0."""
-    directories, files = set(), {}
+    directories: set[str] = set()
+    files: dict[str, int] = {}
+    contents: dict[int, bytes] = {}
     folders = [("", 0)]
     while folders:
         folder, at = folders.pop()
-        for last, node in entries[at].items():
+        entries = states[at]
+        assert isinstance(entries, dict)
+        for last, node in entries.items():
             name = f"{folder}/{last}" if folder else last
-            if node in entries:
+            state = states[node]
+            if isinstance(state, bytes):
+                files[name], contents[node] = node, state
+            else:
                 directories.add(name)
                 folders.append((name, node))
-            else:
-                files[name] = node
-    return Image(frozenset(directories), files, {at: contents[at] for at in files.values()})
+    return Image(frozenset(directories), files, contents)

@@ -1,5 +1,7 @@
 """The process that is killed: it saves without a pause and says what was acknowledged.
 
+Each value tells from its key and number what it must be.
+
 ``torture`` starts it as a nursery: one process that has imported everything and forks a child for each
 life, because a fork takes a millisecond and a new interpreter two hundred. All of them write to one pipe,
 a line at a time. A line is shorter than ``PIPE_BUF``, so POSIX makes it whole or absent, and everything a
@@ -17,34 +19,85 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from importlib import import_module
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from ..errors import ConflictError
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability, StorageAdapter
-from ._torture_work import ACCOUNTS, BATCH, COUNTED, TOTAL, Account, balances, counted
 
-__all__ = ["main", "resolve"]
+__all__ = ["ACCOUNTS", "BATCH", "COUNTED", "Account", "Counted", "balances", "counted", "main"]
 
 _LINE_BYTES_MAX: Final = 512
 """What POSIX promises at least to write to a pipe in one piece (``_POSIX_PIPE_BUF``)."""
+
+COUNTED: Final[tuple[str, ...]] = ("counted/0", "counted/1", "counted/2", "counted/3")
+"""Each saved on its own, with a number that grows by one each time; the last is deleted now and then."""
+
+ACCOUNTS: Final[tuple[str, ...]] = ("account/0", "account/1", "account/2", "account/3")
+"""Changed together in one transaction; what they hold is always ``TOTAL`` in all."""
+
+BATCH: Final[str] = "accounts"
+"""How the four accounts together are called in what the worker says."""
+
+TOTAL: Final = 1000
+
+_SIZES: Final = (0, 40, 40, 300, 300, 1_100, 1_100, 4_096, 20_000, 70_000)
+_DELETED_EVERY: Final = 4
+_TAGS: Final = ("äöü", "雪", "☃")
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A value that follows from its key and number alone, so that a wrong byte shows."""
+
+    number: int
+    at: datetime
+    price: Decimal
+    tags: tuple[str, ...]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One of the accounts; all four of one transaction carry the same number."""
+
+    number: int
+    balance: int
+
+
+def counted(key: str, number: int) -> Counted | None:
+    """What ``key`` holds after its save ``number``; None: nothing, it was deleted or never saved."""
+    if number == 0 or (key == COUNTED[-1] and number % _DELETED_EVERY == 0):
+        return None
+    chance = random.Random(f"{key} {number}")  # noqa: S311 - repeatable on purpose
+    return Counted(
+        number=number,
+        at=_EPOCH + timedelta(seconds=number),
+        price=Decimal(chance.randrange(10**9)) / 100,
+        tags=_TAGS[: chance.randrange(4)],
+        payload=chance.randbytes(chance.choice(_SIZES)),
+    )
+
+
+def balances(number: int) -> dict[str, Account]:
+    """What the accounts hold after transaction ``number``; before the first there are none."""
+    if number == 0:
+        return {}
+    chance = random.Random(number)  # noqa: S311
+    cuts = sorted(chance.randrange(TOTAL + 1) for _ in range(len(ACCOUNTS) - 1))
+    parts = [high - low for low, high in zip([0, *cuts], [*cuts, TOTAL], strict=True)]
+    return {key: Account(number, part) for key, part in zip(ACCOUNTS, parts, strict=True)}
 
 
 def say(*words: object) -> None:
     """Write one line, in one piece."""
     line = " ".join(str(word) for word in words)
     os.write(1, line.encode("ascii", "backslashreplace")[: _LINE_BYTES_MAX - 1] + b"\n")
-
-
-def resolve(name: str) -> Callable[[str], StorageAdapter]:
-    """The object that ``module:qualified.name`` names."""
-    module, _, path = name.partition(":")
-    found: Any = import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
-    made: Callable[[str], StorageAdapter] = found
-    return made
 
 
 async def _keep_saving(
@@ -123,7 +176,7 @@ def _live(make: Callable[[str], StorageAdapter], life: dict[str, Any]) -> None:
 
 def main(adapter: str) -> None:
     """Be the nursery: a child for each line on standard input, killed at the line after it."""
-    make = resolve(adapter)
+    make: Callable[[str], StorageAdapter] = resolve_name(adapter)
     say("ready")
     while line := sys.stdin.readline():
         pid = os.fork()

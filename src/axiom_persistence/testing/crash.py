@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ._medium import Image, Medium
-from ._operations import Action, Operation
+from .recording import Action, Operation
 
 __all__ = [
     "Check",
@@ -136,32 +136,28 @@ async def explore(
     """
     found = Exploration()
     seen: set[tuple[object, ...]] = set()
-    again: list[tuple[Sequence[Operation], Image | None, tuple[str, ...], bool]] = []
-    pending = [(operations, initial, tuple[str, ...](), False)]
-    while pending:
-        for ops, start, acknowledged, second in pending:
-            for state in crash_states(
-                ops, initial=start, acknowledged=acknowledged, limit=limit, found=found
-            ):
-                key = (state.image.key(random_names), state.acknowledged)
-                if key in seen:
-                    continue
-                seen.add(key)
-                found.states += 1
-                found.recoveries += second
-                place = scratch / f"state-{found.states}"
-                state.image.write_to(place)
-                try:
-                    recovery = await check(place, state.acknowledged)
-                except Exception as error:
-                    last = tuple(map(str, ops[max(0, state.after - 8) : state.after]))
-                    found.violations.append(Violation(state, error, last, second))
-                    if stop_at is not None and len(found.violations) >= stop_at:
-                        return found
-                else:
-                    if recovery and not second:
-                        again.append((recovery, state.image, state.acknowledged, True))
-                finally:
-                    shutil.rmtree(place)
-        pending, again = again, []
+    pending: list[tuple[Sequence[Operation], Image | None, tuple[str, ...], bool]]
+    pending = [(operations, initial, (), False)]
+    for ops, start, before, second in pending:  # which grows meanwhile
+        for state in crash_states(ops, initial=start, acknowledged=before, limit=limit, found=found):
+            key = (state.image.key(random_names), state.acknowledged)
+            if key in seen:
+                continue
+            seen.add(key)
+            found.states += 1
+            found.recoveries += second
+            place = scratch / f"state-{found.states}"
+            state.image.write_to(place)
+            try:
+                recovery = await check(place, state.acknowledged)
+            except Exception as error:
+                last = tuple(map(str, ops[max(0, state.after - 8) : state.after]))
+                found.violations.append(Violation(state, error, last, second))
+                if stop_at is not None and len(found.violations) >= stop_at:
+                    return found
+            else:
+                if recovery and not second:
+                    pending.append((recovery, state.image, state.acknowledged, True))
+            finally:
+                shutil.rmtree(place)
     return found

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -24,14 +25,7 @@ from ..keys import MISSING
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability
 
-__all__ = [
-    "LinearizabilityReport",
-    "Operation",
-    "Recorder",
-    "Unknown",
-    "Violation",
-    "check_linearizable",
-]
+__all__ = ["LinearizabilityReport", "Operation", "Recorder", "Unknown", "Violation", "check_linearizable"]
 
 _CONFIGURATIONS_MAX: Final = 1_000_000
 """Possible pasts of one key at one moment; more take longer than anybody waits (half a gigabyte, too)."""
@@ -146,9 +140,8 @@ class Recorder:
                 operation.saw, operation.left = value, function(value)
                 return operation.left
 
-            return await self._persistence.update(
-                key, self._kind, seen, default=MISSING, durability=durability
-            )
+            update = self._persistence.update
+            return await update(key, self._kind, seen, default=MISSING, durability=durability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +203,7 @@ def check_linearizable(
         history.sort(key=lambda operation: operation.began)
         report.operations += len(history)
         report.contended += _contended(history)
-        violation = _Search(history, initial).run()
+        violation = _search(history, initial)
         if violation is not None:
             report.violations.append(violation)
     return report
@@ -220,9 +213,8 @@ def _contended(history: list[Operation]) -> int:
     contended: set[int] = set()
     open_now: list[tuple[int, Operation]] = []
     for number, operation in enumerate(history):
-        open_now = [
-            (n, other) for n, other in open_now if other.ended is None or other.ended >= operation.began
-        ]
+        began = operation.began
+        open_now = [(n, other) for n, other in open_now if other.ended is None or other.ended >= began]
         for n, other in open_now:
             if not (other.only_reads and operation.only_reads):
                 contended |= {n, number}
@@ -234,85 +226,61 @@ _Configuration = tuple[Hashable, int]
 """What the key may hold, and which of the open operations (bits) have then taken effect."""
 
 
-class _Search:
-    """All possible pasts of one key, carried forward from one end of an operation to the next."""
+def _search(history: list[Operation], initial: Hashable) -> Violation | None:
+    """Carry all possible pasts of one key forward from one end of an operation to the next."""
+    events = [(operation.began, False, number) for number, operation in enumerate(history)]
+    events += [(each.ended, True, number) for number, each in enumerate(history) if each.ended is not None]
+    possible: set[_Configuration] = {(initial, 0)}
+    pending: dict[int, Operation] = {}  # by a bit of its own, free again after its end
+    bits: dict[int, int] = {}
+    for moment, is_end, number in sorted(events):  # of one moment beginnings first: the two overlap
+        if not is_end:
+            bits[number] = free = next(bit for n in itertools.count() if (bit := 1 << n) not in pending)
+            pending[free] = history[number]
+            continue
+        bit = bits.pop(number)
+        reached = _with(bit, possible, pending)
+        if not reached:
+            before = [other for other in history if other.began <= moment and other is not history[number]]
+            values = sorted({value for value, _ in possible}, key=repr)
+            return Violation(history[number], tuple(values), tuple(before[-_CONTEXT:]))
+        possible = {(value, done & ~bit) for value, done in reached}
+        del pending[bit]
+    return None
 
-    def __init__(self, history: list[Operation], initial: Hashable) -> None:
-        self._history = history
-        self._possible: set[_Configuration] = {(initial, 0)}
-        self._open: dict[int, Operation] = {}  # by a bit of its own, free again after its end
 
-    def run(self) -> Violation | None:
-        events: list[tuple[int, bool, int]] = []
-        for number, operation in enumerate(self._history):
-            events.append((operation.began, False, number))
-            if operation.ended is not None:
-                events.append((operation.ended, True, number))
-        bits: dict[int, int] = {}
-        for _, is_end, number in sorted(events):  # of one moment beginnings first: the two overlap
-            if not is_end:
-                bits[number] = bit = self._free_bit()
-                self._open[bit] = self._history[number]
-                continue
-            bit = bits.pop(number)
-            possible = self._with(bit)
-            if not possible:
-                return self._violation(number)
-            self._possible = {(value, done & ~bit) for value, done in possible}
-            del self._open[bit]
-        return None
-
-    def _free_bit(self) -> int:
-        bit = 1
-        while bit in self._open:
-            bit <<= 1
-        return bit
-
-    def _with(self, last: int) -> set[_Configuration]:
-        """Every past in which ``last`` has taken effect, the open operations that precede it before it."""
-        reads = [(bit, operation.saw) for bit, operation in self._open.items() if operation.only_reads]
-        writes = [
-            (bit, operation.saw, operation.left)
-            for bit, operation in self._open.items()
-            if not operation.only_reads
-        ]
-        found: set[_Configuration] = set()
-        met = set(self._possible)
-        waiting = list(met)
-        while waiting:
-            value, done = waiting.pop()
-            for bit, saw in reads:
-                # A read that fits takes effect at once: nothing later is hindered by it.
-                if not done & bit and _fits(value, saw):
-                    done |= bit
-            if done & last:
-                found.add((value, done))
-                continue
-            for bit, saw, left in writes:
-                if not done & bit and _fits(value, saw):
-                    reached = (left, done | bit)
-                    if reached not in met:
-                        met.add(reached)
-                        waiting.append(reached)
-            if len(met) > _CONFIGURATIONS_MAX:
-                raise ConfigurationError(
-                    f"{len(writes)} writes overlap, which are too many to be ordered",
-                    key=str(next(iter(self._open.values())).key),
-                    hint="record more keys, fewer clients, or more loads between the saves",
-                )
-        return found
-
-    def _violation(self, number: int) -> Violation:
-        operation = self._history[number]
-        end = operation.began if operation.ended is None else operation.ended
-        before = [other for other in self._history if other.began <= end and other is not operation]
-        possible = sorted({value for value, _ in self._possible}, key=repr)
-        return Violation(operation, tuple(possible), tuple(before[-_CONTEXT:]))
+def _with(last: int, possible: set[_Configuration], pending: dict[int, Operation]) -> set[_Configuration]:
+    """Every past in which ``last`` has taken effect, the pending operations that precede it before it."""
+    reads = [(bit, each.saw) for bit, each in pending.items() if each.only_reads]
+    writes = [(bit, each.saw, each.left) for bit, each in pending.items() if not each.only_reads]
+    found: set[_Configuration] = set()
+    met = set(possible)
+    waiting = list(met)
+    while waiting:
+        value, done = waiting.pop()
+        for bit, saw in reads:
+            # A read that fits takes effect at once: nothing later is hindered by it.
+            if not done & bit and _fits(value, saw):
+                done |= bit
+        if done & last:
+            found.add((value, done))
+            continue
+        for bit, saw, left in writes:
+            if not done & bit and _fits(value, saw):
+                reached = (left, done | bit)
+                if reached not in met:
+                    met.add(reached)
+                    waiting.append(reached)
+        if len(met) > _CONFIGURATIONS_MAX:
+            raise ConfigurationError(
+                f"{len(writes)} writes overlap, which are too many to be ordered",
+                key=str(next(iter(pending.values())).key),
+                hint="record more keys, fewer clients, or more loads between the saves",
+            )
+    return found
 
 
 def _fits(value: Hashable, saw: Hashable) -> bool:
-    if saw is Unknown.ANYTHING:
-        return True
     if saw is Unknown.SOMETHING:
         return value is not MISSING
-    return value == saw
+    return saw is Unknown.ANYTHING or value == saw

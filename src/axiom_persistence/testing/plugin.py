@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["persistence", "persistence_on_disk"]
 
 _HOME: Final = "AXIOM_PERSISTENCE_HOME"
+_numbers: Final = count(1)
 
 # Without this the asserts of the suite would fail without saying what they compared.
 pytest.register_assert_rewrite("axiom_persistence.testing.suite", "axiom_persistence.testing.machine")
@@ -42,18 +43,11 @@ def _axiom_persistence_home(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield home
 
 
-@pytest.fixture(scope="session")
-def _axiom_persistence_count() -> Iterator[int]:
-    return count(1)
-
-
 @pytest.fixture(autouse=True)
-def _axiom_persistence_world(
-    _axiom_persistence_home: Path, _axiom_persistence_count: Iterator[int]
-) -> Iterator[None]:
+def _axiom_persistence_world(_axiom_persistence_home: Path) -> Iterator[None]:
     # The directory is named, not made: most tests open nothing, and those that do make it then.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(_HOME, str(_axiom_persistence_home / f"test-{next(_axiom_persistence_count)}"))
+        patch.setenv(_HOME, str(_axiom_persistence_home / f"test-{next(_numbers)}"))
         yield
 
 

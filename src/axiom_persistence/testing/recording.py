@@ -4,23 +4,54 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final, TypeVar
 
 from ..platform.filesystem import FileSystem
 from ._interception import InterceptedFileSystem
-from ._operations import Action, Operation
 
 __all__ = ["Action", "Operation", "RecordingFileSystem"]
 
 T = TypeVar("T")
 
-_NAMED: Final = {
-    "link": Action.LINK,
-    "replace": Action.REPLACE,
-    "unlink": Action.UNLINK,
-    "mkdir": Action.MKDIR,
-    "rmdir": Action.RMDIR,
-}
+_NAMED: Final = ("link", "replace", "unlink", "mkdir", "rmdir", "sync_directory")
+
+
+class Action(Enum):
+    """Named like the operation of ``FileSystem``, where there is one, and with what it remembers."""
+
+    CREATE = "create"  # name, file
+    OPEN = "open"  # name, file: an existing one, or made by this
+    WRITE = "write"  # file, offset, data
+    SYNC = "sync"  # file
+    SYNC_DIRECTORY = "sync_directory"  # name
+    LINK = "link"  # name, target
+    REPLACE = "replace"  # name, target
+    UNLINK = "unlink"  # name
+    MKDIR = "mkdir"  # name
+    RMDIR = "rmdir"  # name
+    ACKNOWLEDGE = "acknowledge"  # name: whatever the test calls it
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step. ``file`` numbers an open file; ``failed`` is a sync that reported an error."""
+
+    action: Action
+    name: str = ""
+    target: str = ""
+    file: int = -1
+    offset: int = 0
+    data: bytes = b""
+    failed: bool = False
+
+    def __str__(self) -> str:
+        target = f"to {self.target}" if self.target else ""
+        file = f"#{self.file}" if self.file >= 0 else ""
+        data = f"{len(self.data)} bytes at {self.offset}" if self.data else ""
+        parts = (self.action.value, self.name, target, file, data, "FAILED" if self.failed else "")
+        return " ".join(part for part in parts if part)
 
 
 class RecordingFileSystem(InterceptedFileSystem):
@@ -50,19 +81,22 @@ class RecordingFileSystem(InterceptedFileSystem):
             try:
                 result = perform()
             except OSError:
-                self._remember_failure(operation, arguments)
+                if operation in ("sync", "sync_directory"):
+                    self._remember(operation, arguments, None, failed=True)
                 raise
             self._remember(operation, arguments, result)
             return result
 
-    def _remember(self, operation: str, arguments: tuple[Any, ...], result: Any) -> None:
+    def _remember(
+        self, operation: str, arguments: tuple[Any, ...], result: Any, *, failed: bool = False
+    ) -> None:
         note = self.operations.append
         if operation in _NAMED:
-            note(Operation(_NAMED[operation], *arguments))
+            name, target = (*arguments, "")[:2]
+            note(Operation(Action(operation), name, target, failed=failed))
         elif operation in ("create", "open"):
             self._files[result] = (self._count, 0)
-            action = Action.CREATE if operation == "create" else Action.OPEN
-            note(Operation(action, arguments[0], file=self._count))
+            note(Operation(Action(operation), arguments[0], file=self._count))
             self._count += 1
         elif operation == "write_some":
             handle, data = arguments
@@ -70,14 +104,6 @@ class RecordingFileSystem(InterceptedFileSystem):
             note(Operation(Action.WRITE, file=file, offset=offset, data=bytes(data[:result])))
             self._files[handle] = (file, offset + result)
         elif operation == "sync":
-            note(Operation(Action.SYNC, file=self._files[arguments[0]][0]))
-        elif operation == "sync_directory":
-            note(Operation(Action.SYNC_DIRECTORY, arguments[0]))
+            note(Operation(Action.SYNC, file=self._files[arguments[0]][0], failed=failed))
         elif operation == "close":
             self._files.pop(arguments[0], None)
-
-    def _remember_failure(self, operation: str, arguments: tuple[Any, ...]) -> None:
-        if operation == "sync":
-            self.operations.append(Operation(Action.SYNC, file=self._files[arguments[0]][0], failed=True))
-        elif operation == "sync_directory":
-            self.operations.append(Operation(Action.SYNC_DIRECTORY, arguments[0], failed=True))

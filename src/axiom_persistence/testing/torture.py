@@ -18,14 +18,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pkgutil import resolve_name
 from typing import Final, Self
 
 from ..errors import ConfigurationError, PersistenceError
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption
 from ..storage.adapter import Durability, StorageAdapter
-from ._torture_work import ACCOUNTS, BATCH, COUNTED, Account, Counted, balances, counted
-from ._torture_worker import main, resolve
+from ._torture_worker import ACCOUNTS, BATCH, COUNTED, Account, Counted, balances, counted, main
 
 __all__ = ["TortureReport", "percentile", "torture"]
 
@@ -67,7 +67,11 @@ class TortureReport:
     def __bool__(self) -> bool:
         return not (self.lost or self.torn or self.failed)
 
-    def note(self, violation: str) -> None:
+    def note(self, violation: str, *, lost: int = 0, torn: int = 0, failed: int = 0) -> None:
+        """Count a broken promise, and keep the words for it."""
+        self.lost += lost
+        self.torn += torn
+        self.failed += failed
         if len(self.violations) < _VIOLATIONS_KEPT:
             self.violations.append(f"after kill {self.kills}: {violation}")
 
@@ -111,8 +115,9 @@ async def torture(
             try:
                 await run.kill_once(nursery, last=run.report.kills + 1 == kills)
             except TimeoutError:
-                run.report.failed += 1
-                run.report.note(f"the worker hangs: nothing was heard for {_PATIENCE_SECONDS:.0f} s")
+                run.report.note(
+                    f"the worker hangs: nothing was heard for {_PATIENCE_SECONDS:.0f} s", failed=1
+                )
                 break
             if progress is not None:
                 progress(run.report)
@@ -131,7 +136,7 @@ def _check(make: Callable[[str], StorageAdapter], adapter: StorageAdapter) -> No
     if not hasattr(os, "fork"):
         raise ConfigurationError("torture needs os.fork, which this platform lacks", adapter=adapter)
     try:
-        importable = resolve(_name_of(make)) is make and make.__module__ != "__main__"
+        importable = resolve_name(_name_of(make)) is make and make.__module__ != "__main__"
     except (AttributeError, ImportError):
         importable = False
     if not importable:
@@ -232,33 +237,30 @@ class _Torture:
                 return "kept"
             case ["failed", *reason]:
                 text = " ".join(reason)
-                self.report.torn += "torn: " in text
-                self.report.failed += 1
-                self.report.note(f"the worker failed: {text}")
+                self.report.note(f"the worker failed: {text}", torn="torn: " in text, failed=1)
                 return "failed"
             case ["dead", code]:
                 if moment != "failed" and int(code) != -signal.SIGKILL:
-                    self.report.failed += 1
-                    self.report.note(f"the worker ended by itself, with {code}")
+                    self.report.note(f"the worker ended by itself, with {code}", failed=1)
                 return "dead"
             case ["gone"]:
                 raise RuntimeError("the worker's nursery is gone; its words are above")
             case _:
                 return moment
 
+    def _store(self) -> AdapterBasedPersistence:
+        return AdapterBasedPersistence(self._make(self._place), on_corruption=Corruption.RAISE)
+
     async def _check(self) -> None:
         """Open the store as the application would at its next start, and compare."""
         try:
-            async with AdapterBasedPersistence(
-                self._make(self._place), on_corruption=Corruption.RAISE
-            ) as persistence:
+            async with self._store() as persistence:
                 for key in COUNTED:
                     await self._check_counted(persistence, key)
                 if self._atomic:
                     await self._check_accounts(persistence)
         except PersistenceError as error:
-            self.report.failed += 1
-            self.report.note(f"the store does not open: {error}")
+            self.report.note(f"the store does not open: {error}", failed=1)
 
     async def _check_counted(self, persistence: AdapterBasedPersistence, key: str) -> None:
         before = self._acknowledged[key]
@@ -266,19 +268,16 @@ class _Torture:
         try:
             value = await persistence.load(key, Counted)
         except PersistenceError as error:
-            self.report.torn += 1
-            self.report.note(f"{key} is torn: {error}")
+            self.report.note(f"{key} is torn: {error}", torn=1)
             return
         self.report.load_seconds.append(time.perf_counter() - started)
         if value is None:
             empty = [n for n in (before, before + 1) if counted(key, n) is None]
             if not empty:
-                self.report.lost += 1
-                self.report.note(f"{key} is missing; save {before} was acknowledged")
+                self.report.note(f"{key} is missing; save {before} was acknowledged", lost=1)
             self._settle(key, empty[0] if empty else before)
         elif value != counted(key, value.number) or value.number > before + 1:
-            self.report.torn += 1
-            self.report.note(f"{key} holds what nobody saved: {value!r:.200}")
+            self.report.note(f"{key} holds what nobody saved: {value!r:.200}", torn=1)
         else:
             self._settle(key, value.number)
 
@@ -286,13 +285,11 @@ class _Torture:
         try:
             found = await persistence.load_many(ACCOUNTS, Account)
         except PersistenceError as error:
-            self.report.torn += 1
-            self.report.note(f"the accounts are torn: {error}")
+            self.report.note(f"the accounts are torn: {error}", torn=1)
             return
         number = max((account.number for account in found.values()), default=0)
         if found != balances(number) or number > self._acknowledged[BATCH] + 1:
-            self.report.torn += 1
-            self.report.note(f"a transaction is there in part: {found}")
+            self.report.note(f"a transaction is there in part: {found}", torn=1)
         else:
             self._settle(BATCH, number)
 
@@ -300,20 +297,15 @@ class _Torture:
         """Go on from what was found: having been seen, it must not vanish again."""
         before = self._acknowledged[key]
         if number < before:
-            self.report.lost += before - number
-            self.report.note(f"{key} went back to {number}; {before} was acknowledged")
+            self.report.note(f"{key} went back to {number}; {before} was acknowledged", lost=before - number)
         self.report.in_flight_kept += number > before
         self._acknowledged[key] = number
 
     async def verify_all(self) -> None:
         """Read everything once more, the medium included."""
-        async with AdapterBasedPersistence(
-            self._make(self._place), on_corruption=Corruption.RAISE
-        ) as persistence:
-            known = {*COUNTED, *ACCOUNTS}
+        async with self._store() as persistence:
             listed = persistence.keys()
-            strange = [key async for key in listed if key not in known]
+            strange = [key async for key in listed if key not in (*COUNTED, *ACCOUNTS)]
             verified = await persistence.verify()
         for fault in [*strange, *verified.findings, *verified.medium]:
-            self.report.torn += 1
-            self.report.note(f"at the end: {fault}")
+            self.report.note(f"at the end: {fault}", torn=1)

@@ -5,14 +5,29 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 import pytest
 
-from ...storage.adapter import Changes, Durability, StorageAdapter, Stored
+from ...errors import ConflictError
+from ...storage.adapter import Changes, Durability, Expect, StorageAdapter
 
-__all__ = ["TIMEOUT_SECONDS", "SuiteBase", "at_place", "content", "listed", "on_adapter", "run", "store"]
+__all__ = [
+    *(
+        "TIMEOUT_SECONDS",
+        "SuiteBase",
+        "at_place",
+        "content",
+        "listed",
+        "on_adapter",
+        "refused",
+        "run",
+        "store",
+    ),
+    "versions",
+]
 
 TIMEOUT_SECONDS: Final = 60
 """When a body is held to hang. Far above what any needs, so a slow machine fails nothing."""
@@ -53,21 +68,18 @@ def run(body: Coroutine[Any, Any, None]) -> None:
         runner.run(bounded())
 
 
-def at_place(body: Callable[[S, Path], Awaitable[None]]) -> Callable[[S, Path], None]:
+def at_place(body: Callable[[S, Path], Coroutine[Any, Any, None]]) -> Callable[[S, Path], None]:
     """``body`` as a plain test function, which needs no asynchronous test runner, at a fresh place."""
 
     def test(self: S, tmp_path: Path) -> None:
         place = tmp_path / "place"
         place.mkdir()
-
-        async def at_fresh_place() -> None:
-            await body(self, place)
-
         try:
-            run(at_fresh_place())
+            run(body(self, place))
         finally:
             remove_tree(place)
 
+    # Not by functools.wraps, which would show pytest the parameters of the body.
     test.__name__ = body.__name__
     test.__qualname__ = body.__qualname__
     test.__doc__ = body.__doc__
@@ -77,13 +89,11 @@ def at_place(body: Callable[[S, Path], Awaitable[None]]) -> Callable[[S, Path], 
 def on_adapter(body: Callable[[S, StorageAdapter], Awaitable[None]]) -> Callable[[S, Path], None]:
     """``body`` as a plain test function, with an adapter opened at a fresh place."""
 
+    @wraps(body)
     async def with_open_adapter(self: S, place: Path) -> None:
         async with self.adapter(place) as adapter:
             await body(self, adapter)
 
-    with_open_adapter.__name__ = body.__name__
-    with_open_adapter.__qualname__ = body.__qualname__
-    with_open_adapter.__doc__ = body.__doc__
     return at_place(with_open_adapter)
 
 
@@ -105,6 +115,18 @@ def remove_tree(top: Path) -> None:
         os.rmdir(directory)
 
 
+async def refused(adapter: StorageAdapter, changes: Changes, expect: Expect) -> ConflictError:
+    """How a commit is refused whose expectations do not hold."""
+    with pytest.raises(ConflictError) as refusal:
+        await adapter.commit(changes, expect=expect)
+    return refusal.value
+
+
+async def versions(adapter: StorageAdapter, *keys: str) -> dict[str, str]:
+    """The current versions of those keys that are there."""
+    return {key: stored.version for key, stored in (await adapter.fetch(keys)).items()}
+
+
 async def store(adapter: StorageAdapter, changes: Changes) -> None:
     """Commit many changes without waiting for a disk."""
     await adapter.commit(changes, durability=Durability.MEMORY)
@@ -112,7 +134,7 @@ async def store(adapter: StorageAdapter, changes: Changes) -> None:
 
 async def content(adapter: StorageAdapter) -> dict[str, bytes]:
     """Everything that is stored."""
-    found: dict[str, Stored] = await adapter.fetch(await listed(adapter))
+    found = await adapter.fetch(await listed(adapter))
     return {key: stored.data for key, stored in found.items()}
 
 

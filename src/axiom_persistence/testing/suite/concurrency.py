@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Final
@@ -16,10 +16,9 @@ import pytest
 
 from ...errors import ConflictError, PersistenceError
 from ...storage.adapter import Durability, StorageAdapter
-from ._base import TIMEOUT_SECONDS, SuiteBase, at_place, content, on_adapter, run
+from ._base import TIMEOUT_SECONDS, SuiteBase, at_place, content, on_adapter, run, versions
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
     from threading import Barrier
 
 __all__ = ["ConcurrencyTests"]
@@ -66,10 +65,8 @@ class ConcurrencyTests(SuiteBase):
         changes = [{key: data} for key, data in expected.items()]
         answers = await asyncio.gather(*(adapter.commit(change) for change in changes))
         assert await content(adapter) == expected
-        found = await adapter.fetch(list(expected))
-        assert {key: version for answer in answers for key, version in answer.items()} == {
-            key: stored.version for key, stored in found.items()
-        }
+        given = {key: version for answer in answers for key, version in answer.items()}
+        assert await versions(adapter, *expected) == given
 
     @on_adapter
     async def test_the_order_of_calls(self, adapter: StorageAdapter) -> None:
@@ -101,9 +98,8 @@ class ConcurrencyTests(SuiteBase):
                 if isinstance(outcome, BaseException):
                     raise outcome
             names = ("thread 0", "thread 1", "thread 2", "own loop")
-            assert await content(adapter) == {"count": b"%d" % (8 * EACH)} | dict.fromkeys(
-                names, b"%d" % EACH
-            )
+            counts = dict.fromkeys(names, b"%d" % EACH)
+            assert await content(adapter) == {"count": b"%d" % (8 * EACH), **counts}
 
     @at_place
     async def test_one_loop_after_another(self, place: Path) -> None:
@@ -210,38 +206,26 @@ class ConcurrencyTests(SuiteBase):
                     await asyncio.to_thread(child.join, TIMEOUT_SECONDS / 2)
                 assert [child.exitcode for child in children] == [0, 0]
             finally:
-                end(children)
+                for child in children:  # none is left behind, whatever happened
+                    child.kill()
+                    child.join()
+                    child.close()
             # The opening that was there all the time sees what the others did.
             assert await content(adapter) == {"count": b"%d" % (3 * 4 * EACH)}
-
-
-def end(children: Sequence[BaseProcess]) -> None:
-    """Leave no child behind, whatever happened."""
-    for child in children:
-        if child.is_alive():
-            child.kill()
-        child.join()
-        child.close()
 
 
 def count_in_child(module: str, file: str | None, qualname: str, place: Path, ready: Barrier) -> None:
     """Open the store as the suite does, in a process of its own, and count."""
     try:
-        found: object = importlib.import_module(module)
+        found = importlib.import_module(module)
     except ModuleNotFoundError:
         # A test file that was collected under a name which is not on the path.
         specification = None if file is None else importlib.util.spec_from_file_location(module, file)
         if specification is None or specification.loader is None:
             raise
-        loaded = importlib.util.module_from_spec(specification)
-        sys.modules[module] = loaded
-        specification.loader.exec_module(loaded)
-        found = loaded
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    suite = found() if isinstance(found, type) else found
-    if not isinstance(suite, SuiteBase):
-        raise TypeError(f"{module}.{qualname} is no AdapterSuite")
+        sys.modules[module] = found = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(found)
+    suite: SuiteBase = attrgetter(qualname)(found)()
 
     async def work() -> None:
         async with suite.adapter(place) as adapter:

@@ -51,14 +51,11 @@ class ValueTests(SuiteBase):
     @on_adapter
     async def test_write_read_exists_delete(self, adapter: StorageAdapter) -> None:
         """The four simple verbs say the same as fetch and commit do."""
-        await adapter.write("a", b"one")
-        assert await adapter.read("a") == b"one"
-        assert await adapter.exists("a") is True
-        assert (await adapter.fetch(("a",)))["a"].data == b"one"
-
-        await adapter.write("a", b"two")
-        assert await adapter.read("a") == b"two"
-
+        for data in (b"one", b"two"):
+            await adapter.write("a", data)
+            assert await adapter.read("a") == data
+            assert await adapter.exists("a") is True
+            assert (await adapter.fetch(("a",)))["a"].data == data
         await adapter.delete("a")
         assert await adapter.read("a") is None
         assert await adapter.exists("a") is False
@@ -88,7 +85,6 @@ class ValueTests(SuiteBase):
         for key, data in AWKWARD.items():
             assert await adapter.read(key) == data, key
             assert await adapter.exists(key) is True, key
-        for key, data in AWKWARD.items():
             await adapter.commit({"one key": data})
             assert await adapter.read("one key") == data, key
 
@@ -126,7 +122,7 @@ class ValueTests(SuiteBase):
     async def test_nothing_mutable_is_shared(self, adapter: StorageAdapter) -> None:
         """Changing a mapping after it was given or answered changes nothing that is stored."""
         changes = {"a": b"one"}
-        versions = await adapter.commit(changes)
+        committed = await adapter.commit(changes)
         changes["a"] = b"changed"
         changes["b"] = b"added"
         assert await adapter.read("a") == b"one"
@@ -136,7 +132,7 @@ class ValueTests(SuiteBase):
         kept = dict(found)
         found.clear()
         assert await adapter.fetch(("a",)) == kept
-        assert dict(versions) == {"a": kept["a"].version}
+        assert dict(committed) == {"a": kept["a"].version}
 
     @on_adapter
     async def test_the_previous_generation_is_older(self, adapter: StorageAdapter) -> None:
