@@ -6,23 +6,25 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from ..platform.filesystem import FileSystem
 
 __all__ = ["InterceptedFileSystem"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _handed_on(operation: str) -> Callable[..., Any]:
-    """The method of that name: carried out on ``inner``, by way of ``around``."""
+def _handed_on(operation: Callable[P, T]) -> Callable[P, T]:
+    """The method carried out on ``inner``, by way of ``around``."""
+    name = operation.__name__
 
     def method(self: InterceptedFileSystem, *args: Any, **options: Any) -> Any:
-        perform = getattr(self.inner, operation)
-        return self.around(operation, (*args, *options.values()), lambda: perform(*args, **options))
+        perform = getattr(self.inner, name)
+        return self.around(name, (*args, *options.values()), lambda: perform(*args, **options))
 
-    return method
+    return cast("Callable[P, T]", method)
 
 
 class InterceptedFileSystem(FileSystem):
@@ -37,26 +39,26 @@ class InterceptedFileSystem(FileSystem):
     def around(self, operation: str, arguments: tuple[Any, ...], perform: Callable[[], T]) -> T:
         """``operation`` is the method's name, ``arguments`` what it was given; ``perform`` does it."""
 
-    attach = _handed_on("attach")
-    detach = _handed_on("detach")
-    create = _handed_on("create")
-    open = _handed_on("open")
-    write_some = _handed_on("write_some")
-    sync = _handed_on("sync")
-    close = _handed_on("close")
-    read = _handed_on("read")
-    link = _handed_on("link")
-    replace = _handed_on("replace")
-    unlink = _handed_on("unlink")
-    mkdir = _handed_on("mkdir")
-    rmdir = _handed_on("rmdir")
-    sync_directory = _handed_on("sync_directory")
-    scan = _handed_on("scan")
-    status = _handed_on("status")
-    try_lock = _handed_on("try_lock")
-    unlock = _handed_on("unlock")
-    read_at = _handed_on("read_at")
-    write_at = _handed_on("write_at")
+    attach: Final = _handed_on(FileSystem.attach)
+    detach: Final = _handed_on(FileSystem.detach)
+    create: Final = _handed_on(FileSystem.create)
+    open: Final = _handed_on(FileSystem.open)
+    write_some: Final = _handed_on(FileSystem.write_some)
+    sync: Final = _handed_on(FileSystem.sync)
+    close: Final = _handed_on(FileSystem.close)
+    read: Final = _handed_on(FileSystem.read)
+    link: Final = _handed_on(FileSystem.link)
+    replace: Final = _handed_on(FileSystem.replace)
+    unlink: Final = _handed_on(FileSystem.unlink)
+    mkdir: Final = _handed_on(FileSystem.mkdir)
+    rmdir: Final = _handed_on(FileSystem.rmdir)
+    sync_directory: Final = _handed_on(FileSystem.sync_directory)
+    scan: Final = _handed_on(FileSystem.scan)
+    status: Final = _handed_on(FileSystem.status)
+    try_lock: Final = _handed_on(FileSystem.try_lock)
+    unlock: Final = _handed_on(FileSystem.unlock)
+    read_at: Final = _handed_on(FileSystem.read_at)
+    write_at: Final = _handed_on(FileSystem.write_at)
 
     def steady(self) -> AbstractContextManager[None]:
         return self.inner.steady()

@@ -87,7 +87,7 @@ class FilePlace:
         self.label = label
         self.lock_timeout = lock_timeout
         self.inspecting: bool = False
-        self.syncs_directories = files.syncs_directories
+        self.syncs_directories: bool = files.syncs_directories
         self.mark: ChangeMark | None = None
         self._writer: StoreLock | None = None
         self._identities: dict[str, tuple[int, int]] = {}

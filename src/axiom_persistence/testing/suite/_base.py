@@ -15,17 +15,15 @@ from ...errors import ConflictError
 from ...storage.adapter import Changes, Durability, Expect, StorageAdapter
 
 __all__ = [
-    *(
-        "TIMEOUT_SECONDS",
-        "SuiteBase",
-        "at_place",
-        "content",
-        "listed",
-        "on_adapter",
-        "refused",
-        "run",
-        "store",
-    ),
+    "TIMEOUT_SECONDS",
+    "SuiteBase",
+    "at_place",
+    "content",
+    "listed",
+    "on_adapter",
+    "refused",
+    "run",
+    "store",
     "versions",
 ]
 
