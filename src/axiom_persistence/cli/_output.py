@@ -14,6 +14,8 @@ import click
 from ._endings import Ending
 
 __all__ = [
+    "STATUS_EVERY_SECONDS",
+    "Colour",
     "StatusLine",
     "coloured",
     "data",
