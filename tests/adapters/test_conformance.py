@@ -60,6 +60,7 @@ class NarrowMemory(MemoryAdapter):
             check_stored_key(key, 60)
 
     async def commit(self, changes, **options):
+        self._check(changes)
         for key, data in changes.items():
             if data is not None and len(data) > 1000:
                 raise StorageFullError("a value has at most 1,000 bytes here", key=key, adapter=self)

@@ -123,7 +123,7 @@ class MemoryAdapter(StorageAdapter):
 
     def _commit(self, changes: Changes, expect: Expect) -> Mapping[str, str]:
         self._check(expect)
-        check_changes(changes, _TRAITS, self)
+        check_changes(changes, self.traits, self)
         with self._lock:
             if expect:
                 records = {key: self._records.get(key) for key in expect}

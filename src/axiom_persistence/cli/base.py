@@ -33,10 +33,10 @@ __all__ = [
     "suggestion",
 ]
 
+T = TypeVar("T")
+
 SUGGESTED_FROM_MAX: Final = 20_000
 """Keys compared with a misspelt one; more would make the error slow."""
-
-T = TypeVar("T")
 
 COMPLETED_MAX: Final = 500
 """Keys offered to a shell: more than a person reads."""

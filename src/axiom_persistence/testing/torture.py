@@ -137,7 +137,7 @@ def _check(make: Callable[[str], StorageAdapter], adapter: StorageAdapter) -> No
         raise ConfigurationError("torture needs os.fork, which this platform lacks", adapter=adapter)
     try:
         importable = resolve_name(_name_of(make)) is make and make.__module__ != "__main__"
-    except (AttributeError, ImportError):
+    except (AttributeError, ImportError, ValueError):  # the last: no name that could be looked up
         importable = False
     if not importable:
         raise ConfigurationError(

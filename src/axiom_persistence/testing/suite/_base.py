@@ -14,18 +14,7 @@ import pytest
 from ...errors import ConflictError
 from ...storage.adapter import Changes, Durability, Expect, StorageAdapter
 
-__all__ = [
-    "TIMEOUT_SECONDS",
-    "SuiteBase",
-    "at_place",
-    "content",
-    "listed",
-    "on_adapter",
-    "refused",
-    "run",
-    "store",
-    "versions",
-]
+__all__ = ["SuiteBase", "at_place", "content", "listed", "on_adapter", "refused", "run", "store", "versions"]
 
 TIMEOUT_SECONDS: Final = 60
 """When a body is held to hang. Far above what any needs, so a slow machine fails nothing."""

@@ -16,7 +16,7 @@ import pytest
 
 from ...errors import ConflictError, PersistenceError
 from ...storage.adapter import Durability, StorageAdapter
-from ._base import TIMEOUT_SECONDS, SuiteBase, at_place, content, on_adapter, run, versions
+from ._base import SuiteBase, at_place, content, on_adapter, run, versions
 
 if TYPE_CHECKING:
     from threading import Barrier
@@ -25,6 +25,8 @@ __all__ = ["ConcurrencyTests"]
 
 TASKS: Final = 6
 EACH: Final = 5
+PATIENCE_SECONDS: Final = 30
+"""For another process; less than a body may take in all."""
 
 
 async def increment(adapter: StorageAdapter, key: str, times: int) -> None:
@@ -200,10 +202,10 @@ class ConcurrencyTests(SuiteBase):
                 child.start()
             try:
                 # All three begin together, else the first would be done before the last has started.
-                await asyncio.to_thread(ready.wait, TIMEOUT_SECONDS / 2)
+                await asyncio.to_thread(ready.wait, PATIENCE_SECONDS)
                 await increment(adapter, "count", 4 * EACH)
                 for child in children:
-                    await asyncio.to_thread(child.join, TIMEOUT_SECONDS / 2)
+                    await asyncio.to_thread(child.join, PATIENCE_SECONDS)
                 assert [child.exitcode for child in children] == [0, 0]
             finally:
                 for child in children:  # none is left behind, whatever happened
@@ -229,7 +231,7 @@ def count_in_child(module: str, file: str | None, qualname: str, place: Path, re
 
     async def work() -> None:
         async with suite.adapter(place) as adapter:
-            await asyncio.to_thread(ready.wait, TIMEOUT_SECONDS / 2)
+            await asyncio.to_thread(ready.wait, PATIENCE_SECONDS)
             await increment(adapter, "count", 4 * EACH)
 
     run(work())
