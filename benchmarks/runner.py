@@ -87,6 +87,7 @@ def measure(job: Job, place: Path, scale: float, turn: int, *, root: Path = ROOT
 def _one(job: Job, directory: Path, scale: float, turn: int, root: Path = ROOT) -> dict[str, Any]:
     parameters = {**_scaled(job.parameters, scale), "round": turn, "scale": scale}
     asked = {"scenario": job.scenario, "directory": str(directory.resolve()), "parameters": parameters}
+    paths = (str(root / "src"), os.environ.get("PYTHONPATH"))
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "benchmarks.child", json.dumps(asked)],
@@ -94,7 +95,7 @@ def _one(job: Job, directory: Path, scale: float, turn: int, root: Path = ROOT) 
             text=True,
             timeout=JOB_SECONDS_MAX,
             cwd=root,
-            env={**os.environ, "PYTHONPATH": str(root / "src")},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
             check=False,
         )
     except subprocess.TimeoutExpired:
