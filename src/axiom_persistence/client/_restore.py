@@ -106,6 +106,7 @@ def _apply_all(state: State, found: Found, reports: tuple[int, int]) -> RestoreR
         # A list that was appended to before the restore counts as assigned.
         state.notice_mutations()
         state.unreadable.clear()
+        state.unsynced += 1
         for name, one in found.items():
             field = state.fields[name]
             if isinstance(one, PersistenceError):
@@ -180,6 +181,7 @@ async def refresh(state: State, names: Collection[str], origin: Origin) -> None:
         if not state.is_live:
             return
         state.notice_mutations(names)
+        state.unsynced += 1
         for name, one in found.items():
             field, cell = state.fields[name], state.cells[name]
             if isinstance(one, PersistenceError):

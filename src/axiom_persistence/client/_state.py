@@ -129,7 +129,7 @@ class State:
         self.unreadable: dict[str, PersistenceError] = {}
         self.watchers = Watchers()
         self.saver: Saver | None = None
-        self.unsynced = 0  # commits that power loss could still take
+        self.unsynced = 1  # what was stored here or found, and power loss could still take
         self.failures = self.deferrals = 0
         self.due_at = self.due_by = self.not_before = 0.0
         self.transactions: list[Holder] = []
@@ -172,6 +172,14 @@ class State:
 
     def key(self, field: Field) -> str:
         return self.place(field).prefix + field.segment
+
+    def stores(self, names: Collection[str] | None = None) -> set[Store]:
+        """Where the fields (only ``names``, if given) are kept."""
+        return {
+            self.place(field).store
+            for name, field in self.fields.items()
+            if field.persisted and (names is None or name in names)
+        }
 
     def seal(self, field: Field, value: Any) -> bytes:
         """The record of ``value``. Raises ``EncodingError`` or ``TypeMismatchError``."""

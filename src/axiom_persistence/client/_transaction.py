@@ -149,6 +149,9 @@ class _Transaction:
             settle(entries, versions)
             if durability is not None:
                 state.unsynced += 1
+        else:
+            for store in state.stores():  # somebody may have promised less for what is as it shall be
+                await store.commit({}, durability=durability)
         state.announce(self.old(), Origin.HERE)
 
     def commit_now(self) -> None:

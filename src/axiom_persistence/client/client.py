@@ -247,7 +247,7 @@ class Client:
         if state.phase is ClientPhase.CLOSED:
             return
         state.refuse_in_transaction("close")
-        if not discard and (state.is_live or state.dirty or state.notice_mutations()):
+        if not discard and (state.notice_mutations() or state.dirty or (state.is_live and state.unsynced)):
             try:
                 await self.persist_state()
             except PersistenceError as error:
