@@ -15,12 +15,13 @@ from ..errors import (
     ValidationError,
 )
 from ..layers.observed import Origin
+from ..records.corruption import CorruptionReport
 from ..store._reading import Seen
 from ..store.store import Store
 from ._commit import save_together
 from ._fields import Field
 from ._lifecycle import ClientPhase, RestoreReport
-from ._place import evidence_of
+from ._place import Place, evidence_of
 from ._state import State, fingerprint
 
 __all__ = ["accept", "refresh", "restore"]
@@ -29,6 +30,7 @@ _OF_ONE_RECORD: Final = (CorruptedDataError, SchemaTooNewError)
 """What a read of several keys may raise because of one of them."""
 
 Found = Mapping[str, Seen | PersistenceError]
+Latest = Mapping[Place, CorruptionReport | None]
 
 
 async def restore(state: State, *, save: bool = True) -> RestoreReport:
@@ -41,9 +43,9 @@ async def restore(state: State, *, save: bool = True) -> RestoreReport:
         state.phase = ClientPhase.RESTORING
     try:
         await _prepare(state)
-        reports = len(state.plain.store.recovery.reports), len(state.secret.store.recovery.reports)
+        latest = _latest_reports(state)
         found = await _read(state, [f for f in state.fields.values() if f.persisted])
-        report = _apply_all(state, found, reports)
+        report = _apply_all(state, found, latest)
     except BaseException:
         state.phase = before
         raise
@@ -98,7 +100,7 @@ def _decoded(state: State, field: Field, seen: Seen) -> Any:
     return value
 
 
-def _apply_all(state: State, found: Found, reports: tuple[int, int]) -> RestoreReport:
+def _apply_all(state: State, found: Found, latest: Latest) -> RestoreReport:
     outcomes: dict[str, list[str]] = {"restored": [], "defaulted": [], "kept": []}
     migrated = []
     old: dict[str, Any] = {}
@@ -131,7 +133,7 @@ def _apply_all(state: State, found: Found, reports: tuple[int, int]) -> RestoreR
             kept=tuple(outcomes["kept"]),
             migrated=tuple(name for name in migrated if name in outcomes["restored"]),
             unreadable=dict(state.unreadable),
-            damaged=_damaged(state, reports),
+            damaged=_damaged(latest),
         )
         state.phase = ClientPhase.DEGRADED if state.unreadable else ClientPhase.READY
         if old:
@@ -159,16 +161,24 @@ def _take(state: State, field: Field, seen: Seen) -> str:
     return "restored"
 
 
-def _damaged(state: State, reports: tuple[int, int]) -> tuple[Any, ...]:
-    stores = [(state.plain, reports[0])]
-    if state.secret.store is not state.plain.store:
-        stores.append((state.secret, reports[1]))
-    return tuple(
-        report
-        for place, count in stores
-        for report in list(place.store.recovery.reports)[count:]
-        if report.key.startswith(place.prefix)
-    )
+def _latest_reports(state: State) -> Latest:
+    """The latest report of damage in each place of the client, as it is now."""
+    places = {place: place.store.recovery.reports for place in (state.plain, state.secret)}
+    return {place: reports[-1] if reports else None for place, reports in places.items()}
+
+
+def _damaged(latest: Latest) -> tuple[CorruptionReport, ...]:
+    """The reports on this client's records since ``latest``. Not by their number: only so many are kept."""
+    found: list[CorruptionReport] = []
+    for place, last in latest.items():
+        new: list[CorruptionReport] = []
+        for report in reversed([*place.store.recovery.reports]):
+            if report is last:
+                break
+            if report.key.startswith(place.prefix):
+                new.append(report)
+        found += reversed(new)
+    return tuple(found)
 
 
 async def refresh(state: State, names: Collection[str], origin: Origin) -> None:

@@ -46,9 +46,9 @@ class Cell:
         self.version: str | Missing | None = MISSING  # None: nothing is stored; MISSING: not known
         self.under_way = 0  # commits of this field that have not ended
 
-    def holds(self, data: bytes) -> bool:
-        """Whether the store surely has ``data`` already."""
-        return self.saved is not None and not self.under_way and self.saved == fingerprint(data)
+    def holds(self, mark: bytes) -> bool:
+        """Whether the store surely has the record with the fingerprint ``mark`` already."""
+        return not self.under_way and self.saved == mark
 
 
 class Entry(NamedTuple):
@@ -212,7 +212,8 @@ class State:
     def assign(self, field: Field, value: Any) -> None:
         """Take a new value: checked, made the attribute, and stored at once where that is possible."""
         with self.lock:
-            self.refuse_closed()
+            if self.phase is ClientPhase.CLOSED:
+                self.refuse_closed()
             data = self.seal(field, value) if field.persisted else None
             if field.validate is not None or data is None:
                 field.check(value, f"{self.name}.{field.name}")
@@ -236,25 +237,27 @@ class State:
     def _keep(self, field: Field, cell: Cell, data: bytes) -> None:
         """Store ``data`` before returning, or note that it is still to be stored."""
         name = field.name
-        if not self.is_live or name in self.unreadable:
+        # READY is live, with nothing unreadable.
+        if self.phase is not ClientPhase.READY and (not self.is_live or name in self.unreadable):
             self.dirty[name] = None
             if self.phase is ClientPhase.CREATED and self.keep_until_restored is not None:
                 self.keep_until_restored(self)
             return
-        if cell.holds(data):
+        mark = fingerprint(data)
+        if cell.holds(mark):
             self.dirty.pop(name, None)
             return
-        place = self.place(field)
-        if self.immediate and place.store is self.plain.store:
-            key = place.prefix + field.segment
+        store, prefix = self.secret if field.secure else self.plain
+        if self.immediate and store is self.plain.store:
+            key = prefix + field.segment
             try:
-                versions = place.store.commit_now({key: data})
+                versions = store.commit_now({key: data})
             except PersistenceError as error:
                 self.dirty[name] = None
                 self.failed(error.naming(key=key))
                 return
             if versions is not None:
-                cell.version, cell.saved = versions[key], fingerprint(data)
+                cell.version, cell.saved = versions[key], mark
                 self.unsynced += 1
                 self.deferrals = 0
                 self.dirty.pop(name, None)

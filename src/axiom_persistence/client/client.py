@@ -331,7 +331,9 @@ class Client:
         """Make the assignments of an ``async with`` body one commit, or none of them, in memory and stored.
 
         ``durability`` as for ``persistence.save``. Raises ``ConflictError`` when another process stored
-        one of the assigned fields meanwhile; the fields then have what is stored.
+        one of the assigned fields meanwhile; the fields then have what is stored. Raises
+        ``ConfigurationError`` when a second field changes and both cannot be stored in one step: over an
+        adapter that is not atomic, or one of them secure and in another place.
         """
         state = self._state
         return _transaction.transaction(state, state.plain.store.durability(durability))
