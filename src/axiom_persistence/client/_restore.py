@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from ..errors import (
     TypeMismatchError,
     ValidationError,
 )
+from ..keys import MISSING, Missing
 from ..layers.observed import Origin
 from ..records.corruption import CorruptionReport
 from ..store._reading import Seen
@@ -26,10 +28,13 @@ from ._state import State, fingerprint
 
 __all__ = ["accept", "refresh", "restore"]
 
+_log = logging.getLogger("axiom_persistence")
+
 _OF_ONE_RECORD: Final = (CorruptedDataError, SchemaTooNewError)
 """What a read of several keys may raise because of one of them."""
 
 Found = Mapping[str, Seen | PersistenceError]
+Version = str | Missing | None
 Latest = Mapping[Place, CorruptionReport | None]
 
 
@@ -38,7 +43,7 @@ async def restore(state: State, *, save: bool = True) -> RestoreReport:
 
     Raises what kept the store as a whole from being read; the client is then as it was before.
     """
-    before = state.phase
+    before, known = state.phase, set(state.unreadable)
     if not state.is_live:
         state.phase = ClientPhase.RESTORING
     try:
@@ -49,6 +54,8 @@ async def restore(state: State, *, save: bool = True) -> RestoreReport:
     except BaseException:
         state.phase = before
         raise
+    finally:
+        _tell_unreadable(state, known)
     if save and state.dirty:
         for failed, errors in (await save_together([state], background=True)).items():
             if any(error not in state.unreadable.values() for error in errors):
@@ -181,21 +188,39 @@ def _damaged(latest: Latest) -> tuple[CorruptionReport, ...]:
     return tuple(found)
 
 
+def _tell_unreadable(state: State, known: Collection[str]) -> None:
+    """Say of each field once that its stored value cannot be read: those in ``known`` were told before."""
+    for name in [name for name in state.unreadable if name not in known]:
+        error = state.unreadable[name]
+        client = state.plain.prefix.rstrip("/")
+        _log.warning("%s.%s cannot be read and is left as it is stored: %s", client, name, error)
+        if state.on_error is not None:
+            state.on_error(state.client, error)
+
+
 async def refresh(state: State, names: Collection[str], origin: Origin) -> None:
     """Look at records that somebody else changed: a clean field takes them, a dirty one keeps its value."""
     versions = {name: state.cells[name].version for name in names}
     found = await _read(state, [state.fields[name] for name in names])
+    known = set(state.unreadable)
+    try:
+        _take_changes(state, found, versions, origin)
+    finally:
+        _tell_unreadable(state, known)
+
+
+def _take_changes(state: State, found: Found, versions: Mapping[str, Version], origin: Origin) -> None:
     old: dict[str, Any] = {}
     overwritten: dict[str, Any] = {}
     with state.lock:
         if not state.is_live:
             return
-        state.notice_mutations(names)
+        state.notice_mutations(found)
         state.unsynced += 1
         for name, one in found.items():
             field, cell = state.fields[name], state.cells[name]
             if isinstance(one, PersistenceError):
-                state.unreadable[name] = one
+                state.unreadable[name], cell.version = one, MISSING
                 continue
             if one.version == cell.version or cell.under_way or state.is_held(name):
                 continue  # our own, or about to be decided by a commit with ``expect``
@@ -205,7 +230,7 @@ async def refresh(state: State, names: Collection[str], origin: Origin) -> None:
             try:
                 value = field.default() if one.record is None else _decoded(state, field, one)
             except (TypeMismatchError, ValidationError, ConfigurationError) as error:
-                state.unreadable[name] = error
+                state.unreadable[name], cell.version = error, one.version
                 continue
             state.unreadable.pop(name, None)
             cell.version = one.version

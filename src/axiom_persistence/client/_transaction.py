@@ -112,6 +112,8 @@ class _Transaction:
             data = state.seal(field, getattr(state.client, name))
             if cell.holds(fingerprint(data)):
                 continue
+            if name in state.unreadable:  # changed in place: an assignment was refused when it was made
+                raise state.unreadable[name]
             if name not in self.stamps:
                 self._must_be_together(field)
                 cell.stamp += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -41,7 +42,8 @@ class Client:
     of one class apart; one of each may be live in a process. ``class Preferences(Client, name="prefs")``
     pins the type's name in the store. ``auto_save``: ``AutoSave.IMMEDIATE`` where the adapter can commit
     at once, else ``AutoSave()``. ``on_error`` is called with the client and the error of a save in the
-    background that did not succeed; its value stays pending and is tried again.
+    background that did not succeed: its value stays pending and is tried again, until the store is closed.
+    It is called, too, once for each field whose stored value turns out to be unreadable.
 
     An assignment raises for what cannot be a value of the field (``TypeMismatchError``, ``EncodingError``,
     ``ValidationError``), for a name that is no field (``AttributeError``) and on a closed client; never
@@ -181,8 +183,9 @@ class Client:
 
     @property
     def restore_report(self) -> RestoreReport | None:
-        """What the latest restore found; None before it."""
-        return self._state.report
+        """What the latest restore found, and in ``unreadable`` what cannot be read now; None before it."""
+        report = self._state.report
+        return None if report is None else replace(report, unreadable=dict(self._state.unreadable))
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -200,8 +203,9 @@ class Client:
         """Take over what is stored. Fields assigned before or meanwhile keep their value and save it.
 
         A stored value that cannot be read makes the client ``DEGRADED`` and is left alone until
-        ``accept``; damaged records are dealt with as the persistence was told. Raises ``StorageError``
-        where nothing could be read: the client is then as before. It can be called again at any time.
+        ``accept``; the log and ``on_error`` say so, and ``restore_report.unreadable`` says why. Damaged
+        records are dealt with as the persistence was told. Raises ``StorageError`` where nothing could be
+        read: the client is then as before. It can be called again at any time.
         """
         state = self._state
         state.refuse_in_transaction("restore_state")
