@@ -35,6 +35,7 @@ class _Transaction:
     """What a body has changed so far, and how to undo it."""
 
     def __init__(self, state: State, outer: Holder | None) -> None:
+        state.follow()
         state.notice_mutations()
         self.state = state
         self.outer = outer

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -16,7 +17,6 @@ from ..storage.adapter import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
 from ._commit import save_together
-from ._ends import hold
 from ._fields import Field, collect_fields, resolve_kinds, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
 from ._place import plain_place, secure_place
@@ -52,7 +52,8 @@ class Client:
 
     Building one raises ``InsecureStorageError`` for secure fields without a confidential place, and
     ``ConfigurationError`` for what cannot work. Any thread may read and assign; the async methods may be
-    used from any event loop.
+    used from any event loop. When the loop it was entered in has ended, a client goes on in the next one from
+    its first use there: an awaited method, an assignment, ``touch`` or a stream. Reading a field is none.
     """
 
     # No ClassVar: pyright would not take the class for a Persistable then.
@@ -131,7 +132,7 @@ class Client:
             if field.persisted:
                 state.place(field).store.check_key(state.key(field))
             state.put_default(field)
-        state.keep_until_restored = hold
+        state.roster = partial(roster_of, plain.store)
         roster.add(state)
         watch_close((plain.store, secret.store))
 
@@ -232,6 +233,7 @@ class Client:
         state.refuse_in_transaction("persist_state")
         if state.phase is ClientPhase.CREATED:
             await self.restore_state()
+        state.follow()
         for name in fields:
             if name in state.unreadable:
                 raise state.unreadable[name]
@@ -284,6 +286,7 @@ class Client:
             raise _not_built(self)
         if not self._state.is_live:
             await self.restore_state()
+        self._state.follow()
         return self
 
     async def __aexit__(
@@ -305,6 +308,7 @@ class Client:
         ``ConflictError`` when somebody else has just stored another value.
         """
         self._state.refuse_closed()
+        self._state.follow()
         await _restore.accept(self._state, self._state.field(field).name)
 
     async def reset(self, *fields: str) -> None:
@@ -318,6 +322,7 @@ class Client:
         state.refuse_in_transaction("reset")
         if not state.is_live:
             await self.restore_state()
+        state.follow()
         for name in names:
             if name in state.unreadable:
                 raise state.unreadable[name]
@@ -373,6 +378,7 @@ class Client:
         ``fields``, only their changes are told.
         """
         state = self._state
+        state.follow()
         only = frozenset(state.field(name).name for name in fields) if fields else None
         hidden = frozenset(name for name, field in state.fields.items() if field.secure)
         return state.watchers.stream(state.values, hidden, only)
