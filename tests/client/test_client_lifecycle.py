@@ -277,6 +277,21 @@ async def test_a_damaged_field_goes_to_quarantine(store):
     assert [q.data for q in await quarantined(store._store)] == [b"\0\0rubbish"]
 
 
+async def test_damage_is_told_after_a_thousand_reports(persistence):
+    """However much was found damaged before, a restore tells what it found, in the order it was found."""
+    adapter = persistence._store.adapter
+    await adapter.commit({f"k{n}": b"rubbish" for n in range(1001)})
+    await persistence.save("other", 1)
+    for round in range(2):
+        await persistence.load_many([f"k{n}" for n in range(1001)], int)
+        assert len(persistence.reports) == 1000
+        await adapter.commit({"Counter/a": b"rubbish", "Counter/b": b"rubbish"})
+        async with Counter(persistence) as counter:
+            assert [report.key for report in counter.restore_report.damaged] == ["Counter/a", "Counter/b"], (
+                round
+            )
+
+
 async def test_damage_that_may_not_be_recovered():
     """With RAISE a damaged field makes the client DEGRADED and its bytes stay where they are."""
     adapter = MemoryAdapter()

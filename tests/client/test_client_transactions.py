@@ -17,7 +17,9 @@ from axiom_persistence.errors import (
     EncodingError,
     StorageError,
 )
+from axiom_persistence.layers.journaled import Journaled
 from axiom_persistence.opening.open import open_persistence
+from axiom_persistence.storage import BasicAdapter
 from axiom_persistence.testing import ConfidentialMemory
 from support.client_worlds import Counter, Preferences, Theme, full, turns
 
@@ -393,3 +395,89 @@ async def test_cancelled_in_the_body(store):
         async with counter.transaction():
             counter.a = 2
         assert await store.load("Counter/a", int) == 2
+
+
+class Shelf(BasicAdapter):
+    """Not atomic: each key is written on its own, and keys that hold ``full`` not at all."""
+
+    def __init__(self):
+        self.entries = {}
+        self.full = "nothing"
+
+    async def read(self, key):
+        return self.entries.get(key)
+
+    async def write(self, key, data):
+        if self.full in key:
+            raise StorageError("no room on the shelf")
+        self.entries[key] = data
+
+    async def delete(self, key):
+        self.entries.pop(key, None)
+
+    async def exists(self, key):
+        return key in self.entries
+
+    async def keys(self, prefix=""):
+        for key in sorted(self.entries):
+            if key.startswith(prefix):
+                yield key
+
+
+class Shelved(Counter):
+    tags: list[str] = client_state(default_factory=list)
+
+    @action
+    def both(self):
+        self.a, self.b = 1, 2
+
+    @action
+    async def both_later(self):
+        self.a, self.b = 1, 2
+
+    @action
+    def inside(self):
+        self.a = 1
+        self.tags.append("x")
+
+
+async def transact(client):
+    async with client.transaction():
+        client.a, client.b = 1, 2
+
+
+async def process(client):
+    await client.process(Shelved.both)
+
+
+async def act(client):
+    client.both()
+
+
+async def act_later(client):
+    await client.both_later()
+
+
+async def act_inside(client):
+    client.inside()
+
+
+@pytest.mark.parametrize("change", [transact, process, act, act_later, act_inside])
+async def test_several_fields_need_an_atomic_adapter(change):
+    """Where the first key would stay when the second fails, nothing changes; the error names the adapter."""
+    shelf = Shelf()
+    async with open_persistence(shelf) as persistence, Shelved(persistence, auto_save=AutoSave.OFF) as client:
+        shelf.full = "Shelved/b"
+        with pytest.raises(
+            ConfigurationError, match=r"Shelved\.a and \.(b|tags).*Shelf.*put Journaled around it"
+        ):
+            await change(client)
+        assert (client.a, client.b, client.tags, client.pending) == (0, 0, [], ())
+        assert not await persistence.exists("Shelved/a")
+        async with client.transaction():  # one field is one key
+            client.a = 6
+            client.a = 7
+        assert await persistence.load("Shelved/a", int) == 7
+    async with open_persistence(Journaled(Shelf())) as persistence, Shelved(persistence) as client:
+        await change(client)
+        assert client.a == 1

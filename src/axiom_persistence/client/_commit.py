@@ -23,11 +23,12 @@ async def save_together(
 ) -> dict[State, list[PersistenceError]]:
     """Commit what is dirty in ``states``: one commit for each store. Returns why something stays dirty.
 
-    In the background a commit need only outlive the process; else it is as durable as the store's default
-    says, and what was committed before becomes so, too.
+    In the background a commit need only outlive the process. Else all of it is as durable as the store's
+    default says, and so is what is stored already, whoever did that and however little it promised.
     """
     failures: dict[State, list[PersistenceError]] = {}
     groups: dict[Store, list[Entry]] = {}
+    relying: dict[Store, list[State]] = {}
     seen: dict[State, int] = {}
     for state in states:
         seen[state] = state.unsynced
@@ -36,8 +37,9 @@ async def save_together(
             failures[state] = errors
         for entry in entries:
             groups.setdefault(entry.store, []).append(entry)
-        if state.unsynced and not background:
-            groups.setdefault(state.plain.store, [])
+        for store in () if background else state.stores(names):
+            groups.setdefault(store, [])
+            relying.setdefault(store, []).append(state)
     while groups:
         store, group = groups.popitem()
         try:
@@ -47,13 +49,13 @@ async def save_together(
                 with suppress(CapabilityUnavailableError):  # closed: that has made all of it durable
                     await store.commit({})
         except PersistenceError as error:  # of the commit without changes: a sync that failed
-            for state in seen:
+            for state in relying[store]:
                 failures.setdefault(state, []).append(error)
         except BaseException:
             settle([entry for group in groups.values() for entry in group], None)
             raise
     for state, count in seen.items():
-        if state not in failures:
+        if state not in failures and (background or names is None):
             with state.lock:
                 state.unsynced += 1 if background else -count
     return failures

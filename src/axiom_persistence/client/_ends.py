@@ -17,11 +17,11 @@ from ..runtime.ending import CLIENTS, after_fork, at_exit
 from ..store.store import Store
 from ._commit import save_together
 from ._lifecycle import ClientPhase
-from ._saver import roster_of, rosters
+from ._saver import rosters
 from ._state import Entry, State, settle
 from ._unsaved import Failures, holders, leave_again, note_unsaved, notice, restore_pending
 
-__all__ = ["hold", "save_at_exit", "save_on_signals"]
+__all__ = ["save_at_exit", "save_on_signals"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -101,11 +101,6 @@ def save_at_exit() -> None:
     error = _save_all(holders())
     if error is not None:
         raise error from next(iter(error.failures.values()))
-
-
-def hold(state: State) -> None:
-    """Keep a client that was assigned to before its restore until that is stored."""
-    roster_of(state.plain.store).pending.add(state)
 
 
 def _forget_in_child() -> None:

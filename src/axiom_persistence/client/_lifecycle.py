@@ -37,7 +37,10 @@ class RestoreReport:
     migrated: tuple[str, ...] = ()
     """Restored from a record of another schema version."""
     unreadable: Mapping[str, PersistenceError] = field(default_factory=dict)
-    """The stored value is too new, of another type, or locked. It is left alone until ``accept``."""
+    """The stored value is too new, of another type, or locked. It is left alone until ``accept``.
+
+    ``client.restore_report`` has what is so at that moment, whoever stored it and when.
+    """
     damaged: tuple[CorruptionReport, ...] = ()
     """Records that failed their check, and what became of each."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -15,21 +16,27 @@ from ..errors import (
     TypeMismatchError,
     ValidationError,
 )
+from ..keys import MISSING, Missing
 from ..layers.observed import Origin
+from ..records.corruption import CorruptionReport
 from ..store._reading import Seen
 from ..store.store import Store
 from ._commit import save_together
 from ._fields import Field
 from ._lifecycle import ClientPhase, RestoreReport
-from ._place import evidence_of
+from ._place import Place, evidence_of
 from ._state import State, fingerprint
 
 __all__ = ["accept", "refresh", "restore"]
+
+_log = logging.getLogger("axiom_persistence")
 
 _OF_ONE_RECORD: Final = (AccessDeniedError, CorruptedDataError, SchemaTooNewError)
 """What a read of several keys may raise because of one of them."""
 
 Found = Mapping[str, Seen | PersistenceError]
+Version = str | Missing | None
+Latest = Mapping[Place, CorruptionReport | None]
 
 
 async def restore(state: State, *, save: bool = True) -> RestoreReport:
@@ -37,17 +44,19 @@ async def restore(state: State, *, save: bool = True) -> RestoreReport:
 
     Raises what kept the store as a whole from being read; the client is then as it was before.
     """
-    before = state.phase
+    before, known = state.phase, set(state.unreadable)
     if not state.is_live:
         state.phase = ClientPhase.RESTORING
     try:
         await _prepare(state)
-        reports = len(state.plain.store.recovery.reports), len(state.secret.store.recovery.reports)
+        latest = _latest_reports(state)
         found = await _read(state, [f for f in state.fields.values() if f.persisted])
-        report = _apply_all(state, found, reports)
+        report = _apply_all(state, found, latest)
     except BaseException:
         state.phase = before
         raise
+    finally:
+        _tell_unreadable(state, known)
     if save and state.dirty:
         for failed, errors in (await save_together([state], background=True)).items():
             if any(error not in state.unreadable.values() for error in errors):
@@ -99,7 +108,7 @@ def _decoded(state: State, field: Field, seen: Seen) -> Any:
     return value
 
 
-def _apply_all(state: State, found: Found, reports: tuple[int, int]) -> RestoreReport:
+def _apply_all(state: State, found: Found, latest: Latest) -> RestoreReport:
     outcomes: dict[str, list[str]] = {"restored": [], "defaulted": [], "kept": []}
     migrated = []
     old: dict[str, Any] = {}
@@ -107,6 +116,7 @@ def _apply_all(state: State, found: Found, reports: tuple[int, int]) -> RestoreR
         # A list that was appended to before the restore counts as assigned.
         state.notice_mutations()
         state.unreadable.clear()
+        state.unsynced += 1
         for name, one in found.items():
             field = state.fields[name]
             if isinstance(one, PersistenceError):
@@ -131,7 +141,7 @@ def _apply_all(state: State, found: Found, reports: tuple[int, int]) -> RestoreR
             kept=tuple(outcomes["kept"]),
             migrated=tuple(name for name in migrated if name in outcomes["restored"]),
             unreadable=dict(state.unreadable),
-            damaged=_damaged(state, reports),
+            damaged=_damaged(latest),
         )
         state.phase = ClientPhase.DEGRADED if state.unreadable else ClientPhase.READY
         if old:
@@ -159,32 +169,59 @@ def _take(state: State, field: Field, seen: Seen) -> str:
     return "restored"
 
 
-def _damaged(state: State, reports: tuple[int, int]) -> tuple[Any, ...]:
-    stores = [(state.plain, reports[0])]
-    if state.secret.store is not state.plain.store:
-        stores.append((state.secret, reports[1]))
-    return tuple(
-        report
-        for place, count in stores
-        for report in list(place.store.recovery.reports)[count:]
-        if report.key.startswith(place.prefix)
-    )
+def _latest_reports(state: State) -> Latest:
+    """The latest report of damage in each place of the client, as it is now."""
+    places = {place: place.store.recovery.reports for place in (state.plain, state.secret)}
+    return {place: reports[-1] if reports else None for place, reports in places.items()}
+
+
+def _damaged(latest: Latest) -> tuple[CorruptionReport, ...]:
+    """The reports on this client's records since ``latest``. Not by their number: only so many are kept."""
+    found: list[CorruptionReport] = []
+    for place, last in latest.items():
+        new: list[CorruptionReport] = []
+        for report in reversed([*place.store.recovery.reports]):
+            if report is last:
+                break
+            if report.key.startswith(place.prefix):
+                new.append(report)
+        found += reversed(new)
+    return tuple(found)
+
+
+def _tell_unreadable(state: State, known: Collection[str]) -> None:
+    """Say of each field once that its stored value cannot be read: those in ``known`` were told before."""
+    for name in [name for name in state.unreadable if name not in known]:
+        error = state.unreadable[name]
+        client = state.plain.prefix.rstrip("/")
+        _log.warning("%s.%s cannot be read and is left as it is stored: %s", client, name, error)
+        if state.on_error is not None:
+            state.on_error(state.client, error)
 
 
 async def refresh(state: State, names: Collection[str], origin: Origin) -> None:
     """Look at records that somebody else changed: a clean field takes them, a dirty one keeps its value."""
     versions = {name: state.cells[name].version for name in names}
     found = await _read(state, [state.fields[name] for name in names])
+    known = set(state.unreadable)
+    try:
+        _take_changes(state, found, versions, origin)
+    finally:
+        _tell_unreadable(state, known)
+
+
+def _take_changes(state: State, found: Found, versions: Mapping[str, Version], origin: Origin) -> None:
     old: dict[str, Any] = {}
     overwritten: dict[str, Any] = {}
     with state.lock:
         if not state.is_live:
             return
-        state.notice_mutations(names)
+        state.notice_mutations(found)
+        state.unsynced += 1
         for name, one in found.items():
             field, cell = state.fields[name], state.cells[name]
             if isinstance(one, PersistenceError):
-                state.unreadable[name] = one
+                state.unreadable[name], cell.version = one, MISSING
                 continue
             if one.version == cell.version or cell.under_way or state.is_held(name):
                 continue  # our own, or about to be decided by a commit with ``expect``
@@ -194,7 +231,7 @@ async def refresh(state: State, names: Collection[str], origin: Origin) -> None:
             try:
                 value = field.default() if one.record is None else _decoded(state, field, one)
             except (TypeMismatchError, ValidationError, ConfigurationError) as error:
-                state.unreadable[name] = error
+                state.unreadable[name], cell.version = error, one.version
                 continue
             state.unreadable.pop(name, None)
             cell.version = one.version

@@ -41,7 +41,7 @@ class _Saver:
 
     def add(self, state: State) -> None:
         self.states.add(state)
-        state.saver = self
+        state.saver, state.home = self, self.loop
         for store in (state.plain.store, state.secret.store):
             if store not in self._watches:
                 self._watches[store] = Watch(store, self.states)
@@ -67,7 +67,7 @@ class _Saver:
 
     def changed(self, state: State, delay: float) -> None:
         """Something of ``state`` is dirty: save it once it has been quiet for ``delay`` seconds."""
-        if self._moved(state):
+        if self._is_over(state):
             return
         now = self.clock.time()
         if state not in self.due:
@@ -83,21 +83,18 @@ class _Saver:
 
     def watch_mutations(self, state: State) -> None:
         """Look at the mutable values of ``state`` from time to time."""
-        if math.isinf(state.auto_save.interval) or self._moved(state):
+        if math.isinf(state.auto_save.interval) or self._is_over(state):
             return
         self.sweeping.add(state)
         self.sweep_at = min(self.sweep_at, self.clock.time() + state.auto_save.interval)
         self._wake(self.sweep_at)
 
-    def _moved(self, state: State) -> bool:
-        """Whether the loop is gone, and the state with a saver on the running one, or with none."""
-        if not self.loop.is_closed():
-            return False
-        running = asyncio._get_running_loop()
-        if running is not None:
-            self.discard(state)
-            self.roster.saver(running, state.auto_save.clock).add(state)
-        return True  # without a loop, the next explicit save or the end of the process does it
+    def _is_over(self, state: State) -> bool:
+        """Whether the loop is gone. The running one has taken ``state`` over then, if there is one."""
+        if self.loop.is_closed():
+            self.roster.follow(state)
+            return True  # without a loop, the next explicit save or the end of the process does it
+        return False
 
     def _wake(self, when: float) -> None:
         if when >= self._fires_at or math.isinf(when) or self._task is not None:
@@ -224,17 +221,37 @@ class Roster:
         """Claim the path, and save in the background from here on."""
         self.claim(state)
         if state.saver is None:
-            self.saver(asyncio.get_running_loop(), clock).add(state)
+            self._saver(asyncio.get_running_loop(), clock).add(state)
+        else:
+            self.follow(state)
+
+    def follow(self, state: State) -> None:
+        """Save and watch a live ``state`` on the loop it was used on before; if that is over, on this one."""
+        with state.lock:
+            home = state.home
+            loop = home if home is not None and home.is_running() else asyncio._get_running_loop()
+            if loop is None or not state.is_live or (state.saver is not None and loop is home):
+                return
+            self.rest(state)
+            self._saver(loop, state.auto_save.clock).add(state)
+
+    def rest(self, state: State) -> None:
+        """Save and watch no more, until the next use of ``state``."""
+        for place, saver in list(self._savers.items()):
+            saver.discard(state)
+            if not saver.states:
+                self._savers.pop(place, None)
 
     def leave(self, state: State) -> None:
         if self.live.get(state.plain.prefix) is state:
             del self.live[state.plain.prefix]
-        for place, saver in list(self._savers.items()):
-            saver.discard(state)
-            if not saver.states:
-                del self._savers[place]
+        self.rest(state)
 
-    def saver(self, loop: asyncio.AbstractEventLoop, clock: Clock | None) -> _Saver:
+    def hold(self, state: State) -> None:
+        """Keep a client that was assigned to before its restore until that is stored."""
+        self.pending.add(state)
+
+    def _saver(self, loop: asyncio.AbstractEventLoop, clock: Clock | None) -> _Saver:
         place = (loop, id(clock))
         saver = self._savers.get(place)
         if saver is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import threading
@@ -46,9 +47,9 @@ class Cell:
         self.version: str | Missing | None = MISSING  # None: nothing is stored; MISSING: not known
         self.under_way = 0  # commits of this field that have not ended
 
-    def holds(self, data: bytes) -> bool:
-        """Whether the store surely has ``data`` already."""
-        return self.saved is not None and not self.under_way and self.saved == fingerprint(data)
+    def holds(self, mark: bytes) -> bool:
+        """Whether the store surely has the record with the fingerprint ``mark`` already."""
+        return not self.under_way and self.saved == mark
 
 
 class Entry(NamedTuple):
@@ -64,11 +65,21 @@ class Entry(NamedTuple):
 
 
 class Saver(Protocol):
-    """Who saves in the background."""
+    """Who saves in the background, on one event loop."""
+
+    loop: asyncio.AbstractEventLoop
 
     def changed(self, state: State, delay: float) -> None: ...
     def watch_mutations(self, state: State) -> None: ...
     async def quiet(self) -> None: ...
+
+
+class Keeper(Protocol):
+    """Who keeps the clients of a store."""
+
+    def follow(self, state: State) -> None: ...
+    def rest(self, state: State) -> None: ...
+    def hold(self, state: State) -> None: ...
 
 
 class Holder(Protocol):
@@ -90,9 +101,9 @@ class State:
 
     __slots__ = (
         *("__weakref__", "auto_save", "cells", "client", "closed_reason", "deferrals", "dirty", "due_at"),
-        *("due_by", "failures", "fields", "immediate", "keep_until_restored", "last_error", "lock"),
+        *("due_by", "failures", "fields", "home", "immediate", "last_error", "lock"),
         *("mutable", "name", "not_before", "observed", "on_error", "phase", "plain", "report", "reported"),
-        *("saver", "secret", "store_closed", "transactions", "unreadable", "unsynced", "watchers"),
+        *("roster", "saver", "secret", "store_closed", "transactions", "unreadable", "unsynced", "watchers"),
         "will_observe",
     )
 
@@ -115,8 +126,8 @@ class State:
         self.auto_save = auto_save
         self.immediate = immediate
         self.on_error = on_error
-        self.keep_until_restored: Callable[[State], None] | None = None
-        """Called when something was assigned that waits for the restore."""
+        self.roster: Callable[[], Keeper] | None = None
+        """Who keeps this client. None while it is built."""
         self.reported: dict[str, int] = {}  # which assignment of a field an error has named as not stored
         self.store_closed = False  # the store was closed in spite of what is not stored
         self.phase = ClientPhase.CREATED
@@ -129,7 +140,8 @@ class State:
         self.unreadable: dict[str, PersistenceError] = {}
         self.watchers = Watchers()
         self.saver: Saver | None = None
-        self.unsynced = 0  # commits that power loss could still take
+        self.home: asyncio.AbstractEventLoop | None = None  # where it was saved and watched last
+        self.unsynced = 1  # what was stored here or found, and power loss could still take
         self.failures = self.deferrals = 0
         self.due_at = self.due_by = self.not_before = 0.0
         self.transactions: list[Holder] = []
@@ -173,6 +185,14 @@ class State:
     def key(self, field: Field) -> str:
         return self.place(field).prefix + field.segment
 
+    def stores(self, names: Collection[str] | None = None) -> set[Store]:
+        """Where the fields (only ``names``, if given) are kept."""
+        return {
+            self.place(field).store
+            for name, field in self.fields.items()
+            if field.persisted and (names is None or name in names)
+        }
+
     def seal(self, field: Field, value: Any) -> bytes:
         """The record of ``value``. Raises ``EncodingError`` or ``TypeMismatchError``."""
         store, prefix = self.secret if field.secure else self.plain
@@ -199,12 +219,20 @@ class State:
                 hint="use it inside its `async with`, or restore it again",
             )
 
+    def follow(self) -> None:
+        """Be saved and watched on the running event loop from here on, if the one before runs no more."""
+        if self.roster is not None:
+            self.roster().follow(self)
+
     # -- assignment --------------------------------------------------------------------------------
 
     def assign(self, field: Field, value: Any) -> None:
         """Take a new value: checked, made the attribute, and stored at once where that is possible."""
         with self.lock:
-            self.refuse_closed()
+            if self.phase is ClientPhase.CLOSED:
+                self.refuse_closed()
+            if self.saver is None or self.saver.loop is not asyncio._get_running_loop():
+                self.follow()
             data = self.seal(field, value) if field.persisted else None
             if field.validate is not None or data is None:
                 field.check(value, f"{self.name}.{field.name}")
@@ -228,28 +256,32 @@ class State:
     def _keep(self, field: Field, cell: Cell, data: bytes) -> None:
         """Store ``data`` before returning, or note that it is still to be stored."""
         name = field.name
-        if not self.is_live or name in self.unreadable:
+        # READY is live, with nothing unreadable.
+        if self.phase is not ClientPhase.READY and (not self.is_live or name in self.unreadable):
             self.dirty[name] = None
-            if self.phase is ClientPhase.CREATED and self.keep_until_restored is not None:
-                self.keep_until_restored(self)
+            if self.phase is ClientPhase.CREATED and self.roster is not None:
+                self.roster().hold(self)
             return
-        if cell.holds(data):
+        mark = fingerprint(data)
+        if cell.holds(mark):
             self.dirty.pop(name, None)
             return
-        place = self.place(field)
-        if self.immediate and place.store is self.plain.store:
-            key = place.prefix + field.segment
+        store, prefix = self.secret if field.secure else self.plain
+        if self.immediate and store is self.plain.store:
+            key = prefix + field.segment
             try:
-                versions = place.store.commit_now({key: data})
+                versions = store.commit_now({key: data})
             except PersistenceError as error:
                 self.dirty[name] = None
                 self.failed(error.naming(key=key))
                 return
             if versions is not None:
-                cell.version, cell.saved = versions[key], fingerprint(data)
+                cell.version, cell.saved = versions[key], mark
                 self.unsynced += 1
                 self.deferrals = 0
                 self.dirty.pop(name, None)
+                if self.last_error is not None:
+                    self.settled()
                 return
             # Another process holds the lock: right away by the queue. If that goes on, some layer never
             # commits at once, and the interval keeps its commits few.
@@ -257,6 +289,11 @@ class State:
             self.later(name, 0.0 if self.deferrals <= _PATIENCE else self.auto_save.interval)
             return
         self.later(name, self.auto_save.interval)
+
+    def settled(self) -> None:
+        """Forget what went wrong, once everything is stored."""
+        if not self.dirty:
+            self.last_error, self.failures = None, 0
 
     def later(self, name: str, delay: float) -> None:
         """Leave a field to the saver."""
@@ -325,11 +362,11 @@ class State:
 
     def __del__(self) -> None:
         # Nobody restored it and nobody can any more, but something may have been put into one of its lists.
-        keep, self.observed = self.keep_until_restored, False
-        if self.phase is not ClientPhase.CREATED or keep is None or sys.is_finalizing():
+        roster, self.observed = self.roster, False
+        if self.phase is not ClientPhase.CREATED or roster is None or sys.is_finalizing():
             return
         if self.mutable and self.notice_mutations():
-            keep(self)
+            roster().hold(self)
 
     def collect(self, names: Collection[str] | None = None) -> tuple[list[Entry], list[PersistenceError]]:
         """What is dirty, sealed; and why some of it cannot be stored."""
@@ -353,11 +390,20 @@ class State:
         return entries, errors
 
     def failed(self, error: PersistenceError) -> None:
-        """A save in the background did not succeed: say so, and try again later."""
+        """A save in the background did not succeed: say so, and try again later.
+
+        Nothing is tried again once the store is closed, and that is said once.
+        """
+        closed = isinstance(error, CapabilityUnavailableError)
+        told = closed and isinstance(self.last_error, CapabilityUnavailableError)
         self.last_error = error
-        self.failures += 1
-        if self.saver is not None:
+        self.failures = 0 if closed else self.failures + 1
+        if closed and self.roster is not None:
+            self.roster().rest(self)
+        elif self.saver is not None:
             self.saver.changed(self, self.auto_save.interval)
+        if told:
+            return
         if self.on_error is None:
             _log.error("%s could not be saved and stays pending: %s", self.plain.prefix.rstrip("/"), error)
         else:
@@ -378,8 +424,7 @@ def settle(entries: Iterable[Entry], versions: Mapping[str, str] | None) -> None
             cell.version = versions.get(entry.key)
             cell.saved = None if entry.data is None else fingerprint(entry.data)
             state.dirty.pop(entry.name, None)
-            if not state.dirty:
-                state.last_error, state.failures = None, 0
+            state.settled()
 
 
 def state_of(client: object) -> State | None:

@@ -16,7 +16,7 @@ from ..store.store import Store
 from ._fields import Field
 from ._place import weakest
 from ._restore import refresh
-from ._state import Entry, Holder, State, current, settle, state_of
+from ._state import Entry, Holder, State, current, fingerprint, settle, state_of
 
 __all__ = ["action", "forget", "transaction"]
 
@@ -35,13 +35,14 @@ class _Transaction:
     """What a body has changed so far, and how to undo it."""
 
     def __init__(self, state: State, outer: Holder | None) -> None:
+        state.follow()
         state.notice_mutations()
         self.state = state
         self.outer = outer
         self.over = False
         self.stamps: dict[str, int] = {}
         self.start = self.savepoint()
-        self._store: Store | None = None
+        self._first: Field | None = None
 
     def assign(self, field: Field, value: Any, data: bytes | None) -> None:
         state, name = self.state, field.name
@@ -56,14 +57,24 @@ class _Transaction:
         state.put(field, value)
 
     def _must_be_together(self, field: Field) -> None:
-        store = self.state.place(field).store
-        if self._store is None:
-            self._store = store
-        elif self._store is not store:
+        """Refuse a second field that cannot be stored in one step with the first one."""
+        state, first = self.state, self._first
+        if first is None or first is field:
+            self._first = field
+            return
+        store = state.place(field).store
+        if store is not state.place(first).store:
             raise ConfigurationError(
-                f"{self.state.name}.{field.name} is kept in another place than what was changed before it, "
+                f"{state.name}.{field.name} is kept in another place than what was changed before it, "
                 "and two places cannot change as one",
                 hint="assign secure fields in a transaction of their own",
+            )
+        if not store.adapter.traits.atomic:
+            raise ConfigurationError(
+                f"{state.name}.{first.name} and .{field.name} cannot change as one: a transaction of several "
+                "fields needs an atomic adapter",
+                adapter=store.adapter,
+                hint="put Journaled around it, or change one field at a time",
             )
 
     # -- undoing -----------------------------------------------------------------------------------
@@ -100,8 +111,10 @@ class _Transaction:
             if name not in self.stamps and state.encoded(field) == self.start.mutable[name]:
                 continue
             data = state.seal(field, getattr(state.client, name))
-            if cell.holds(data):
+            if cell.holds(fingerprint(data)):
                 continue
+            if name in state.unreadable:  # changed in place: an assignment was refused when it was made
+                raise state.unreadable[name]
             if name not in self.stamps:
                 self._must_be_together(field)
                 cell.stamp += 1
@@ -149,6 +162,9 @@ class _Transaction:
             settle(entries, versions)
             if durability is not None:
                 state.unsynced += 1
+        else:
+            for store in state.stores():  # somebody may have promised less for what is as it shall be
+                await store.commit({}, durability=durability)
         state.announce(self.old(), Origin.HERE)
 
     def commit_now(self) -> None:
@@ -257,8 +273,9 @@ def action(method: Callable[P, R]) -> Callable[P, R]:
     the process when it returns, as an assignment has; ``persist_state`` makes it survive power loss. In a
     plain method of a client over an adapter that cannot commit at once, auto-save does it.
 
-    Limits: other tasks see the fields as the body assigns them; of the fields with ``persisted=False``
-    only assignments are undone, not changes inside their values.
+    Limits: over an adapter that is not atomic, a second field is refused (``ConfigurationError``); other
+    tasks see the fields as the body assigns them; of the fields with ``persisted=False`` only assignments
+    are undone, not changes inside their values.
     """
     if getattr(method, "__is_action__", False):
         return method

@@ -78,6 +78,7 @@ async def save_before_close(store: Store) -> None:
     error = note_unsaved(states, failures)
     for state in states:
         state.store_closed = True
+        roster_of(state.plain.store).rest(state)
     if error is not None:
         raise error from next(iter(error.failures.values()))
 

@@ -42,8 +42,12 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch from here on, on ``loop``, the running one. Fine when it watches already."""
-        if self._handle is None and self._task is None and self._store.adapter.traits.shared:
+        """Watch from here on, on ``loop``. Fine when it watches already."""
+        if asyncio._get_running_loop() is not loop:
+            loop.call_soon_threadsafe(self.start, loop)
+        elif (
+            self._states and self._handle is None and self._task is None and self._store.adapter.traits.shared
+        ):
             # The mark of now may be of a commit the first restore has not seen: the first look compares.
             self._mark = None
             self._handle = loop.call_later(_POLL_S, self._look, loop)
@@ -61,7 +65,7 @@ class Watch:
         try:
             mark = change_mark(self._store)
         except CapabilityUnavailableError:
-            return  # the store is closed; the next restore starts the watch again
+            return  # the store is closed; the next use of a client starts the watch again
         except PersistenceError as error:
             _log.warning("cannot look for changes in %s: %s", self._store.adapter, error)
             self._handle = loop.call_later(_POLL_WITHOUT_MARK_S, self._look, loop)

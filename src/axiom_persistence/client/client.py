@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -15,7 +17,6 @@ from ..storage.adapter import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
 from ._commit import save_together
-from ._ends import hold
 from ._fields import Field, collect_fields, resolve_kinds, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
 from ._place import plain_place, secure_place
@@ -41,7 +42,8 @@ class Client:
     of one class apart; one of each may be live in a process. ``class Preferences(Client, name="prefs")``
     pins the type's name in the store. ``auto_save``: ``AutoSave.IMMEDIATE`` where the adapter can commit
     at once, else ``AutoSave()``. ``on_error`` is called with the client and the error of a save in the
-    background that did not succeed; its value stays pending and is tried again.
+    background that did not succeed: its value stays pending and is tried again, until the store is closed.
+    It is called, too, once for each field whose stored value turns out to be unreadable.
 
     An assignment raises for what cannot be a value of the field (``TypeMismatchError``, ``EncodingError``,
     ``ValidationError``), for a name that is no field (``AttributeError``) and on a closed client; never
@@ -50,7 +52,8 @@ class Client:
 
     Building one raises ``InsecureStorageError`` for secure fields without a confidential place, and
     ``ConfigurationError`` for what cannot work. Any thread may read and assign; the async methods may be
-    used from any event loop.
+    used from any event loop. When the loop it was entered in has ended, a client goes on in the next one from
+    its first use there: an awaited method, an assignment, ``touch`` or a stream. Reading a field is none.
     """
 
     # No ClassVar: pyright would not take the class for a Persistable then.
@@ -129,7 +132,7 @@ class Client:
             if field.persisted:
                 state.place(field).store.check_key(state.key(field))
             state.put_default(field)
-        state.keep_until_restored = hold
+        state.roster = partial(roster_of, plain.store)
         roster.add(state)
         watch_close((plain.store, secret.store))
 
@@ -181,8 +184,9 @@ class Client:
 
     @property
     def restore_report(self) -> RestoreReport | None:
-        """What the latest restore found; None before it."""
-        return self._state.report
+        """What the latest restore found, and in ``unreadable`` what cannot be read now; None before it."""
+        report = self._state.report
+        return None if report is None else replace(report, unreadable=dict(self._state.unreadable))
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -200,8 +204,9 @@ class Client:
         """Take over what is stored. Fields assigned before or meanwhile keep their value and save it.
 
         A stored value that cannot be read makes the client ``DEGRADED`` and is left alone until
-        ``accept``; damaged records are dealt with as the persistence was told. Raises ``StorageError``
-        where nothing could be read: the client is then as before. It can be called again at any time.
+        ``accept``; the log and ``on_error`` say so, and ``restore_report.unreadable`` says why. Damaged
+        records are dealt with as the persistence was told. Raises ``StorageError`` where nothing could be
+        read: the client is then as before. It can be called again at any time.
         """
         state = self._state
         state.refuse_in_transaction("restore_state")
@@ -228,6 +233,7 @@ class Client:
         state.refuse_in_transaction("persist_state")
         if state.phase is ClientPhase.CREATED:
             await self.restore_state()
+        state.follow()
         for name in fields:
             if name in state.unreadable:
                 raise state.unreadable[name]
@@ -247,7 +253,7 @@ class Client:
         if state.phase is ClientPhase.CLOSED:
             return
         state.refuse_in_transaction("close")
-        if not discard and (state.is_live or state.dirty or state.notice_mutations()):
+        if not discard and (state.notice_mutations() or state.dirty or (state.is_live and state.unsynced)):
             try:
                 await self.persist_state()
             except PersistenceError as error:
@@ -280,6 +286,7 @@ class Client:
             raise _not_built(self)
         if not self._state.is_live:
             await self.restore_state()
+        self._state.follow()
         return self
 
     async def __aexit__(
@@ -301,6 +308,7 @@ class Client:
         ``ConflictError`` when somebody else has just stored another value.
         """
         self._state.refuse_closed()
+        self._state.follow()
         await _restore.accept(self._state, self._state.field(field).name)
 
     async def reset(self, *fields: str) -> None:
@@ -314,6 +322,7 @@ class Client:
         state.refuse_in_transaction("reset")
         if not state.is_live:
             await self.restore_state()
+        state.follow()
         for name in names:
             if name in state.unreadable:
                 raise state.unreadable[name]
@@ -331,7 +340,9 @@ class Client:
         """Make the assignments of an ``async with`` body one commit, or none of them, in memory and stored.
 
         ``durability`` as for ``persistence.save``. Raises ``ConflictError`` when another process stored
-        one of the assigned fields meanwhile; the fields then have what is stored.
+        one of the assigned fields meanwhile; the fields then have what is stored. Raises
+        ``ConfigurationError`` when a second field changes and both cannot be stored in one step: over an
+        adapter that is not atomic, or one of them secure and in another place.
         """
         state = self._state
         return _transaction.transaction(state, state.plain.store.durability(durability))
@@ -367,6 +378,7 @@ class Client:
         ``fields``, only their changes are told.
         """
         state = self._state
+        state.follow()
         only = frozenset(state.field(name).name for name in fields) if fields else None
         hidden = frozenset(name for name, field in state.fields.items() if field.secure)
         return state.watchers.stream(state.values, hidden, only)
