@@ -44,12 +44,35 @@ class TestOrder:
 
     async def test_a_commit_on_this_thread_comes_after_what_was_queued(self, path):
         """Commits of a key take effect in the order of the calls over all paths."""
-        assert await self.race(path) == (b"second", 2)
+        assert await self.race(path) == (b"second", 0)
 
     async def test_a_planted_reordering_is_caught(self, path, monkeypatch):
         """The race is a real one: without the rule the first value wins."""
-        monkeypatch.setattr(Commits, "_write_before", lambda *_: None)
+        monkeypatch.setattr(Commits, "_write_before", lambda *_: True)
         assert await self.race(path) == (b"first", 3)
+
+    async def test_it_comes_after_what_was_queued_of_other_keys(self, path):
+        """What was called before is with the operating system once it returns, whichever keys it has."""
+        async with SQLiteAdapter(path) as adapter:
+            async with sleeping(adapter):
+                tasks = await started(adapter.commit({"a": b"1"}), adapter.commit({"b": b"1"}))
+                assert adapter.commit_now({"c": b"1"}) is not None
+                assert rows(path, "SELECT key FROM record ORDER BY version") == [("a",), ("b",), ("c",)]
+                assert not any(task.done() for task in tasks)  # written, but not synced
+            await asyncio.gather(*tasks)
+
+    @pytest.mark.parametrize("count", [256, 257])
+    async def test_it_queues_up_behind_more_than_one_transaction_takes(self, path, count):
+        """It writes at most one group; where more waits commit_now says None, and PROCESS_EXIT queues."""
+        async with SQLiteAdapter(path) as adapter:
+            async with sleeping(adapter):
+                tasks = await started(*(adapter.commit({f"k{i}": b"1"}) for i in range(count)))
+                assert (adapter.commit_now({"now": b"1"}) is None) == (count > 256)
+                tasks += await started(adapter.commit({"exit": b"1"}, durability=EXIT))
+                assert adapter.stats()["waiting"] == (258 if count > 256 else 0)
+            await asyncio.gather(*tasks)
+            order = [key for (key,) in rows(path, "SELECT key FROM record ORDER BY version")]
+            assert order == [f"k{i}" for i in range(count)] + (["now"] if count == 256 else []) + ["exit"]
 
     async def test_an_expectation_counts_as_a_touch(self, path):
         """A queued compare-and-set is decided before a later write to the key it expects."""
@@ -120,6 +143,45 @@ class TestForeignLocks:
             assert (await waiting).keys() == {"b"}
             assert adapter.stats()["deferred"] == 2
             assert (await adapter.fetch(("a", "b"))).keys() == {"b"}
+
+    async def test_only_the_first_waits(self, path, locked):
+        """Once one waited in vain, the others are put off at once, until the lock was seen free."""
+        async with SQLiteAdapter(path) as adapter:
+            await adapter.commit({"a": b"0"})
+            with locked:
+                assert adapter.commit_now({"a": b"1"}) is None
+                began = time.perf_counter()
+                for _ in range(300):
+                    assert adapter.commit_now({"a": b"1"}) is None
+                waiting = await started(
+                    *(adapter.commit({f"k{i}": b"1"}, durability=EXIT) for i in range(300))
+                )
+                assert time.perf_counter() - began < 0.25
+                assert adapter.stats()["deferred"] == 601
+            await asyncio.gather(*waiting)
+            assert adapter.commit_now({"a": b"2"}) is not None
+
+    async def test_a_free_lock_is_seen_with_nothing_queued(self, path, locked):
+        """The writer thread tries the lock for those who were put off, and then rests."""
+        async with SQLiteAdapter(path) as adapter:
+            with locked:
+                assert adapter.commit_now({"a": b"1"}) is None
+            async with asyncio.timeout(5):
+                while adapter.commit_now({"a": b"2"}) is None:
+                    await asyncio.sleep(0.001)
+                while not adapter._writer._asleep:
+                    await asyncio.sleep(0.001)
+
+    async def test_it_waits_for_a_transaction_of_its_own_store(self, path):
+        """However long the writer thread is at it: commit_now returns once its commit is there."""
+        async with SQLiteAdapter(path) as adapter:
+            large = asyncio.create_task(adapter.commit({f"k{i}": b"x" * 1000 for i in range(30_000)}))
+            while not adapter._writer.commits.lock.inner.locked():
+                await asyncio.sleep(0)
+            assert adapter.commit_now({"now": b"1"}) is not None
+            assert rows(path, "SELECT count(*) FROM record") == [(30_001,)]
+            assert adapter.stats()["deferred"] == 0
+            await large
 
     async def test_a_lock_held_for_ever_is_an_error(self, path, locked):
         """After lock_timeout a queued commit raises StorageLockedError with its key; later ones work."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -141,3 +145,47 @@ async def test_collections_and_change_streams_work(tmp_path, stacked, layer):
         while (change := await anext(changes)).key != "items/c":
             pass
         assert change.origin == "process"
+
+
+def found_by_another(place, key):
+    """What another connection, as another process, finds: what SIGKILL would leave."""
+    with closing(sqlite3.connect(place)) as connection:
+        found = connection.execute("SELECT data FROM record WHERE key=?", (key,)).fetchone()
+    return None if found is None else json.loads(found[0])["value"]
+
+
+@pytest.mark.parametrize("size", ["one large", "many"])
+async def test_an_assignment_waits_for_the_own_writer(tmp_path, size):
+    """While a large save of the same process is being written, an assignment is stored when it ends."""
+    values = {"large": "x" * 8_000_000} if size == "one large" else {f"k{i}": "x" * 500 for i in range(5000)}
+    place = tmp_path / "s.db"
+    async with open_persistence(SQLiteAdapter(place)) as persistence, Counter(persistence) as counter:
+        lock = persistence.adapter.find(SQLiteAdapter)._writer.commits.lock.inner
+        saving = asyncio.create_task(persistence.save_many(values))
+        while not lock.locked():
+            assert not saving.done()
+            await asyncio.sleep(0)
+        counter.a = 7
+        assert counter.pending == ()
+        assert found_by_another(place, "Counter/a") == 7
+        await saving
+
+
+async def test_an_assignment_says_that_another_process_is_writing(tmp_path):
+    """Beside a foreign write lock ``pending`` names the field and it is counted, until the lock is free."""
+    place = tmp_path / "s.db"
+    async with open_persistence(SQLiteAdapter(place)) as persistence, Counter(persistence) as counter:
+        with closing(sqlite3.connect(place, isolation_level=None)) as foreign:
+            foreign.execute("BEGIN IMMEDIATE")
+            began = time.perf_counter()
+            for value in range(300):
+                counter.a = value
+            assert time.perf_counter() - began < 0.25
+            assert counter.pending == ("a",)
+            assert persistence.stats()["deferred"] == 300
+        async with asyncio.timeout(10):
+            while counter.pending:
+                await asyncio.sleep(0.001)
+        assert found_by_another(place, "Counter/a") == 299
+        counter.a = 5
+        assert counter.pending == ()

@@ -223,7 +223,7 @@ async def test_a_cancelled_commit_that_takes_effect_later():
         assert (await waiting).key == "late"
         await store.commit({"a": b"1"})
         assert (await next_of(stream)).key == "a"
-        assert stream._unclear == 0
+        assert not stream.is_in_doubt
 
 
 async def test_a_stream_made_during_a_commit():

@@ -288,7 +288,7 @@ class Cached(Layer):
             return {}
         flusher.raise_failure()
         if asked == Durability.MEMORY and not expect:
-            accepted = await self._accept(flusher, changes)
+            accepted = self._accept(flusher, changes)
             if accepted is not None:
                 return accepted
         return await self._commit_after_pending(flusher, changes, expect, asked)
@@ -322,18 +322,14 @@ class Cached(Layer):
             write.versions = self.inner.commit_now(changes)
             return write.versions
 
-    async def _accept(self, flusher: Flusher, changes: Changes) -> Mapping[str, str] | None:
+    def _accept(self, flusher: Flusher, changes: Changes) -> Mapping[str, str] | None:
         """Take ``changes`` into memory. None: they go to the store at once, behind what is pending."""
         size = self._checked_size(changes)
-        limit = self.policy.max_pending_bytes
-        if size > limit:
-            return None
-        if self._pending.size + size > limit:
-            await flusher.flush(flusher.weakest)
-            self._refuse_unless_open()
         with self._entries.lock:
-            if self._entries.is_written(changes):
-                return None  # a commit of these keys is on its way, and comes first
+            if self._pending.size + size > self.policy.max_pending_bytes:
+                return None
+            if not self._entries.is_settled(changes):
+                return None  # what may yet take effect comes first
             versions = self._pending.accept(changes)
             for key in changes:
                 self._entries.forget(key)
@@ -349,24 +345,18 @@ class Cached(Layer):
     ) -> Mapping[str, str]:
         """Commit, and before it, or with it, all that was accepted earlier."""
         touched = {*changes, *(expect or ())}
-        write = None
         with self._entries.lock:
-            if not self._pending:
-                write = _Write(self, changes, touched)
-        if write is None:
-            async with flusher.turn:
-                with self._entries.lock:
-                    batch = None if expect else self._pending.only(touched)
-                    if batch is not None:
-                        write = _Write(self, changes, touched)
-                if batch is not None and write is not None:
-                    return await self._commit_with(flusher, batch, write, changes, durability)
-                while write is None:
-                    await flusher.store_pending()
-                    with self._entries.lock:
-                        if not any(key in self._pending for key in touched):
-                            write = _Write(self, changes, touched)
+            # From here on nothing of its keys is accepted, and it has its place in the order of the calls.
+            write = _Write(self, changes, touched)
+            waits = bool(self._pending) or not flusher.turn.is_free
         with write:
+            if waits:
+                async with flusher.turn:
+                    with self._entries.lock:
+                        batch = None if expect else self._pending.only(touched)
+                    if batch is not None:
+                        return await self._commit_with(flusher, batch, write, changes, durability)
+                    await flusher.store_pending()
             wanted = expect and {key: self._pending.inner(key, version) for key, version in expect.items()}
             write.versions = await self.inner.commit(changes, expect=wanted, durability=durability)
             return write.versions
@@ -380,11 +370,10 @@ class Cached(Layer):
         durability: Durability,
     ) -> Mapping[str, str]:
         """Commit ``changes`` and the only batch that is pending, which has none of their keys, in one."""
-        with write:
-            versions = await self.inner.commit({**batch.changes, **changes}, durability=durability)
-            flusher.stored(batch, versions)
-            write.versions = {key: version for key, version in versions.items() if key in changes}
-            return write.versions
+        versions = await self.inner.commit({**batch.changes, **changes}, durability=durability)
+        flusher.stored(batch, versions)
+        write.versions = {key: version for key, version in versions.items() if key in changes}
+        return write.versions
 
     def _checked_size(self, changes: Changes) -> int:
         """The bytes of ``changes``. What the store would refuse for ever is refused before it is accepted."""

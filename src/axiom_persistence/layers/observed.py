@@ -107,8 +107,9 @@ class Observed(Layer):
 
     def _tell_late(self, changes: Changes, versions: Mapping[str, str] | None) -> None:
         """Tell those who came while it was on its way: they may have read what was there before."""
-        with _Telling(self, changes) as telling:
-            telling.versions = versions
+        telling = _Telling(self, changes)
+        telling.versions = versions
+        telling.end(is_unchanged=False)
 
     def _forget(self, dropped: weakref.ref[ChangeStream]) -> None:
         with self._lock:
@@ -162,25 +163,31 @@ class _Telling:
         self._begun: list[tuple[ChangeStream, dict[str, bytes | None], int]] = []
 
     def __enter__(self) -> Self:
-        if self._observed._streams:
-            self._begin()
+        for stream in self._observed._open_streams():
+            wanted = self._wanted_by(stream)
+            # Its end tells a stream in doubt that what had failed before has taken effect or never will.
+            if wanted or (self._changes and stream.is_in_doubt):
+                self._begun.append((stream, wanted, stream.begin(wanted)))
         return self
 
-    def _begin(self) -> None:
-        begun = {id(stream) for stream, _, _ in self._begun}
-        for stream in self._observed._open_streams():
-            if id(stream) not in begun:
-                wanted = {key: data for key, data in self._changes.items() if stream.wants(key)}
-                if wanted:
-                    self._begun.append((stream, wanted, stream.begin(wanted)))
+    def _wanted_by(self, stream: ChangeStream) -> dict[str, bytes | None]:
+        return {key: data for key, data in self._changes.items() if stream.wants(key)}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._observed._streams:
-            self._begin()  # also those who came meanwhile
-        unchanged = self.is_settled or (kind is not None and issubclass(kind, ConflictError))
+        self.end(is_unchanged=self.is_settled or (kind is not None and issubclass(kind, ConflictError)))
+
+    def end(self, *, is_unchanged: bool) -> None:
+        begun = {id(stream) for stream, _, _ in self._begun}
+        for stream in self._observed._open_streams():
+            if id(stream) not in begun and (wanted := self._wanted_by(stream)):
+                # It came meanwhile: this one was called before whatever failed since, so it proves nothing.
+                stream.begin(wanted)
+                self._begun.append((stream, wanted, 0))
         for stream, wanted, number in self._begun:
-            if unchanged:
+            if is_unchanged:
                 stream.withdraw(wanted)
+            elif self.versions is None:
+                stream.fail(wanted)
             else:
                 stream.end(number, wanted, self.versions)
 

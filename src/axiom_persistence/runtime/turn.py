@@ -40,6 +40,11 @@ class Turn:
     async def __aexit__(self, *_: object) -> None:
         self.release()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has it, or waits for it."""
+        return not self._held
+
     def take_now(self) -> bool:
         """Take it if nobody has it; whether that was so. To be followed by ``release``."""
         with self._lock:

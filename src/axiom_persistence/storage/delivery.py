@@ -20,7 +20,7 @@ class Job:
     The thread sets ``versions`` or ``error``, then hands the job to ``deliver``.
     """
 
-    __slots__ = ("changes", "durable", "error", "expect", "future", "loop", "sequence", "versions")
+    __slots__ = ("changes", "durable", "error", "expect", "future", "loop", "versions")
 
     def __init__(self, changes: Changes, expect: Expect | None, *, durable: bool) -> None:
         # Copies: the caller may change its own while this waits.
@@ -29,8 +29,6 @@ class Job:
         self.durable: bool = durable
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.future: asyncio.Future[Mapping[str, str]] = self.loop.create_future()
-        self.sequence: int = 0
-        """Its place in the queue."""
         self.versions: Mapping[str, str] = {}
         self.error: BaseException | None = None
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Final
 
 from ...errors import (
@@ -19,7 +21,6 @@ from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job, deliver
 from . import errors
 from .lock import WriteLock
-from .queue import Queue
 from .transactions import Transactions
 from .wal import Log
 
@@ -34,9 +35,9 @@ _PAGES_UNSEEN: Final = 256
 class Commits:
     """All that is committed to an open store, by whichever thread.
 
-    One order holds over all paths: a commit on the caller's thread first writes what waits in the queue,
-    up to the last job that touches one of its keys. Nothing waits for the disk under ``lock``: the log is
-    synced outside it, and then all that was committed before is acknowledged together.
+    One order holds over all paths: a commit on the caller's thread first writes all that waits in the queue,
+    or, where that is more than one transaction takes, queues up itself. Nothing waits for the disk under
+    ``lock``: the log is synced outside it, and then all that was committed before is acknowledged together.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Commits:
     ) -> None:
         self.lock = WriteLock()
         self.transactions = transactions
-        self.queue = Queue()
+        self.queue: deque[Job] = deque()
         self.unsynced_since: float | None = None
         self.last_group = 0
         """How many commits the last sync acknowledged."""
@@ -89,27 +90,30 @@ class Commits:
         with self._mutex:
             if self.refusal is not None or self._failure is not None:
                 self.check(job.key)
-            self.queue.put(job)
+            self.queue.append(job)
 
     def commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str] | None:
-        """Commit on this thread, to outlive the process. None: it would have to wait; nothing was done."""
-        if not self.lock.acquire_inline():
+        """Commit on this thread, to outlive the process. None: it would have to wait; nothing was done.
+
+        It waits for the transaction that the writer thread is in the middle of, and some milliseconds for
+        another process; once that was in vain, no other commit does so until the writer thread got through.
+        """
+        versions = None
+        if self._busy_since is None and self.lock.acquire_inline():
+            try:
+                if self.refusal is not None or self._failure is not None:
+                    self.check(next(iter(changes), None))
+                if self._busy_since is None and (not self.queue or self._write_before(changes)):
+                    versions = self.transactions.commit(changes, expect)
+            except errors.FAULTS as error:
+                if not errors.is_busy(error):
+                    raise self._explained(error, next(iter(changes), None)) from error
+                self._note_busy()
+            finally:
+                self.lock.release()
+        if versions is None:
             self.counters["deferred"] += 1
-            return None
-        try:
-            if self.refusal is not None or self._failure is not None:
-                self.check(next(iter(changes), None))
-            if self.queue.jobs:
-                self._write_before(changes, expect)
-            versions = self.transactions.commit(changes, expect)
-        except errors.FAULTS as error:
-            if errors.is_busy(error):
-                self.counters["deferred"] += 1
-                return None
-            raise self._explained(error, next(iter(changes), None)) from error
-        finally:
-            self.lock.release()
-        if changes:
+        elif changes:
             self._note_unsynced()
         return versions
 
@@ -118,10 +122,12 @@ class Commits:
 
         It spares the job a thread's wake-up before its commit. False: it must be queued, nothing was done.
         """
-        if not self.transactions.is_one_put(job) or not self.lock.acquire_now():
+        if self._busy_since is not None or not self.transactions.is_one_put(job):
+            return False
+        if not self.lock.acquire_now():
             return False
         try:
-            if self.queue.jobs or self.refusal is not None or self._failure is not None:
+            if self.queue or self.refusal is not None or self._failure is not None:
                 return False
             job.versions = self.transactions.commit(job.changes, None)
             # Before the lock is released: a close that waits for it syncs this one, too.
@@ -129,29 +135,32 @@ class Commits:
                 self.unsynced.append(job)
         except errors.FAULTS as error:
             if errors.is_busy(error):
+                self._note_busy()
                 return False
             raise self._explained(error, job.key) from error
         finally:
             self.lock.release()
         return True
 
-    def wait_for_another(self) -> bool:
-        """Whether what is queued waits for another process; if nothing is, the wait is over."""
-        if not self.queue.jobs:
-            self._busy_since = None
+    def is_locked_out(self) -> bool:
+        """Whether somebody waited in vain for another process, and nobody got through since."""
         return self._busy_since is not None
 
     def advance(self) -> None:
         """One group of queued commits, if another process lets us; after ``lock_timeout`` give up."""
         try:
             with self.lock.first():
+                if self._busy_since is not None and not self.queue:
+                    self.transactions.try_lock()
                 self.write_front(_GROUP)
             self._busy_since = None
-        except sqlite3.OperationalError:
-            now = time.monotonic()
-            if self._busy_since is None:
-                self._busy_since = now
-            elif now - self._busy_since > self._lock_timeout:
+        except sqlite3.OperationalError as error:
+            if not errors.is_busy(error):
+                self._busy_since = None  # only trying the lock raises it: whoever commits next is told
+                return
+            self._note_busy()
+            since = self._busy_since
+            if since is not None and time.monotonic() - since > self._lock_timeout:
                 self._busy_since = None
                 self.fail_waiting(self.locked_out)
 
@@ -180,7 +189,7 @@ class Commits:
         If the transaction fails, each is tried in one of its own, so that one cannot take others with it.
         """
         with self._mutex:
-            jobs = self.queue.front(limit)
+            jobs = list(islice(self.queue, limit))
         if not jobs:
             return
         try:
@@ -197,11 +206,11 @@ class Commits:
 
     def fail_waiting(self, explain: Callable[[Job], Exception]) -> None:
         """Give up on everything queued."""
-        with self._mutex:
-            jobs = self.queue.front(len(self.queue))
-            for job in jobs:
-                job.error = explain(job)
-            self.queue.drop(jobs)
+        with self.lock.first(), self._mutex:  # nobody is writing them
+            jobs = list(self.queue)
+            self.queue.clear()
+        for job in jobs:
+            job.error = explain(job)
         deliver(jobs)
 
     def fail_unsynced(self, explain: Callable[[Job], Exception]) -> None:
@@ -253,13 +262,19 @@ class Commits:
             self._pages_seen = self.transactions.pages
             self._wake()
 
-    def _write_before(self, changes: Changes, expect: Expect | None) -> None:
-        with self._mutex:
-            keys = (*changes, *(expect or ()))
-            count = self.queue.count_up_to(keys) if keys else len(self.queue)
-        if count:
-            self.write_front(count)
-            self.check(next(iter(keys), None))
+    def _note_busy(self) -> None:
+        """Another process has the lock: have the writer thread try until it gets through."""
+        if self._busy_since is None:
+            self._busy_since = time.monotonic()
+            self._wake()
+
+    def _write_before(self, changes: Changes) -> bool:
+        """Write all that was called before. False: that is more than one transaction takes."""
+        if len(self.queue) > _GROUP:
+            return False
+        self.write_front(_GROUP)
+        self.check(next(iter(changes), None))
+        return True
 
     def _write(self, jobs: Sequence[Job]) -> None:
         if self._failure is None:
@@ -271,7 +286,8 @@ class Commits:
     def _retire(self, jobs: Sequence[Job]) -> None:
         settled = [job for job in jobs if job.error is not None or not job.durable]
         with self._mutex:
-            self.queue.drop(jobs)
+            for _ in jobs:
+                self.queue.popleft()  # they are its front: only who has the lock takes them out
             self.unsynced += [job for job in jobs if job.error is None and job.durable]
         if any(job.error is None and job.changes and not job.durable for job in settled):
             self._note_unsynced()

@@ -9,7 +9,8 @@ from typing import Final
 
 __all__ = ["WriteLock"]
 
-_INLINE_WAIT_S: Final = 0.005
+_INLINE_WAIT_S: Final = 1.0
+"""Longer than a transaction takes, unless the disk does not answer."""
 
 
 class WriteLock:
@@ -26,7 +27,7 @@ class WriteLock:
         self.release = self.inner.release
 
     def acquire_inline(self) -> bool:
-        """For a caller's thread. False: it was not to be had within some milliseconds."""
+        """For a caller's thread, which waits for the transaction under way. False: the disk hangs."""
         if self._wanted:
             if not self._turn.acquire(timeout=_INLINE_WAIT_S):
                 return False

@@ -156,6 +156,11 @@ class Transactions:
         finally:
             self.putting = False
 
+    def try_lock(self) -> None:
+        """Take SQLite's write lock and let it go. Raises sqlite3.Error while another process holds it."""
+        self._cursor.execute("BEGIN IMMEDIATE")
+        self._roll_back()
+
     def lengthen_log(self, length: int) -> None:
         """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""
         self._cursor.execute("BEGIN IMMEDIATE")

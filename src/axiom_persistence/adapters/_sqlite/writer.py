@@ -249,10 +249,10 @@ class Writer:
             timeout = max(0.0, since + _SYNC_DELAY_S - time.monotonic())
         elif self._restless or pages != self._pages_seen:
             timeout = _IDLE_S
-        if commits.wait_for_another():
+        if commits.is_locked_out():
             return False  # SQLite itself has slept
         with self._mutex:
-            if commits.queue.jobs or commits.unsynced or self._closing or self._stopped:
+            if commits.queue or commits.unsynced or self._closing or self._stopped:
                 return False
             self._asleep = True
         if self._bell.acquire(timeout=timeout):
@@ -266,7 +266,7 @@ class Writer:
 
     def _work(self, *, idle: bool) -> None:
         commits = self.commits
-        if commits.queue.jobs:
+        if commits.queue or commits.is_locked_out():
             commits.advance()
         since = commits.unsynced_since
         if commits.unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):

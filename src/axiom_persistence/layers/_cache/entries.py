@@ -76,8 +76,10 @@ class Entries:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self.get = self._entries.get
         self._leases: dict[str, int] = {}
-        # Commits of a key that are on their way: how many, and the number of the last one called.
+        # Commits of a key that are on their way: how many, and the number of the only one; 0 once there were
+        # several, since which of them comes last is not known.
         self._writing: dict[str, tuple[int, int]] = {}
+        # Keys of commits that may yet take effect, and how many commits had been called when that was known.
         self._doubtful: dict[str, int] = {}
         self._followers: tuple[weakref.ref[Follower], ...] = ()  # replaced, never changed
         # No lease of an earlier opening of the cache is one of these.
@@ -135,9 +137,9 @@ class Entries:
 
     # -- writes ------------------------------------------------------------------------------------
 
-    def is_written(self, keys: Iterable[str]) -> bool:
-        """Whether a commit of one of ``keys`` is on its way. Under ``lock``."""
-        return any(key in self._writing for key in keys) if self._writing else False
+    def is_settled(self, keys: Iterable[str]) -> bool:
+        """Whether no commit of ``keys`` is on its way, and none that failed may yet land. Under ``lock``."""
+        return not self._doubtful and not any(key in self._writing for key in keys)
 
     def begin_write(self, keys: Iterable[str]) -> tuple[int, dict[str, Entry]]:
         """Announce a commit that touches ``keys``: its number, and their entries, which are taken out.
@@ -155,7 +157,7 @@ class Entries:
                 if entry is not None:
                     self.bytes -= entry.size
                     cached[key] = entry
-                writing[key] = (writing[key][0] + 1, number) if key in writing else (1, number)
+                writing[key] = (writing[key][0] + 1, 0) if key in writing else (1, number)
         return number, cached
 
     def end_write(
@@ -167,7 +169,7 @@ class Entries:
         versions: Mapping[str, str] | None,
         born: float,
     ) -> None:
-        """Keep what was written to keys that were ``cached``, unless a later commit of the key was called.
+        """Keep what was written to keys that were ``cached``, unless the key had another commit on its way.
 
         With the mark of the entry that was replaced: if somebody else committed since, it differs. None for
         ``versions``: nothing was done, or not by this call.
@@ -175,32 +177,33 @@ class Entries:
         writing = self._writing
         with self.lock:
             if self._doubtful and versions is not None and changes:
-                # This one took effect, and so did or never will all that were called before it.
+                # This one took effect, and so did, or never will, all that had been called before it.
                 self._doubtful = {key: n for key, n in self._doubtful.items() if n > number}
             for key in keys:
-                count, last = writing[key]
+                count, only = writing[key]
                 if count == 1:
                     del writing[key]
                 else:
-                    # Which of them came last is not known: none of those that are left may be kept.
                     writing[key] = (count - 1, 0)
-                if versions is not None and key in cached and key in changes and last == number:
+                if versions is not None and key in cached and key in changes and only == number:
                     data = changes[key]
                     kept = None if data is None else CachedRecord(data, versions[key])
                     self._insert(key, kept, cached[key].mark, born)
                 if self._followers:
-                    self._note(key, None if versions is None or last != number else versions.get(key))
+                    self._note(key, None if versions is None or only != number else versions.get(key))
 
     def fail_write(
         self, number: int, keys: Iterable[str], changes: Iterable[str], error: BaseException
     ) -> None:
         """End a commit that raised. Unless it was refused, it may still take effect: then keep no answer for
-        its keys until a later one did, since the mark need not tell of a commit of our own.
+        its keys until one did that is called from now on, since the mark need not tell of our own commits.
+        One called earlier proves nothing: threads may have called the two in another order.
         """
         with self.lock:
             if not isinstance(error, ConflictError):
+                self._number += 1
                 for key in changes:
-                    self._doubtful[key] = number
+                    self._doubtful[key] = self._number
                     self.forget(key)
             self.end_write(number, keys, {}, {}, None, 0.0)
 

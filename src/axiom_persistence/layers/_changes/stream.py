@@ -20,6 +20,8 @@ MAX_PENDING: Final = 4096
 """Changes that wait for a consumer. Beyond it they are forgotten, and found again by comparing."""
 
 _PAGE: Final = 512
+_UNKNOWN: Final = -1
+"""A digest that no bytes have."""
 _SCAN_SHARE: Final = 10
 """A stream rests this many times as long as it took to compare everything it watches."""
 
@@ -49,19 +51,15 @@ class Source(Protocol):
 
 
 class _OnItsWay:
-    """Commits of one key that have not returned: how many there are and which was called last.
-
-    ``left``: an earlier one is done, and left it to the last to be told. ``unclear``: one that was called
-    later may have changed nothing.
+    """Commits of one key that have not returned. ``unclear``: there were several at once, so that what they
+    leave must be read to be known. ``skipped``: what was there before was not looked at, because of them.
     """
 
-    __slots__ = ("count", "last", "left", "unclear")
+    __slots__ = ("count", "skipped", "unclear")
 
     def __init__(self) -> None:
         self.count = 0
-        self.last = 0
-        self.left = False
-        self.unclear = False
+        self.unclear = self.skipped = False
 
 
 class _Told(NamedTuple):
@@ -74,8 +72,9 @@ class ChangeStream:
 
     What this process commits is told from the moment the stream is made; what others commit from
     ``start``, which ``async with`` and the first ``anext`` do: start, then load, then iterate, and no
-    change is missed. A key that changed several times is told once, with its last version. Commits of
-    others that leave the bytes as they are, are not told.
+    change is missed. A key that changed several times is told once, with its last version; one that had
+    several commits at once, or one that failed or was cancelled, may be told once more, when it is known
+    what is there. Commits of others that leave the bytes as they are, are not told.
 
     A consumer that does not read costs one entry a key, at most ``MAX_PENDING``, and one number for each
     key watched; where more was forgotten, everything is compared with what was told, and what differs is
@@ -104,7 +103,9 @@ class ChangeStream:
         self._written: set[str] = set()
         self._on_its_way: dict[str, _OnItsWay] = {}
         self._number = 0
-        self._unclear = 0  # the last commit of which nobody knows whether it may yet take effect
+        # Keys of commits that may yet take effect, and how many commits had been called when that was known.
+        self._doubtful: dict[str, int] = {}
+        self._unread: set[str] = set()
         self._compare_all = self._skipped = False
         self._started = False
         self._mark: Hashable | None = None
@@ -129,36 +130,38 @@ class ChangeStream:
     # -- from whoever commits, on any thread -------------------------------------------------------
 
     def begin(self, keys: Collection[str]) -> int:
-        """A commit of ``keys`` is on its way: whose change it is will be told by its ``end``."""
+        """A commit of ``keys`` is on its way: what it changed will be told by its ``end``."""
         with self._lock:
             self._number += 1
             for key in keys:
                 way = self._on_its_way.setdefault(key, _OnItsWay())
                 way.count += 1
-                way.last = self._number
+                way.unclear = way.unclear or way.count > 1
             return self._number
 
-    def end(self, number: int, changes: Changes, versions: Mapping[str, str] | None) -> None:
-        """The commit ``number`` has changed ``changes``. With None for versions nobody knows whether."""
+    def end(self, number: int, changes: Changes, versions: Mapping[str, str]) -> None:
+        """The commit ``number`` has changed ``changes``."""
         with self._lock:
-            had_been_unclear = self._unclear
             for key, data in changes.items():
-                way = self._returned(key)
-                if versions is None:
-                    way.unclear = True
-                elif way.last == number:
+                if self._returned(key).unclear:
+                    self._read_anew(key)
+                else:
                     self._tell(Change(key, versions.get(key), Origin.HERE), _digest(data))
                     self._written.add(key)
-                elif way.unclear:
-                    self._compare_all = True
-                else:
-                    way.left = True  # to a later commit of the key
-            if versions is None:
-                self._unclear = number
-            elif self._unclear < number:
-                self._unclear = 0  # it has taken effect, or never will
-            if versions is None or had_been_unclear:
-                self._compare_all = True
+            # What had failed before this one was called has taken effect by now, or never will.
+            for key in [key for key, failed in self._doubtful.items() if failed < number]:
+                del self._doubtful[key]
+                if key not in changes:
+                    self._read_anew(key)
+        self.wake()
+
+    def fail(self, changes: Changes) -> None:
+        """Nobody knows whether the commit has changed something, or yet will: look until that is known."""
+        with self._lock:
+            self._number += 1
+            for key in changes:
+                self._returned(key)
+                self._doubtful[key] = self._number
         self.wake()
 
     def withdraw(self, changes: Changes) -> None:
@@ -166,9 +169,14 @@ class ChangeStream:
         with self._lock:
             for key in changes:
                 way = self._returned(key)
-                way.unclear = True
-                self._compare_all = self._compare_all or way.left
+                if way.unclear or way.skipped:
+                    self._read_anew(key)
         self.wake()
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a commit may yet take effect: the end of any later one, of whatever keys, is to be told."""
+        return bool(self._doubtful)
 
     def _returned(self, key: str) -> _OnItsWay:
         way = self._on_its_way[key]
@@ -176,6 +184,18 @@ class ChangeStream:
         if way.count == 0:
             del self._on_its_way[key]
         return way
+
+    def _read_anew(self, key: str) -> None:
+        """Have what is there told, even what was told last: it may have been something else meanwhile."""
+        self._unread.add(key)
+        if len(self._unread) > self._limit:
+            self._forget(self._unread)
+
+    def _forget(self, keys: set[str] | dict[str, _Told]) -> None:
+        """More than is kept: have everything compared, and tell what is there of ``keys``."""
+        self._known.update((key, _UNKNOWN) for key in keys if key in self._known)
+        keys.clear()
+        self._compare_all = True
 
     def wake(self) -> None:
         """Have the consumer look again, if it waits."""
@@ -191,8 +211,7 @@ class ChangeStream:
         self._pending.pop(change.key, None)
         self._pending[change.key] = _Told(change, digest)
         if len(self._pending) > self._limit:
-            self._pending.clear()
-            self._compare_all = True
+            self._forget(self._pending)
 
     # -- to the consumer ---------------------------------------------------------------------------
 
@@ -223,10 +242,11 @@ class ChangeStream:
             if told is not None:
                 return told
             try:
-                if self._compare_all or self._moved():
+                await self._read_again()
+                if not self._pending and (self._compare_all or self._moved()):
                     await self._compare(tell=True)
-                    if self._pending or self._compare_all:
-                        continue
+                if self._pending or self._compare_all:
+                    continue
             except CapabilityUnavailableError:
                 if self.is_closed:
                     break
@@ -264,15 +284,13 @@ class ChangeStream:
 
     def _moved(self) -> bool:
         """Whether somebody may have committed since everything was compared."""
-        if self._unclear:
-            return True
         if not self._foreign:
             return False
         mark = self._source.change_mark()
         return mark is None or mark != self._mark
 
     async def _wait(self) -> None:
-        delay = max(self.poll, _SCAN_SHARE * self._scan_seconds) if self._foreign or self._unclear else None
+        delay = max(self.poll, _SCAN_SHARE * self._scan_seconds) if self._foreign or self._doubtful else None
         try:
             async with asyncio.timeout(delay):
                 await self._wake.wait()
@@ -280,6 +298,20 @@ class ChangeStream:
             pass  # time to look at the mark
 
     # -- comparing ---------------------------------------------------------------------------------
+
+    async def _read_again(self) -> None:
+        """Tell what is there of keys whose last commit is not known, or may yet take effect."""
+        with self._lock:
+            unread, self._unread = self._unread, set()
+            self._known.update(dict.fromkeys(unread, _UNKNOWN))
+            keys = [*unread, *self._doubtful.keys() - unread]
+            self._written.clear()
+        try:
+            for start in range(0, len(keys), _PAGE):
+                await self._compare_page(keys[start : start + _PAGE], tell=True, origin=Origin.HERE)
+        except BaseException:
+            self._unread |= unread
+            raise
 
     async def _compare(self, *, tell: bool) -> None:
         """Compare all that is watched with what was told, and tell what differs, or just remember it."""
@@ -311,12 +343,15 @@ class ChangeStream:
         self._mark = object() if self._skipped else mark
         self._scan_seconds = loop.time() - began
 
-    async def _compare_page(self, keys: list[str], *, tell: bool) -> None:
+    async def _compare_page(self, keys: list[str], *, tell: bool, origin: Origin = Origin.PROCESS) -> None:
         found = await self._source.fetch(keys)
         with self._lock:
             for key in keys:
-                if key in self._on_its_way or key in self._written:
+                way = self._on_its_way.get(key)
+                if key in self._written or (way is not None and origin is not Origin.HERE):
                     self._skipped = True  # this process's own, and perhaps newer than what was read
+                    if way is not None:
+                        way.skipped = True
                     continue
                 stored = found.get(key)
                 digest = None if stored is None else _digest(stored.data)
@@ -328,7 +363,7 @@ class ChangeStream:
                     return
                 if tell:
                     version = None if stored is None else stored.version
-                    self._tell(Change(key, version, Origin.PROCESS), digest)
+                    self._tell(Change(key, version, origin), digest)
                 elif waiting is None:
                     self._remember(key, digest)
 
