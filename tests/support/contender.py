@@ -11,6 +11,7 @@ import sys
 
 from axiom_persistence import FileStorageAdapter, SQLiteAdapter, open_persistence
 from axiom_persistence.errors import ConflictError
+from axiom_persistence.keys import MISSING
 from axiom_persistence.storage.layer import Layer
 from axiom_persistence.testing.linearizability import Recorder
 
@@ -55,7 +56,7 @@ STACKS = {
 
 
 async def mixed(persistence, name, seed, steps, tasks=2, keys=3):
-    """Loads, saves, updates and deletions of few keys; the history."""
+    """Loads, saves, updates, deletions and work that changes nothing, of few keys; the history."""
 
     async def task(number):
         client = f"{name}.{number}"
@@ -64,13 +65,25 @@ async def mixed(persistence, name, seed, steps, tasks=2, keys=3):
         for step in range(steps):
             key, value = f"{seed}/{chance.randrange(keys)}", f"{client}:{seed}:{step}"
             durability = "power_loss" if chance.random() < 0.2 else "process_exit"
-            verb = chance.choices(["load", "save", "update", "delete"], [50, 20, 22, 8])[0]
+            verb = chance.choices(
+                ["load", "save", "update", "delete", "same", "none"], [48, 20, 18, 8, 4, 2]
+            )[0]
             if verb == "load":
                 await recorder.load(key)
             elif verb == "save":
                 await recorder.save(key, value, durability=durability)
             elif verb == "update":
                 await recorder.update(key, lambda old, value=value: value, durability=durability)
+            elif verb == "same":
+                keep = value  # what is there stays; where nothing is, something must be left
+                await recorder.update(
+                    key, lambda old, keep=keep: keep if old is MISSING else old, durability=durability
+                )
+            elif verb == "none":
+                async with persistence.transaction(durability=durability):
+                    pass
+                await persistence.delete_many([f"{seed}/never"], durability=durability)
+                await persistence.flush()
             else:
                 await recorder.delete(key, durability=durability)
             if chance.random() < 0.5:
