@@ -355,7 +355,7 @@ async def test_a_field_of_a_client_takes_only_what_it_gives_back(value, kind, pa
         (SZoo(SAnimal("a")), lambda value: setattr(value, "pet", SDog("b"))),
         (PZoo(pet=PAnimal(name="a")), lambda value: setattr(value, "pet", PDog(name="b"))),
     ],
-    ids=str,
+    ids=["dataclass", "Struct", "attrs", "nested dataclass", "nested Struct", "nested model"],
 )
 async def test_a_value_changed_in_place_to_what_does_not_come_back(start, change):
     """persist_state and close refuse it; what was stored before stays."""
