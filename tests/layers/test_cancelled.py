@@ -1,6 +1,7 @@
 """What may yet take effect: neither a cache nor a stream of changes takes it for settled too early."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -8,9 +9,11 @@ from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.layers._cache.entries import Entries
 from axiom_persistence.layers.cached import Cached, CachePolicy
+from axiom_persistence.layers.journaled import Journaled
 from axiom_persistence.layers.observed import Observed
 from axiom_persistence.opening.open import open_persistence
 from axiom_persistence.storage.adapter import Durability
+from axiom_persistence.storage.basic import BasicAdapter
 from axiom_persistence.storage.layer import Layer
 from support.sqlite_support import sleeping
 
@@ -155,6 +158,42 @@ async def test_a_save_in_memory_ends_no_doubt():
         await store.commit({"c": b"1"}, durability=MEMORY)
         assert await inner.fetch(("c",)) == {}  # nothing is in doubt any more
         await mirrored(store, stream, {}, "a", b"1")
+
+
+async def test_a_cancelled_save_in_a_thread_of_a_custom_adapter():
+    """What a custom adapter goes on writing in a thread is overtaken by nothing that is called later."""
+
+    class Slow(BasicAdapter):
+        def __init__(self):
+            self.data = {}
+
+        def put(self, key, data, seconds):
+            time.sleep(seconds)
+            self.data[key] = data
+
+        async def read(self, key):
+            return self.data.get(key)
+
+        async def write(self, key, data):
+            await asyncio.to_thread(self.put, key, data, 0.1 if data == b"1" else 0)
+
+        async def delete(self, key):
+            self.data.pop(key, None)
+
+        async def keys(self, prefix=""):
+            for key in sorted(self.data):
+                if key.startswith(prefix):
+                    yield key
+
+    async with Observed(Cached(Journaled(Slow()))) as store, store.changes() as stream:
+        cancelled = asyncio.create_task(store.commit({"a": b"1"}))
+        await asyncio.sleep(0.02)
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        await store.commit({"a": b"2"})
+        await asyncio.sleep(0.2)
+        assert (await store.fetch(("a",)))["a"].data == b"2"
+        await mirrored(store, stream, {}, "a", b"2")
 
 
 async def test_a_doubt_costs_a_consumer_that_does_not_read_little():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping
 
@@ -23,7 +24,7 @@ class BasicAdapter(StorageAdapter):
 
     Not atomic: put ``Journaled`` around it for all-or-nothing commits. ``expect`` holds between the
     tasks and threads of one process, not between processes. ``write`` must replace a value as a whole and
-    return when it is as durable as ``traits`` says.
+    return when it is as durable as ``traits`` says. A commit whose caller is cancelled goes on to its end.
     """
 
     @property
@@ -61,15 +62,23 @@ class BasicAdapter(StorageAdapter):
         durability: Durability | None = None,  # noqa: ARG002 - write() is as durable as it gets
     ) -> Mapping[str, str]:
         # No __init__, so that a subclass need not call one; setdefault is one step for all threads.
-        async with self.__dict__.setdefault("_committing", Turn()):
-            if expect:
-                found = await self.fetch(list(expect))
-                verify_expected(found, expect, self)
-            versions = {}
-            for key, data in changes.items():
-                if data is None:
-                    await self.delete(key)
-                else:
-                    await self.write(key, data)
-                    versions[key] = content_version(data)
-            return versions
+        turn = self.__dict__.setdefault("_committing", Turn())
+        await turn.__aenter__()
+        committing = asyncio.ensure_future(self._commit(dict(changes), expect))
+        committing.add_done_callback(lambda _: turn.release())
+        # A caller that is cancelled leaves it to its end: what writes in a thread would go on anyway, and
+        # overwrite what is committed later.
+        return await asyncio.shield(committing)
+
+    async def _commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
+        if expect:
+            found = await self.fetch(list(expect))
+            verify_expected(found, expect, self)
+        versions = {}
+        for key, data in changes.items():
+            if data is None:
+                await self.delete(key)
+            else:
+                await self.write(key, data)
+                versions[key] = content_version(data)
+        return versions
