@@ -11,7 +11,13 @@ from typing import ClassVar
 import pytest
 
 from axiom_persistence.client import Client, ValidationError, client_state
-from axiom_persistence.errors import ConfigurationError, EncodingError, InvalidKeyError, TypeMismatchError
+from axiom_persistence.errors import (
+    CapabilityUnavailableError,
+    ConfigurationError,
+    EncodingError,
+    InvalidKeyError,
+    TypeMismatchError,
+)
 from support.client_worlds import Counter, Preferences, Theme
 
 
@@ -268,14 +274,15 @@ async def test_two_classes_of_one_name(persistence):
 
 
 async def test_one_live_client_of_a_path(persistence):
-    """A second live client of the same class and instance is refused; after close it is not."""
-    async with Counter(persistence):
-        with pytest.raises(ConfigurationError, match="live in this process already"):
-            await Counter(persistence).restore_state()
-        async with Counter(persistence, instance="2"):
-            pass
-    async with Counter(persistence):
-        pass
+    """A second client of the same class and instance takes the place of the first; other instances stay."""
+    async with (
+        Counter(persistence) as first,
+        Counter(persistence, instance="2") as other,
+        Counter(persistence),
+    ):
+        other.a = 1
+        with pytest.raises(CapabilityUnavailableError, match="newer client"):
+            first.a = 1
 
 
 async def test_keys_that_are_too_long(persistence):

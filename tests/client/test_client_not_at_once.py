@@ -81,9 +81,9 @@ async def test_nothing_is_lost_at_close(tmp_path, stacked, layer, end):
         await preferences.process(lambda client: setattr(client, "title", "t"))
         if end == "client":
             await preferences.close()
+    await preferences.close()
     async with open_persistence(tmp_path / "s.db") as persistence, Preferences(persistence) as preferences:
         assert (preferences.volume, preferences.recent, preferences.title) == (7, ["a"], "t")
-    del preferences
 
 
 @stacks

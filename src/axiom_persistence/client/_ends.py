@@ -98,9 +98,13 @@ def save_at_exit() -> None:
 
     Raises ``ClientsFailedError`` for what cannot be saved and what no ``close`` has told yet.
     """
-    error = _save_all(holders())
+    states = holders()
+    error = _save_all(states)
     if error is not None:
         raise error from next(iter(error.failures.values()))
+    for state in states:
+        if state.is_live and not state.store_closed:
+            state.warn_unclosed()
 
 
 def _forget_in_child() -> None:

@@ -21,11 +21,12 @@ from ..layers.observed import Origin
 from ..records.corruption import CorruptionReport
 from ..store._reading import Seen
 from ..store.store import Store
+from ._cell import fingerprint
 from ._commit import save_together
 from ._fields import Field
 from ._lifecycle import ClientPhase, RestoreReport
 from ._place import Place, evidence_of
-from ._state import State, fingerprint
+from ._state import State
 
 __all__ = ["accept", "refresh", "restore"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from typing import Final
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from ..errors import ConfigurationError
 from ..store.store import Store
@@ -187,7 +187,8 @@ class Roster:
 
     def __init__(self) -> None:
         self.classes: dict[str, tuple[str, str]] = {}
-        self.live: dict[str, State] = {}
+        self.live: WeakValueDictionary[str, State] = WeakValueDictionary()
+        self.held: set[State] = set()  # live over an open store: what they hold must not be lost with them
         self.built: dict[int, ref[State]] = {}
         self.pending: set[State] = set()  # assigned to and not restored yet: held, so that it is not lost
         self._savers: dict[tuple[asyncio.AbstractEventLoop, int], _Saver] = {}
@@ -216,6 +217,7 @@ class Roster:
                 f"a client of {state.plain.prefix.rstrip('/')!r} is live in this process already",
                 hint="use that one, close it first, or give this one another instance=",
             )
+        self.held.add(state)
 
     def enter(self, state: State, clock: Clock | None) -> None:
         """Claim the path, and save in the background from here on."""
@@ -228,6 +230,8 @@ class Roster:
     def follow(self, state: State) -> None:
         """Save and watch a live ``state`` on the loop it was used on before; if that is over, on this one."""
         with state.lock:
+            if state.is_live:
+                self.held.add(state)
             home = state.home
             loop = home if home is not None and home.is_running() else asyncio._get_running_loop()
             if loop is None or not state.is_live or (state.saver is not None and loop is home):
@@ -245,6 +249,7 @@ class Roster:
     def leave(self, state: State) -> None:
         if self.live.get(state.plain.prefix) is state:
             del self.live[state.plain.prefix]
+        self.held.discard(state)
         self.rest(state)
 
     def hold(self, state: State) -> None:
@@ -260,7 +265,7 @@ class Roster:
 
 
 rosters: WeakKeyDictionary[Store, Roster] = WeakKeyDictionary()
-"""A live client is held here until it is closed: what it has not stored yet must not be lost with it."""
+"""A live client is held here until it or its store is closed: what it has not stored must not be lost."""
 
 
 def roster_of(store: Store) -> Roster:

@@ -6,50 +6,39 @@ import asyncio
 import logging
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Protocol
 
-from xxhash import xxh3_128_digest
-
 from ..errors import CapabilityUnavailableError, ConfigurationError, PersistenceError
-from ..keys import MISSING, Missing
+from ..keys import MISSING
 from ..layers.observed import Origin
 from ..store.store import Store
 from ._auto_save import AutoSave
+from ._cell import Cell, fingerprint
 from ._fields import Field, can_change_in_place, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
 from ._place import Place
 from ._stream import Watchers
 
-__all__ = ["Cell", "Entry", "Holder", "Saver", "State", "current", "fingerprint", "settle", "state_of"]
+__all__ = [
+    "CLOSED",
+    "Cell",
+    "Entry",
+    "Holder",
+    "Saver",
+    "State",
+    "current",
+    "fingerprint",
+    "settle",
+    "state_of",
+]
 
 _log = logging.getLogger("axiom_persistence")
 
-_SHORT: Final = 256
 _PATIENCE: Final = 8
-_CLOSED: Final = "the client is closed"
-
-
-def fingerprint(data: bytes) -> bytes:
-    """Something equal for equal records only: the bytes, or 128 bits of XXH3 where they are long."""
-    return data if len(data) <= _SHORT else xxh3_128_digest(data)
-
-
-class Cell:
-    """What is known of one field's record."""
-
-    __slots__ = ("saved", "stamp", "under_way", "version")
-
-    def __init__(self) -> None:
-        self.stamp = 0  # raised by each assignment: a commit that ends later knows if it is still the last
-        self.saved: bytes | None = None  # fingerprint of the record; None: not known
-        self.version: str | Missing | None = MISSING  # None: nothing is stored; MISSING: not known
-        self.under_way = 0  # commits of this field that have not ended
-
-    def holds(self, mark: bytes) -> bool:
-        """Whether the store surely has the record with the fingerprint ``mark`` already."""
-        return not self.under_way and self.saved == mark
+CLOSED: Final = "the client is closed"
 
 
 class Entry(NamedTuple):
@@ -145,7 +134,7 @@ class State:
         self.failures = self.deferrals = 0
         self.due_at = self.due_by = self.not_before = 0.0
         self.transactions: list[Holder] = []
-        self.closed_reason = _CLOSED
+        self.closed_reason = CLOSED
         self.will_observe = self.observed = False
 
     # -- values ------------------------------------------------------------------------------------
@@ -216,7 +205,9 @@ class State:
             raise CapabilityUnavailableError(
                 f"{self.closed_reason}: nothing can be kept any more",
                 key=self.plain.prefix,
-                hint="use it inside its `async with`, or restore it again",
+                hint="use it inside its `async with`, or restore it again"
+                if self.closed_reason == CLOSED
+                else "use a client that was built later",
             )
 
     def follow(self) -> None:
@@ -361,12 +352,22 @@ class State:
         self.reported = {name: self.cells[name].stamp for name in self.dirty}
 
     def __del__(self) -> None:
-        # Nobody restored it and nobody can any more, but something may have been put into one of its lists.
         roster, self.observed = self.roster, False
-        if self.phase is not ClientPhase.CREATED or roster is None or sys.is_finalizing():
+        if roster is None or sys.is_finalizing():
             return
-        if self.mutable and self.notice_mutations():
+        if self.is_live:
+            self.warn_unclosed()
+        # Nobody restored it and nobody can any more, but something may have been put into one of its lists.
+        elif self.phase is ClientPhase.CREATED and self.mutable and self.notice_mutations():
             roster().hold(self)
+
+    def warn_unclosed(self) -> None:
+        """Name a client that was left without a close."""
+        warnings.warn(
+            f"unclosed client {self.plain.prefix.rstrip('/')!r}: use it in `async with`, or close it",
+            ResourceWarning,
+            stacklevel=2,
+        )
 
     def collect(self, names: Collection[str] | None = None) -> tuple[list[Entry], list[PersistenceError]]:
         """What is dirty, sealed; and why some of it cannot be stored."""

@@ -13,10 +13,11 @@ from ..keys import MISSING
 from ..layers.observed import Origin
 from ..storage.adapter import Durability
 from ..store.store import Store
+from ._cell import fingerprint
 from ._fields import Field
 from ._place import weakest
 from ._restore import refresh
-from ._state import Entry, Holder, State, current, fingerprint, settle, state_of
+from ._state import Entry, Holder, State, current, settle, state_of
 
 __all__ = ["action", "forget", "transaction"]
 
@@ -171,6 +172,7 @@ class _Transaction:
         """The end of a body without ``await``: stored before this returns, or left to the saver."""
         state = self.state
         with state.lock:
+            state.refuse_closed()  # another thread may have closed it meanwhile
             entries = self.changes()
             self.ask()
             self.over = True

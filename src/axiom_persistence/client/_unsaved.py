@@ -1,30 +1,36 @@
-"""What clients hold that is not stored: saved before its store closes or the process ends, or named."""
+"""What clients hold that is not stored: saved or handed over before they, their store or the process end."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 from contextlib import nullcontext
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ClientsFailedError, ConfigurationError, PersistenceError
 from ..store.store import Store
 from ._commit import save_together
+from ._fields import Field
 from ._lifecycle import ClientPhase
 from ._restore import restore
 from ._saver import roster_of, rosters
-from ._state import State
+from ._state import CLOSED, State
 
 __all__ = [
     "Failures",
+    "finish",
     "holders",
     "leave_again",
     "note_unsaved",
     "notice",
+    "replace_live",
     "restore_pending",
     "save_before_close",
     "tell",
     "watch_close",
 ]
+
+_log = logging.getLogger("axiom_persistence")
 
 _TOO_LATE: Final = ConfigurationError("it was assigned while its store was closing")
 
@@ -78,9 +84,77 @@ async def save_before_close(store: Store) -> None:
     error = note_unsaved(states, failures)
     for state in states:
         state.store_closed = True
-        roster_of(state.plain.store).rest(state)
+        roster = roster_of(state.plain.store)
+        roster.rest(state)
+        if not state.dirty:
+            roster.held.discard(state)  # there is nothing to lose: if nobody else holds it, it was leaked
     if error is not None:
         raise error from next(iter(error.failures.values()))
+
+
+async def replace_live(state: State) -> None:
+    """End the client that is live where ``state`` is to be, with nothing lost.
+
+    The same cell was run again, or the module of the class was loaded again, and nobody closed the client
+    that was there. What cannot be stored is pending in ``state`` from here on.
+    """
+    old = roster_of(state.plain.store).live.get(state.plain.prefix)
+    if old is None or old is state:
+        return
+    await save_together([old])  # whatever keeps it from being stored is met again by the new client's save
+    saver = old.saver
+    with old.lock:
+        old.notice_mutations()
+        _hand_over(old, state)
+        finish(old, "a newer client of the same name took its place")
+    _log.warning(
+        "%s: a newer client takes the place of one that was not closed", old.plain.prefix.rstrip("/")
+    )
+    if saver is not None:
+        await saver.quiet()
+
+
+def _hand_over(old: State, new: State) -> None:
+    """Make pending in ``new`` what ``old`` could not store, unless something else was assigned there.
+
+    Raises, before anything changes, where a field is not there any more or does not take the value.
+    """
+    there = {(new.place(field), field.segment): field for field in new.fields.values() if field.persisted}
+    taken: list[tuple[Field, Any]] = []
+    for name in old.dirty:
+        before, value = old.fields[name], getattr(old.client, name)
+        field = there.get((old.place(before), before.segment))
+        if field is None:
+            raise ConfigurationError(
+                f"the client that is live here holds a value of {name!r} that is not stored, and {new.name} "
+                "has no such field",
+                key=old.key(before),
+                hint="close that one first, or close(discard=True) it",
+            )
+        new.seal(field, value)
+        field.check(value, f"{new.name}.{field.name}")
+        if field.name not in new.dirty:
+            taken.append((field, value))
+    with new.lock:
+        if taken and new.phase is ClientPhase.CLOSED:
+            new.phase = ClientPhase.CREATED
+        for field, value in taken:
+            new.cells[field.name].stamp += 1
+            new.put(field, value)
+            new.dirty[field.name] = None
+    if taken:
+        roster_of(new.plain.store).hold(new)
+
+
+def finish(state: State, reason: str = CLOSED) -> None:
+    """Make it a closed client that holds nothing."""
+    with state.lock:
+        state.phase, state.closed_reason = ClientPhase.CLOSED, reason
+        state.dirty.clear()
+    roster = roster_of(state.plain.store)
+    roster.leave(state)
+    roster.pending.discard(state)
+    state.watchers.end()
 
 
 async def restore_pending(

@@ -23,7 +23,7 @@ from ._place import plain_place, secure_place
 from ._saver import roster_of
 from ._state import State
 from ._stream import ClientUpdate
-from ._unsaved import tell, watch_close
+from ._unsaved import finish, replace_live, tell, watch_close
 
 __all__ = ["Client"]
 
@@ -39,11 +39,13 @@ class Client:
             preferences.theme = Theme.DARK  # stored before the next statement, where the adapter can
 
     Each field is one record, under ``<ClientType>/[<instance>/]<key>``. ``instance`` tells several clients
-    of one class apart; one of each may be live in a process. ``class Preferences(Client, name="prefs")``
-    pins the type's name in the store. ``auto_save``: ``AutoSave.IMMEDIATE`` where the adapter can commit
-    at once, else ``AutoSave()``. ``on_error`` is called with the client and the error of a save in the
-    background that did not succeed: its value stays pending and is tried again, until the store is closed.
-    It is called, too, once for each field whose stored value turns out to be unreadable.
+    of one class apart. One of each is live over a persistence: a second one that is entered takes the place
+    of the first, whose values are stored or handed over, and which raises from then on.
+    ``class Preferences(Client, name="prefs")`` pins the type's name in the store. ``auto_save``:
+    ``AutoSave.IMMEDIATE`` where the adapter can commit at once, else ``AutoSave()``. ``on_error`` is called
+    with the client and the error of a save in the background that did not succeed: its value stays pending
+    and is tried again, until the store is closed. It is called, too, once for each field whose stored value
+    turns out to be unreadable.
 
     An assignment raises for what cannot be a value of the field (``TypeMismatchError``, ``EncodingError``,
     ``ValidationError``), for a name that is no field (``AttributeError``) and on a closed client; never
@@ -209,9 +211,11 @@ class Client:
         read: the client is then as before. It can be called again at any time.
         """
         state = self._state
-        state.refuse_in_transaction("restore_state")
+        roster = roster_of(state.plain.store)
+        for other in {state, roster.live.get(state.plain.prefix, state)}:
+            other.refuse_in_transaction("restore_state")
         async with state.plain.store.turn("client " + state.plain.prefix):
-            roster = roster_of(state.plain.store)
+            await replace_live(state)
             roster.enter(state, state.auto_save.clock)
             try:
                 report = await _restore.restore(state)
@@ -267,15 +271,10 @@ class Client:
                 raise ConfigurationError(
                     f"{', '.join(state.dirty)} of {state.name} was assigned while the client was closed"
                 )
-            state.phase = ClientPhase.CLOSED
-            state.dirty.clear()
-        saver = state.saver
-        roster = roster_of(state.plain.store)
-        roster.leave(state)
-        roster.pending.discard(state)
+            saver = state.saver
+            finish(state)
         if saver is not None:
             await saver.quiet()
-        state.watchers.end()
 
     async def aclose(self) -> None:
         """The same as ``close()``, under the name that ``contextlib.aclosing`` knows."""
