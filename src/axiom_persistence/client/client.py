@@ -83,6 +83,18 @@ class Client:
         if "process" in vars(cls):
             cls.process = _transaction.action(cls.process)  # type: ignore[method-assign]
 
+    @classmethod
+    def _resolve(cls) -> None:
+        """Find the types that were not known yet when the class was made."""
+        if not cls._unresolved:
+            return
+        resolve_kinds(cls, cls._unresolved, cls._fields)
+        for name, annotation in cls._unresolved.items():
+            raise ConfigurationError(
+                f"{cls.__qualname__}.{name}: the type {annotation!r} is not known",
+                hint="import it at runtime, not only under TYPE_CHECKING",
+            )
+
     def __init__(
         self,
         persistence: AdapterBasedPersistence,
@@ -92,13 +104,7 @@ class Client:
         on_error: Callable[[Self, PersistenceError], object] | None = None,
     ) -> None:
         cls = type(self)
-        if cls._unresolved:
-            resolve_kinds(cls, cls._unresolved, cls._fields)
-            for name, annotation in cls._unresolved.items():
-                raise ConfigurationError(
-                    f"{cls.__qualname__}.{name}: the type {annotation!r} is not known",
-                    hint="import it at runtime, not only under TYPE_CHECKING",
-                )
+        cls._resolve()
         path = encode_segment(cls._stored_name) + "/"
         if instance is not None:
             path += encode_segment(instance) + "/"
