@@ -93,22 +93,21 @@ class Commits:
 
     def commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str] | None:
         """Commit on this thread, to outlive the process. None: it would have to wait; nothing was done."""
-        if not self.lock.acquire_inline():
+        if not self.lock.is_free():
             self.counters["deferred"] += 1
             return None
         try:
-            if self.refusal is not None or self._failure is not None:
-                self.check(next(iter(changes), None))
-            if self.queue.jobs:
-                self._write_before(changes, expect)
-            versions = self.transactions.commit(changes, expect)
+            with self.lock.inner:
+                if self.refusal is not None or self._failure is not None:
+                    self.check(next(iter(changes), None))
+                if self.queue.jobs:
+                    self._write_before(changes, expect)
+                versions = self.transactions.commit(changes, expect)
         except errors.FAULTS as error:
             if errors.is_busy(error):
                 self.counters["deferred"] += 1
                 return None
             raise self._explained(error, next(iter(changes), None)) from error
-        finally:
-            self.lock.release()
         if changes:
             self._note_unsynced()
         return versions
@@ -118,21 +117,20 @@ class Commits:
 
         It spares the job a thread's wake-up before its commit. False: it must be queued, nothing was done.
         """
-        if not self.transactions.is_one_put(job) or not self.lock.acquire_now():
+        if not self.transactions.is_one_put(job) or not self.lock.is_free_now():
             return False
         try:
-            if self.queue.jobs or self.refusal is not None or self._failure is not None:
-                return False
-            job.versions = self.transactions.commit(job.changes, None)
-            # Before the lock is released: a close that waits for it syncs this one, too.
-            with self._mutex:
-                self.unsynced.append(job)
+            with self.lock.inner:
+                if self.queue.jobs or self.refusal is not None or self._failure is not None:
+                    return False
+                job.versions = self.transactions.commit(job.changes, None)
+                # Before the lock is released: a close that waits for it syncs this one, too.
+                with self._mutex:
+                    self.unsynced.append(job)
         except errors.FAULTS as error:
             if errors.is_busy(error):
                 return False
             raise self._explained(error, job.key) from error
-        finally:
-            self.lock.release()
         return True
 
     def wait_for_another(self) -> bool:
@@ -184,16 +182,38 @@ class Commits:
         if not jobs:
             return
         try:
-            self._write(jobs)
-        except errors.FAULTS as error:
-            if errors.is_busy(error):
-                raise
-            if len(jobs) > 1:
-                for _ in jobs:
-                    self.write_front(1)
-                return
-            jobs[0].error = self._explained(error, jobs[0].key)
-        self._retire(jobs)
+            try:
+                self._write(jobs)
+            except errors.FAULTS as error:
+                if errors.is_busy(error):
+                    raise
+                if len(jobs) > 1:
+                    for _ in jobs:
+                        self.write_front(1)
+                    return
+                jobs[0].error = self._explained(error, jobs[0].key)
+            self._retire(jobs)
+        except errors.FAULTS:
+            raise
+        except BaseException as error:
+            self._give_up(jobs, error)
+            raise
+
+    def _give_up(self, jobs: Sequence[Job], error: BaseException) -> None:
+        """A signal handler raised while these were written: in the queue, they might be written twice."""
+        with self._mutex:
+            for job in jobs:
+                if self.queue.jobs and self.queue.jobs[0] is job:
+                    self.queue.drop([job])
+            unknown = [job for job in jobs if job not in self.unsynced and not job.future.done()]
+        for job in unknown:
+            job.error = StorageError(
+                f"interrupted by {error!r} while it was written: it is stored, or it is not",
+                key=job.key,
+                adapter=self._adapter,
+                hint="load what is stored, and save again",
+            )
+        deliver(unknown)
 
     def fail_waiting(self, explain: Callable[[Job], Exception]) -> None:
         """Give up on everything queued."""

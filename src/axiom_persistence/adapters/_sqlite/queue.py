@@ -24,12 +24,12 @@ class Queue:
 
     def put(self, job: Job) -> None:
         self._sequence = job.sequence = self._sequence + 1
-        self.jobs.append(job)
         for key in job.changes:
             self._last[key] = job.sequence
         if job.expect is not None:
             for key in job.expect:
                 self._last[key] = job.sequence
+        self.jobs.append(job)  # last: an exception from a signal handler leaves no job that others overtake
 
     def count_up_to(self, keys: Iterable[str]) -> int:
         """How many jobs from the front must be written before ``keys`` may be: 0 if none touches them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
+from ...runtime.turn import Turn
 from ...storage.adapter import CachedRecord, Changes, Durability, StorageAdapter
 
-__all__ = ["Batch", "Flusher", "Pending", "Turn"]
+__all__ = ["Batch", "Flusher", "Pending"]
 
 _NAMES_KEPT: Final = 8192
 """Versions of stored keys that are still known under the name they had while they were pending."""
@@ -168,29 +169,6 @@ class Pending:
         return names[1] if names is not None and version == names[0] else version
 
 
-class Turn:
-    """One at a time, for tasks of any event loop and for threads; no task blocks its thread.
-
-    Waiters poll: a lock handed to a task whose event loop has ended would be lost.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def take_now(self, timeout: float = 0) -> bool:
-        return self._lock.acquire(timeout=timeout) if timeout else self._lock.acquire(blocking=False)
-
-    def release(self) -> None:
-        self._lock.release()
-
-    async def __aenter__(self) -> None:
-        while not self._lock.acquire(blocking=False):  # noqa: ASYNC110 - events belong to one loop
-            await asyncio.sleep(_POLL_S)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
-
-
 class Flusher:
     """Brings what is pending into ``inner``: when told, by interval, and at the end of the interpreter.
 
@@ -292,13 +270,11 @@ class Flusher:
         """Store all that is pending, on the thread that ends the interpreter. A forked child has nothing."""
         if self._process != os.getpid() or not self._pending:
             return
-        mine = self.turn.take_now(_EXIT_WAIT_S)
-        try:
-            if not self.store_pending_now():
-                asyncio.run(self.store_pending())
-        finally:
-            if mine:
-                self.turn.release()
+        deadline = time.monotonic() + _EXIT_WAIT_S
+        while self.turn.held and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        if not self.store_pending_now():
+            asyncio.run(self.store_pending())
 
 
 def _size(key: str, data: bytes | None) -> int:
