@@ -32,10 +32,11 @@ types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-torture: $(STAMP)  ## 500 SIGKILLs in each embedded store, and right after assignments to a client; 60 s of cancellation
+torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assignments; 20,000 times Ctrl-C; 60 s of cancellation
 	$(BIN)/python -m tests.torture --kills 500
 	$(BIN)/python tests/support/client_kills.py --store sqlite --kills 500
 	$(BIN)/python tests/support/client_kills.py --store file --kills 500
+	$(BIN)/python -m tests.interrupts --interrupts 20000
 	$(BIN)/python -m tests.torture.cancellation --seconds 60
 
 bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/benchmarks.svg

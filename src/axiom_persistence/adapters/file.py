@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, Self, TypeVar
@@ -15,6 +14,7 @@ from ..errors import AccessDeniedError, CapabilityUnavailableError, Configuratio
 from ..platform.filesystem import FileSystem
 from ..platform.local import local_filesystem
 from ..runtime.ending import ADAPTERS, after_fork, at_exit
+from ..runtime.threads import in_thread
 from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
     NOT_NOW,
@@ -47,25 +47,22 @@ EXIT_SECONDS_MAX: Final = 10.0
 
 
 class _Uses:
-    """How many threads are inside, so that closing pulls no descriptor from under one."""
+    """Which threads are inside, so that closing pulls no descriptor from under one.
+
+    Each holds a lock of its own by ``with``: there is no count that Ctrl-C could leave too high.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
-        self._count = 0
+        self._locks: dict[int, threading.RLock] = {}
 
-    def __enter__(self) -> None:
-        with self._changed:
-            self._count += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._count -= 1
-            if not self._count:
-                self._changed.notify_all()
+    def mine(self) -> threading.RLock:
+        thread = threading.get_ident()
+        return self._locks.get(thread) or self._locks.setdefault(thread, threading.RLock())
 
     def wait_for_none(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._count)
+        for lock in list(self._locks.values()):
+            with lock:
+                pass
 
 
 class FileStorageAdapter(StorageAdapter):
@@ -147,11 +144,11 @@ class FileStorageAdapter(StorageAdapter):
 
     async def aopen(self) -> None:
         self._refuse_forked()
-        await asyncio.to_thread(self._open)
+        await in_thread(self._open)
 
     async def aclose(self) -> None:
         if not self._forked:
-            await asyncio.to_thread(self._close)
+            await in_thread(self._close)
 
     def _open(self) -> None:
         with self._lifecycle:
@@ -193,13 +190,11 @@ class FileStorageAdapter(StorageAdapter):
                 hint="build and open an adapter of its own in the child",
             )
 
-    @contextmanager
-    def _opened(self) -> Iterator[None]:
+    def _check_open(self) -> None:
+        """Within ``with self._uses.mine()``: it stays open until the end of the block."""
         self._refuse_forked()
-        with self._uses:
-            if not self._is_open:
-                raise self._not_open()
-            yield
+        if not self._is_open:
+            raise self._not_open()
 
     def _not_open(self) -> CapabilityUnavailableError:
         return CapabilityUnavailableError(
@@ -208,11 +203,12 @@ class FileStorageAdapter(StorageAdapter):
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def opened() -> T:
-            with self._opened():
+            with self._uses.mine():
+                self._check_open()
                 return work()
 
         self._refuse_forked()
-        return await asyncio.to_thread(opened)
+        return await in_thread(opened)
 
     # Reading
 
@@ -221,7 +217,8 @@ class FileStorageAdapter(StorageAdapter):
             file_name(key)
         if len(keys) <= INLINE_KEYS_MAX and not self.inspect:
             for attempt in range(PEEKS_MAX):
-                with self._opened():
+                with self._uses.mine():
+                    self._check_open()
                     found = self._tree.peek(keys)
                 if found is not None:
                     return found
@@ -237,7 +234,8 @@ class FileStorageAdapter(StorageAdapter):
         file_name(key)
         if self.inspect:
             return NOT_NOW
-        with self._opened():
+        with self._uses.mine():
+            self._check_open()
             found = self._tree.peek((key,))
         return NOT_NOW if found is None else found.get(key)
 

@@ -18,6 +18,7 @@ from ..errors import (
     PersistenceError,
 )
 from ..keys import check_stored_key
+from ..runtime.threads import in_thread
 from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
     NOT_NOW,
@@ -115,7 +116,7 @@ class SQLiteAdapter(StorageAdapter):
     async def aopen(self) -> None:
         if self._inspect:
             inspector = self._make_inspector()
-            await asyncio.to_thread(self._translated, lambda: inspector.run(lambda _: None), "cannot open")
+            await in_thread(lambda: self._translated(lambda: inspector.run(lambda _: None), "cannot open"))
             self._inspector = inspector
             return
         with self._opening:
@@ -130,8 +131,8 @@ class SQLiteAdapter(StorageAdapter):
                 # If this adapter is just dropped, what it accepted is written all the same.
                 abandon = writer.abandon
                 writer.owner = weakref.ref(self, lambda _: abandon())
-                writer.start()
-        await asyncio.wrap_future(writer.opened)
+            writer.start()
+        await writer.opened.wait()
         with self._opening:
             if self._writer is not writer and self._started is writer:
                 self._writer = writer
@@ -140,12 +141,12 @@ class SQLiteAdapter(StorageAdapter):
         """Write and sync all that was accepted. Raises what failed in the background and nobody was told."""
         self._inspector = None
         with self._opening:
-            writer, self._writer, self._started = self._started, None, None
-        if writer is None or writer.is_over:
+            writer, self._writer = self._started, None
+        if writer is None or writer.is_gone:
             return
         writer.owner = None
         writer.request_close()
-        await asyncio.wrap_future(writer.closed)
+        await writer.closed.wait()
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         if len(keys) == 1 and not self._offload_reads and not self._inspect:
@@ -238,8 +239,8 @@ class SQLiteAdapter(StorageAdapter):
             return await self._read(reading.faults, None, offload=True)
         self._open_writer()
         inspector = self._make_inspector()
-        return await asyncio.to_thread(
-            self._translated, lambda: inspector.run(reading.faults), "cannot check"
+        return await in_thread(
+            lambda: self._translated(lambda: inspector.run(reading.faults), "cannot check")
         )
 
     def _make_inspector(self) -> Inspector:
@@ -287,8 +288,8 @@ class SQLiteAdapter(StorageAdapter):
                     raise self._explained(error, "cannot read", key) from error
         # Another process recovers or is the last to close: wait for it, but not on the loop's thread.
         deadline = asyncio.get_running_loop().time() + self._lock_timeout
-        return await asyncio.to_thread(
-            self._translated, lambda: patiently(lambda: source.run(run), deadline), "cannot read", key
+        return await in_thread(
+            lambda: self._translated(lambda: patiently(lambda: source.run(run), deadline), "cannot read", key)
         )
 
     def _translated(self, run: Callable[[], T], doing: str, key: str | None = None) -> T:

@@ -310,14 +310,13 @@ class Cached(Layer):
 
     def _commit_after_pending_now(self, flusher: Flusher, changes: Changes) -> Mapping[str, str] | None:
         self._refuse_unless_open()
-        if not flusher.turn.take_now():
-            return None  # a flush is on its way, and may fail
-        try:
-            if not flusher.store_pending_now():
+        if flusher.turn.lock.locked():
+            return None
+        with flusher.turn.lock:
+            # None while a flush is on its way, which may fail.
+            if flusher.turn.held or not flusher.store_pending_now():
                 return None
             write = _Write(self, changes, changes)
-        finally:
-            flusher.turn.release()
         with write:
             write.versions = self.inner.commit_now(changes)
             return write.versions
@@ -348,7 +347,7 @@ class Cached(Layer):
         with self._entries.lock:
             # From here on nothing of its keys is accepted, and it has its place in the order of the calls.
             write = _Write(self, changes, touched)
-            waits = bool(self._pending) or not flusher.turn.is_free
+            waits = bool(self._pending) or flusher.turn.held
         with write:
             if waits:
                 async with flusher.turn:

@@ -149,18 +149,16 @@ class Journaled(Layer):
         return journal
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
-        if len(changes) > 1 or not self._turn.take_now():
+        if len(changes) > 1 or self._turn.lock.locked():
             return None
-        try:
-            if self._unfinished is not None or self._doubtful:
+        with self._turn.lock:
+            if self._turn.held or self._unfinished is not None or self._doubtful:
                 return None
             self._generation += 1
             try:
                 return self.inner.commit_now(changes)
             finally:
                 self._generation += 1
-        finally:
-            self._turn.release()
 
     # Reading
 

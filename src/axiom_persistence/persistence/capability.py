@@ -6,12 +6,13 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import suppress
 from enum import StrEnum
 from typing import Final, Self
 
 from ..errors import CapabilityUnavailableError, PersistenceError
+from ..runtime.threads import Outcome
+from ..runtime.turn import LOOK_S, Holder
 
 __all__ = ["Capability", "CapabilityState"]
 
@@ -58,21 +59,24 @@ class _Change:
 
     def __init__(self, target: CapabilityState) -> None:
         self.target = target
-        self._ended: Future[None] = Future()
+        self.holder = Holder()
+        self._ended = Outcome()
 
     def end(self, error: BaseException | None = None) -> None:
-        if error is None:
-            self._ended.set_result(None)
-        elif isinstance(error, Exception):
-            self._ended.set_exception(error)
+        if error is None or isinstance(error, Exception):
+            self._ended.set(error)
         else:  # a cancellation of that task is none of those who wait
-            self._ended.set_exception(
-                CapabilityUnavailableError("the task that was activating it was cancelled")
-            )
+            self._ended.set(CapabilityUnavailableError("the task that was activating it was cancelled"))
 
     async def outcome(self) -> None:
         """Wait for the end, and raise what it raised."""
-        await asyncio.shield(asyncio.wrap_future(self._ended))
+        while not self._ended.is_known:
+            if self.holder.has_left():
+                self.end(asyncio.CancelledError())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._ended.wait()
+        self._ended.check()
 
     async def over(self) -> None:
         """Wait for the end, whatever it was."""
@@ -96,6 +100,7 @@ class Capability(ABC):
         self._observers = _Observers()
         self._switch = threading.Lock()
         self._changing: _Change | None = None
+        self._in_doubt = False  # whether a deactivation was broken off
 
     @abstractmethod
     async def _activate(self) -> None:
@@ -129,7 +134,7 @@ class Capability(ABC):
         """
         while True:
             with self._switch:
-                running = self._changing
+                running = self._under_way()
                 if running is None:
                     if self._state is CapabilityState.AVAILABLE:
                         return
@@ -152,6 +157,8 @@ class Capability(ABC):
         limit = asyncio.timeout(self.activation_timeout)
         try:
             async with limit:
+                if self._in_doubt:
+                    await self._deactivate()
                 await self._activate()
         except TimeoutError as error:
             await self._deactivate()
@@ -165,9 +172,15 @@ class Capability(ABC):
             await self._deactivate()
             raise
 
-    def _settle(self, state: CapabilityState) -> None:
+    def _under_way(self) -> _Change | None:
+        """What others wait for. Of a change that Ctrl-C broke off it is not known how far it came."""
+        if self._changing is not None and self._changing.holder.has_left():
+            self._changing, self._state, self._in_doubt = None, CapabilityState.UNAVAILABLE, True
+        return self._changing
+
+    def _settle(self, state: CapabilityState, *, in_doubt: bool = False) -> None:
         with self._switch:
-            self._changing = None
+            self._changing, self._in_doubt = None, in_doubt
         self._move(state)
 
     def _move(self, state: CapabilityState) -> None:
@@ -181,17 +194,22 @@ class Capability(ABC):
         """Stop using the capability. Fine when it is not active; it can be activated again."""
         while True:
             with self._switch:
-                running = self._changing
+                running = self._under_way()
                 if running is None:
-                    if self._state is not CapabilityState.AVAILABLE:
+                    if self._state is not CapabilityState.AVAILABLE and not self._in_doubt:
                         return
                     mine = self._changing = _Change(CapabilityState.UNAVAILABLE)
                     break
             await running.over()
+        unfinished = True
         try:
             await self._deactivate()
+            unfinished = False
+        except Exception:
+            unfinished = False
+            raise
         finally:
-            self._settle(CapabilityState.UNAVAILABLE)
+            self._settle(CapabilityState.UNAVAILABLE, in_doubt=unfinished)
             mine.end()
 
     async def aclose(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from datetime import timedelta
 from types import CoroutineType
 from typing import Any, Final, TypeVar, overload
+from weakref import ref
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError
 from ..keys import MISSING, Key
@@ -123,44 +123,65 @@ class Transaction:
         await self._store.commit(self._writes, expect=expect, durability=durability)
 
 
-_current: ContextVar[tuple[Transaction, ...]] = ContextVar("axiom_transactions", default=())
-
-
-def in_transaction_on(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the running code is inside the body of a transaction whose task ``loop`` runs."""
-    running = [each._task for each in _current.get() if not each._over]
-    return any(task is not None and task.get_loop() is loop for task in running)
-
-
-@asynccontextmanager
-async def transaction(
-    store: Store, *, prefix: str = "", durability: Durability | None = None
-) -> AsyncIterator[Transaction]:
+class transaction:  # noqa: N801 - called like a function
     """One transaction: committed when the body ends, nothing at all when it raises.
 
     Raises ``ConfigurationError`` where the adapter is not atomic, and inside another transaction of the
     same store and task, whose writes it could not see.
     """
-    if not store.adapter.traits.atomic:
-        raise ConfigurationError(
-            "a transaction needs an atomic adapter", adapter=store.adapter, hint="put Journaled around it"
-        )
-    running = _current.get()
-    body = Transaction(store, prefix)
-    # A task started inside a body inherits the context, and may well outlive the body: it is another task.
-    if any(other._store is store and other._task is body._task for other in running):
-        raise ConfigurationError(
-            "a transaction of this store is running in this task already",
-            adapter=store.adapter,
-            hint="use the outer transaction; pass it to the function that needs it",
-        )
-    _current.set((*running, body))
-    try:
-        yield body
-        await body._commit(durability)
-    finally:
-        body._over = True
-        _current.set(running)
+
+    __slots__ = ("__weakref__", "_before", "_body", "_durability", "_prefix", "_store")
+
+    def __init__(self, store: Store, *, prefix: str = "", durability: Durability | None = None) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._durability = durability
+
+    async def __aenter__(self) -> Transaction:
+        if not self._store.adapter.traits.atomic:
+            raise ConfigurationError(
+                "a transaction needs an atomic adapter",
+                adapter=self._store.adapter,
+                hint="put Journaled around it",
+            )
+        self._body = Transaction(self._store, self._prefix)
+        # A task started inside a body inherits the context, and may well outlive the body: it is another.
+        if any(other._task is self._body._task for other in _running(self._store)):
+            raise ConfigurationError(
+                "a transaction of this store is running in this task already",
+                adapter=self._store.adapter,
+                hint="use the outer transaction; pass it to the function that needs it",
+            )
+        self._before = _current.get()
+        # Weakly: this object goes with its ``async with``, also where Ctrl-C keeps the end from being said.
+        _current.set((*self._before, ref(self)))
+        return self._body
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                await self._body._commit(self._durability)
+        finally:
+            self._body._over = True
+            _current.set(self._before)
+
+
+_current: ContextVar[tuple[ref[transaction], ...]] = ContextVar("axiom_transactions", default=())
+
+
+def _bodies() -> list[Transaction]:
+    """The bodies that the running code is in, in this task or in one that began it."""
+    managers = [manager for known in _current.get() if (manager := known()) is not None]
+    return [each._body for each in managers if not each._body._over]
+
+
+def _running(store: Store) -> list[Transaction]:
+    return [body for body in _bodies() if body._store is store]
+
+
+def in_transaction_on(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the running code is inside the body of a transaction whose task ``loop`` runs."""
+    return any(body._task is not None and body._task.get_loop() is loop for body in _bodies())
 
 
 async def run_transaction(
@@ -235,10 +256,8 @@ class _Turns:
     __slots__ = ("_held", "_turns")
 
     def __init__(self, store: Store, keys: Iterable[str]) -> None:
-        running = _current.get()
         # Who runs inside a body, in a task of its own perhaps, is waited for by who has the turns.
-        inside = running and any(other._store is store and not other._over for other in running)
-        self._turns = () if inside else store.key_turns(keys)
+        self._turns = () if _current.get() and _running(store) else store.key_turns(keys)
         self._held: list[Turn] = []
 
     async def __aenter__(self) -> None:

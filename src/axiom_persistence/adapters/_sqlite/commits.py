@@ -99,18 +99,17 @@ class Commits:
         another process; once that was in vain, no other commit does so until the writer thread got through.
         """
         versions = None
-        if self._busy_since is None and self.lock.acquire_inline():
-            try:
-                if self.refusal is not None or self._failure is not None:
-                    self.check(next(iter(changes), None))
-                if self._busy_since is None and (not self.queue or self._write_before(changes)):
-                    versions = self.transactions.commit(changes, expect)
-            except errors.FAULTS as error:
-                if not errors.is_busy(error):
-                    raise self._explained(error, next(iter(changes), None)) from error
-                self._note_busy()
-            finally:
-                self.lock.release()
+        try:
+            if self._busy_since is None and self.lock.is_free():
+                with self.lock.inner:
+                    if self.refusal is not None or self._failure is not None:
+                        self.check(next(iter(changes), None))
+                    if self._busy_since is None and (not self.queue or self._write_before(changes)):
+                        versions = self.transactions.commit(changes, expect)
+        except errors.FAULTS as error:
+            if not errors.is_busy(error):
+                raise self._explained(error, next(iter(changes), None)) from error
+            self._note_busy()
         if versions is None:
             self.counters["deferred"] += 1
         elif changes:
@@ -124,22 +123,21 @@ class Commits:
         """
         if self._busy_since is not None or not self.transactions.is_one_put(job):
             return False
-        if not self.lock.acquire_now():
+        if not self.lock.is_free_now():
             return False
         try:
-            if self.queue or self.refusal is not None or self._failure is not None:
-                return False
-            job.versions = self.transactions.commit(job.changes, None)
-            # Before the lock is released: a close that waits for it syncs this one, too.
-            with self._mutex:
-                self.unsynced.append(job)
+            with self.lock.inner:
+                if self.queue or self.refusal is not None or self._failure is not None:
+                    return False
+                job.versions = self.transactions.commit(job.changes, None)
+                # Before the lock is released: a close that waits for it syncs this one, too.
+                with self._mutex:
+                    self.unsynced.append(job)
         except errors.FAULTS as error:
             if errors.is_busy(error):
                 self._note_busy()
                 return False
             raise self._explained(error, job.key) from error
-        finally:
-            self.lock.release()
         return True
 
     def is_locked_out(self) -> bool:
@@ -193,16 +191,38 @@ class Commits:
         if not jobs:
             return
         try:
-            self._write(jobs)
-        except errors.FAULTS as error:
-            if errors.is_busy(error):
-                raise
-            if len(jobs) > 1:
-                for _ in jobs:
-                    self.write_front(1)
-                return
-            jobs[0].error = self._explained(error, jobs[0].key)
-        self._retire(jobs)
+            try:
+                self._write(jobs)
+            except errors.FAULTS as error:
+                if errors.is_busy(error):
+                    raise
+                if len(jobs) > 1:
+                    for _ in jobs:
+                        self.write_front(1)
+                    return
+                jobs[0].error = self._explained(error, jobs[0].key)
+            self._retire(jobs)
+        except errors.FAULTS:
+            raise
+        except BaseException as error:
+            self._give_up(jobs, error)
+            raise
+
+    def _give_up(self, jobs: Sequence[Job], error: BaseException) -> None:
+        """A signal handler raised while these were written: in the queue, they might be written twice."""
+        with self._mutex:
+            for job in jobs:
+                if self.queue and self.queue[0] is job:
+                    self.queue.popleft()
+            unknown = [job for job in jobs if job not in self.unsynced and not job.future.done()]
+        for job in unknown:
+            job.error = StorageError(
+                f"interrupted by {error!r} while it was written: it is stored, or it is not",
+                key=job.key,
+                adapter=self._adapter,
+                hint="load what is stored, and save again",
+            )
+        deliver(unknown)
 
     def fail_waiting(self, explain: Callable[[Job], Exception]) -> None:
         """Give up on everything queued."""

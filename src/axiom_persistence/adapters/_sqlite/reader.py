@@ -39,18 +39,24 @@ class Reader:
     def one(self, key: str) -> Stored | None:
         """What is stored under ``key``: the shortest way, for the most frequent question."""
         with self.lock:
-            row = self._cursor.execute(_ONE, (key,)).fetchone()
+            row = self._row(key)
         return None if row is None else _stored(row)
 
     def one_now(self, key: str) -> Stored | None | object:
         """The same, or ``BUSY`` if another thread is reading."""
-        if not self.lock.acquire(False):
+        if self.lock.locked():
             return BUSY
-        try:
-            row = self._cursor.execute(_ONE, (key,)).fetchone()
-        finally:
-            self.lock.release()
+        with self.lock:  # not ``acquire``, as in ``WriteLock``
+            row = self._row(key)
         return None if row is None else _stored(row)
+
+    def _row(self, key: str) -> tuple[bytes, int] | None:
+        try:
+            row: tuple[bytes, int] | None = self._cursor.execute(_ONE, (key,)).fetchone()
+        except BaseException:
+            self._cursor.fetchall()  # after Ctrl-C: a cursor that is not at its end holds its state back
+            raise
+        return row
 
     def close(self) -> None:
         with self.lock:
@@ -67,12 +73,13 @@ def fetch(connection: sqlite3.Connection, keys: Collection[str]) -> dict[str, St
     if len(wanted) <= _CHUNK:
         return _fetch_chunk(connection, wanted)
     found: dict[str, Stored] = {}
-    connection.execute("BEGIN")  # one snapshot for all chunks
     try:
+        connection.execute("BEGIN")  # one snapshot for all chunks
         for start in range(0, len(wanted), _CHUNK):
             found.update(_fetch_chunk(connection, wanted[start : start + _CHUNK]))
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     return found
 
 
@@ -85,7 +92,7 @@ def _fetch_chunk(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[st
     rows = connection.execute(
         f"SELECT key, CAST(data AS BLOB), version FROM record WHERE key IN ({marks})",  # noqa: S608
         (*keys, *([keys[0]] * (size - len(keys)))),
-    )
+    ).fetchall()
     return {key: Stored(data or b"", str(version)) for key, data, version in rows}
 
 
@@ -109,8 +116,8 @@ def page(connection: sqlite3.Connection, prefix: str, after: str | None) -> list
         f"SELECT key FROM record WHERE key {'>=' if after is None else '>'} ?"  # noqa: S608
         f"{'' if end is None else ' AND key < ?'} AND typeof(key)='text' ORDER BY key LIMIT {_PAGE}",
         (prefix if after is None else after, *(() if end is None else (end,))),
-    )
-    return [key for (key,) in rows.fetchall()]
+    ).fetchall()
+    return [key for (key,) in rows]
 
 
 def previous(connection: sqlite3.Connection, key: str) -> Stored | None:
@@ -131,9 +138,10 @@ def data_version(connection: sqlite3.Connection) -> int:
 def faults(connection: sqlite3.Connection) -> list[str]:
     """What SQLite's own check finds, and rows that this library cannot have written."""
     try:
-        found = [row[0] for row in connection.execute("PRAGMA integrity_check(100)") if row[0] != "ok"]
+        said = connection.execute("PRAGMA integrity_check(100)").fetchall()
+        found = [row[0] for row in said if row[0] != "ok"]
         triggers = "SELECT name, tbl_name FROM sqlite_master WHERE type='trigger'"
-        for name, table in connection.execute(triggers):
+        for name, table in connection.execute(triggers).fetchall():
             found.append(f"another program's trigger {name!r} on {table} may undo what is saved")
         for table in ("record", "previous"):
             odd = connection.execute(

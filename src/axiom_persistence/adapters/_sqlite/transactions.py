@@ -84,6 +84,8 @@ class Transactions:
     def _put(self, key: str, data: bytes) -> Mapping[str, str]:
         """One value in one statement, which is a transaction of its own."""
         statement = PUT_TEXT if data[:1] == b"{" else PUT_BLOB
+        if self._connection.in_transaction:
+            self._roll_back()
         while True:
             version = self._clock.next()
             if self._cursor.execute(statement, (key, data, version)).rowcount == 1:
@@ -112,9 +114,9 @@ class Transactions:
     def _transaction(self, fold: Callable[[Batch], None]) -> None:
         cursor = self._cursor
         while True:
-            cursor.execute("BEGIN IMMEDIATE")
             batch = Batch(cursor, self._clock, self._generations, self._adapter)
             try:
+                self._begin()
                 self._locked()
                 self.committing = True
                 fold(batch)
@@ -140,6 +142,11 @@ class Transactions:
         self.counters["groups"] += 1
         self.counters["commits"] += rows
 
+    def _begin(self) -> None:
+        if self._connection.in_transaction:
+            self._roll_back()  # Ctrl-C came twice, and once where the first was cleaned up
+        self._cursor.execute("BEGIN IMMEDIATE")
+
     def _roll_back(self) -> None:
         self.committing = False
         # SQLite has done it already after some errors, a full disk among them.
@@ -163,8 +170,8 @@ class Transactions:
 
     def lengthen_log(self, length: int) -> None:
         """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""
-        self._cursor.execute("BEGIN IMMEDIATE")
         try:
+            self._begin()
             self._log.lengthen(length)
         finally:
             self._roll_back()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import sqlite3
 import threading
 import time
 import weakref
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Final
 
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
 from ...platform.mounts import is_network
 from ...runtime.ending import ADAPTERS, at_exit
+from ...runtime.threads import Outcome
 from ...storage.delivery import Job
 from . import errors
 from .checkpoint import COPY_FRAMES, Checkpointer
@@ -54,11 +55,8 @@ class Writer:
         self.reader: Reader
         self.index: Index | None = None
         self.mark: ChangeMark | None = None
-        self.opened: Future[None] = Future()
-        self.closed: Future[None] = Future()
-        # A waiter that is cancelled must not cancel these for the others.
-        self.opened.set_running_or_notify_cancel()
-        self.closed.set_running_or_notify_cancel()
+        self.opened = Outcome()
+        self.closed = Outcome()
         self.lifecycle = threading.Lock()
         self.checkpointer: Checkpointer | None = None
         self.abandoned = False
@@ -72,7 +70,8 @@ class Writer:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._ringing: asyncio.AbstractEventLoop | None = None
-        self._asleep = self._closing = self._stopped = self._finished = False
+        self._asleep = self._begun = self._stopped = self._finished = False
+        self.is_closing = False
         self._restarts = 0
         self._pages_seen = self._pages_copied = 0
         self._restless = True  # whether there is something to copy once nobody commits
@@ -81,12 +80,17 @@ class Writer:
 
     @property
     def is_over(self) -> bool:
-        """Whether it cannot be used any more: not opened, closed, or left behind in another process."""
-        return self.forked or (self.opened.done() and not self.is_open)
+        """Whether it cannot be used any more: not opened, closing, or left behind in another process."""
+        return self.forked or self.is_closing or (self.opened.is_known and not self.is_open)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is nothing to close."""
+        return self.forked or not self._begun or (self.opened.is_known and not self.is_open)
 
     @property
     def is_open(self) -> bool:
-        return self.opened.done() and self.opened.exception() is None and not self._finished
+        return self.opened.is_known and self.opened.error is None and not self._finished
 
     @property
     def is_exclusive(self) -> bool:
@@ -105,8 +109,13 @@ class Writer:
         return locks
 
     def start(self) -> None:
+        """Idempotent."""
+        if self._begun:
+            return
         _live.add(self)
-        self._thread.start()
+        # On another thread, which Ctrl-C does not reach: to start one is to wait for it, in Python code.
+        self._begun = True
+        _thread.start_new_thread(self._thread.start, ())
 
     def submit(self, job: Job, *, here: bool) -> None:
         """Take a commit, and wake the thread: at once for one that comes alone, else for all together.
@@ -122,8 +131,8 @@ class Writer:
             self.ring()
         elif self._ringing is not job.loop:
             # After all tasks that are ready now, so that there is one group, and one sync, for all of them.
-            self._ringing = job.loop
             job.loop.call_soon(self._ring_for_all)
+            self._ringing = job.loop
 
     def _ring_for_all(self) -> None:
         self._ringing = None
@@ -143,7 +152,7 @@ class Writer:
 
     def request_close(self) -> None:
         """Have the thread write, sync and close everything; ``closed`` says when."""
-        self._closing = True
+        self.is_closing = True
         self.ring()
 
     def abandon(self) -> None:
@@ -161,9 +170,9 @@ class Writer:
                 "the disk did not answer; what was not yet acknowledged may not be stored",
                 adapter=self._adapter,
             )
-        if self.opened.done() and self.opened.exception() is None:
+        if self.opened.is_known and self.opened.error is None:
             self._finish()
-            self.closed.result()
+            self.closed.check()
 
     def stats(self) -> dict[str, int]:
         checkpointer = self.checkpointer
@@ -179,16 +188,17 @@ class Writer:
                 self._open()
         except BaseException as error:
             _live.discard(self)
-            self.opened.set_exception(error)
+            self.opened.set(error)
+            self.closed.set()
             return
-        self.opened.set_result(None)
+        self.opened.set()
         try:
             while not self._stopped:
                 self._work(idle=self._sleep())
-                if self._closing and not self._stopped:
+                if self.is_closing and not self._stopped:
                     self._finish()
                     if self.abandoned:
-                        self.closed.result()  # raises what nobody else will be told
+                        self.closed.check()  # raises what nobody else will be told
                     return
         except BaseException as error:
             self._die(error)
@@ -252,7 +262,7 @@ class Writer:
         if commits.is_locked_out():
             return False  # SQLite itself has slept
         with self._mutex:
-            if commits.queue or commits.unsynced or self._closing or self._stopped:
+            if commits.queue or commits.unsynced or self.is_closing or self._stopped:
                 return False
             self._asleep = True
         if self._bell.acquire(timeout=timeout):
@@ -356,12 +366,7 @@ class Writer:
                 self.index.close()
             self._finished = True
             _live.discard(self)
-        if self.closed.done():
-            return
-        if error is None:
-            self.closed.set_result(None)
-        else:
-            self.closed.set_exception(error)
+        self.closed.set(error)
 
     def _die(self, error: BaseException) -> None:
         """An error that nothing here foresees: leave nobody waiting."""
@@ -374,8 +379,7 @@ class Writer:
             self.commits.refuse(ended)
         self.commits.fail_waiting(explain)
         self.commits.fail_unsynced(explain)
-        if not self.closed.done():
-            self.closed.set_exception(PersistenceError(ended, adapter=self._adapter))
+        self.closed.set(PersistenceError(ended, adapter=self._adapter))
 
 
 _live: set[Writer] = set()

@@ -271,14 +271,10 @@ class Flusher:
         if self._process != os.getpid() or not self._pending:
             return
         deadline = time.monotonic() + _EXIT_WAIT_S
-        while not (mine := self.turn.take_now()) and time.monotonic() < deadline:
+        while self.turn.held and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        try:
-            if not self.store_pending_now():
-                asyncio.run(self.store_pending())
-        finally:
-            if mine:
-                self.turn.release()
+        if not self.store_pending_now():
+            asyncio.run(self.store_pending())
 
 
 def _size(key: str, data: bytes | None) -> int:

@@ -1,0 +1,1 @@
+"""Ctrl-C, at whatever moment."""
