@@ -246,9 +246,18 @@ class TakesAnyKey(MemoryAdapter):
 class TakesAnySize(MemoryAdapter):
     """Names a limit that it does not keep."""
 
+    keeps = False
+
     @property
     def traits(self):
-        return replace(super().traits, max_value_bytes=1000)
+        return super().traits if self.keeps else replace(super().traits, max_value_bytes=1000)
+
+    def _commit(self, changes, expect):
+        self.keeps = True
+        try:
+            return super()._commit(changes, expect)
+        finally:
+            self.keeps = False
 
 
 class WorksClosed(MemoryAdapter):

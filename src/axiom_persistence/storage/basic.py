@@ -61,24 +61,21 @@ class BasicAdapter(StorageAdapter):
         expect: Expect | None = None,
         durability: Durability | None = None,  # noqa: ARG002 - write() is as durable as it gets
     ) -> Mapping[str, str]:
-        # No __init__, so that a subclass need not call one; setdefault is one step for all threads.
-        turn = self.__dict__.setdefault("_committing", Turn())
-        await turn.__aenter__()
-        committing = asyncio.ensure_future(self._commit(dict(changes), expect))
-        committing.add_done_callback(lambda _: turn.release())
         # A caller that is cancelled leaves it to its end: what writes in a thread would go on anyway, and
         # overwrite what is committed later.
-        return await asyncio.shield(committing)
+        return await asyncio.shield(asyncio.ensure_future(self._commit(dict(changes), expect)))
 
     async def _commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
-        if expect:
-            found = await self.fetch(list(expect))
-            verify_expected(found, expect, self)
-        versions = {}
-        for key, data in changes.items():
-            if data is None:
-                await self.delete(key)
-            else:
-                await self.write(key, data)
-                versions[key] = content_version(data)
-        return versions
+        # No __init__, so that a subclass need not call one; setdefault is one step for all threads.
+        async with self.__dict__.setdefault("_committing", Turn()):
+            if expect:
+                found = await self.fetch(list(expect))
+                verify_expected(found, expect, self)
+            versions = {}
+            for key, data in changes.items():
+                if data is None:
+                    await self.delete(key)
+                else:
+                    await self.write(key, data)
+                    versions[key] = content_version(data)
+            return versions
