@@ -132,7 +132,11 @@ class SQLiteAdapter(StorageAdapter):
                 abandon = writer.abandon
                 writer.owner = weakref.ref(self, lambda _: abandon())
             writer.start()
-        await writer.opened.wait()
+        try:
+            await writer.opened.wait()
+        except PersistenceError:
+            writer.join()
+            raise
         with self._opening:
             if self._writer is not writer and self._started is writer:
                 self._writer = writer
@@ -146,7 +150,10 @@ class SQLiteAdapter(StorageAdapter):
             return
         writer.owner = None
         writer.request_close()
-        await writer.closed.wait()
+        try:
+            await writer.closed.wait()
+        finally:
+            writer.join()
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         if len(keys) == 1 and not self._offload_reads and not self._inspect:

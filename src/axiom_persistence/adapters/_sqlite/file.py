@@ -54,7 +54,6 @@ _BUSY_WAIT_S: Final = 0.005
 # So a new file is created, and its descriptor closed, before anything in this process may connect to it;
 # and nothing here opens a database file and closes it again.
 creating = threading.Lock()
-_headers: dict[tuple[int, int], int] = {}  # the exception, seldom needed: descriptors that stay open
 
 
 def connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -129,15 +128,15 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
     with creating:
         connection = connect(read_only_uri(path, "immutable=1"), uri=True)
     try:
+        # Without its log a file may be shorter than it says, while pages are copied into it or after a crash
+        # then. This has SQLite read its mark all the same.
+        connection.execute("PRAGMA writable_schema=ON")
         why = stranger(connection)
         blank = why is None and pragma(connection, "application_id") != APPLICATION_ID
     except errors.FAULTS as error:
         if errors.is_foreign(error):
             raise _no_database(path, adapter) from error
-        # Without its log a file may look damaged, while pages are copied into it or after a crash then.
-        if not errors.is_damage(error) or _mark_of(path) != APPLICATION_ID:
-            raise errors.translate(error, "cannot read the database file", adapter=adapter) from error
-        return
+        raise errors.translate(error, "cannot read the database file", adapter=adapter) from error
     finally:
         connection.close()
     if blank and not create:
@@ -171,18 +170,6 @@ def _no_database(path: str, adapter: object) -> PersistenceError:
         adapter=adapter,
         hint="keep it and the files beside it, and restore a backup; to begin anew, move all of them away",
     )
-
-
-def _mark_of(path: str) -> int:
-    """The application id in the file's header, whatever state the rest is in."""
-    status = os.stat(path)
-    identity = (status.st_dev, status.st_ino)
-    with creating:
-        descriptor = _headers.get(identity)
-        if descriptor is None:
-            descriptor = _headers[identity] = os.open(path, os.O_RDONLY)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return int.from_bytes(os.read(descriptor, 100)[68:72], "big")
 
 
 def stranger(connection: sqlite3.Connection) -> str | None:

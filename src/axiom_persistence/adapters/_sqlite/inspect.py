@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from ...errors import StorageUnavailableError, from_os_error
 from .file import connect, probe, read_only_uri
 from .schema import patiently, verify
+from .wal import present
 
 __all__ = ["Inspector"]
 
@@ -48,7 +49,8 @@ class Inspector:
             before = self._state()
             log, index = before[1] is not None, before[2] is not None
             if log and index:
-                return self._read(read_only_uri(self._path, "readonly_shm=1"), reading)
+                with present(self._path):
+                    return self._read(read_only_uri(self._path, "readonly_shm=1"), reading)
             if log:
                 return self._read_copy(reading)
             try:

@@ -61,7 +61,7 @@ class Reader:
     def close(self) -> None:
         with self.lock:
             self._cursor.close()
-            self._connection.close()
+            self._connection.close()  # idempotent: the writer's, where it is the only one
 
 
 def _stored(row: tuple[bytes, int]) -> Stored:

@@ -165,8 +165,14 @@ class Transactions:
 
     def try_lock(self) -> None:
         """Take SQLite's write lock and let it go. Raises sqlite3.Error while another process holds it."""
-        self._cursor.execute("BEGIN IMMEDIATE")
-        self._roll_back()
+        try:
+            self._begin()
+        finally:
+            self._roll_back()
+
+    def close(self) -> None:
+        """Let go of the statement, which would keep a closed connection's files open."""
+        self._cursor.close()
 
     def lengthen_log(self, length: int) -> None:
         """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""

@@ -8,9 +8,11 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["HEADER", "Index", "Log"]
+__all__ = ["HEADER", "Index", "Log", "present"]
 
 if sys.platform == "darwin":
     import fcntl
@@ -105,25 +107,20 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-class _Mapping:
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self.memory = mmap.mmap(descriptor, _MAPPED, access=mmap.ACCESS_READ)
-        self.users = 0
-
-
 HEADER: Final = 48
 
 
 class Index:
     """The header of the ``-shm`` file, mapped read-only: it differs after every commit by anybody.
 
+    For one who is ``present`` at ``database``, and as long.
+
     Layout: https://www.sqlite.org/walformat.html#the_wal_index_header
     """
 
-    def __init__(self, path: str) -> None:
-        self._mapping = _map(path + "-shm")
-        self.memory = self._mapping.memory
+    def __init__(self, path: str, database: tuple[int, int]) -> None:
+        with _lock:
+            self.memory = _presences[database].mapping(path + "-shm")
         """Of which the first ``HEADER`` bytes are rewritten by every commit (a counter, sizes, checksums)."""
 
     def frames(self) -> int:
@@ -135,43 +132,52 @@ class Index:
         page = int.from_bytes(self.memory[14:16], sys.byteorder)
         return 32 + self.frames() * (24 + (page if page > 1 else 65_536))
 
-    def close(self) -> None:
-        """To be called after the connections are closed."""
-        _unmap(self._mapping)
-
 
 _MAPPED: Final = 4096
 
+
+class _Presence:
+    """Who of this process is connected to one database, and the mappings of its index."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mappings: dict[tuple[int, int], tuple[int, mmap.mmap]] = {}
+
+    def mapping(self, path: str) -> mmap.mmap:
+        identity = _identity(os.stat(path))
+        known = self.mappings.get(identity)
+        if known is None:
+            descriptor = os.open(path, os.O_RDONLY)
+            known = descriptor, mmap.mmap(descriptor, _MAPPED, access=mmap.ACCESS_READ)
+            self.mappings[identity] = known
+        return known[1]
+
+    def let_go(self) -> None:
+        for descriptor, memory in self.mappings.values():
+            memory.close()
+            os.close(descriptor)
+        self.mappings.clear()
+
+
 # SQLite holds POSIX locks on the -shm file, and they vanish when this process closes *any* descriptor of
-# it. So all adapters of a process share one mapping of a file, and its descriptors are closed only once
-# SQLite has deleted the file, when nobody can be connected through it any more; until then the mapping
-# waits for the next adapter on the same file.
-_mappings: dict[tuple[int, int], _Mapping] = {}
+# it. So all who connect to a database from here say so before, and share one mapping, which the last one
+# to leave closes.
+_presences: dict[tuple[int, int], _Presence] = {}
 _lock = threading.Lock()
 
 
-def _map(path: str) -> _Mapping:
-    status = os.stat(path)
-    identity = _identity(status)
+@contextmanager
+def present(path: str) -> Iterator[tuple[int, int]]:
+    """To be entered before a connection to the database is opened, and left after it is closed."""
+    identity = _identity(os.stat(path))
     with _lock:
-        _sweep()
-        mapping = _mappings.get(identity)
-        if mapping is None:
-            mapping = _mappings[identity] = _Mapping(os.open(path, os.O_RDONLY))
-        mapping.users += 1
-        return mapping
-
-
-def _unmap(mapping: _Mapping) -> None:
-    with _lock:
-        mapping.users -= 1
-        _sweep()
-
-
-def _sweep() -> None:
-    """Close the mappings of deleted files that nobody uses. Under the lock."""
-    for identity, mapping in list(_mappings.items()):
-        if mapping.users == 0 and os.fstat(mapping.descriptor).st_nlink == 0:
-            del _mappings[identity]
-            mapping.memory.close()
-            os.close(mapping.descriptor)
+        presence = _presences.setdefault(identity, _Presence())
+        presence.count += 1
+    try:
+        yield identity
+    finally:
+        with _lock:
+            presence.count -= 1
+            if not presence.count:
+                del _presences[identity]
+                presence.let_go()

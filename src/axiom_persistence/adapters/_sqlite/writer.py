@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
@@ -25,7 +25,7 @@ from .mark import ChangeMark
 from .reader import Reader
 from .schema import open_reader, open_writer
 from .transactions import Transactions
-from .wal import Index, Log
+from .wal import Index, Log, present
 
 __all__ = ["Writer"]
 
@@ -62,6 +62,7 @@ class Writer:
         self.abandoned = False
         self.forked = False
         self.owner: weakref.ref[object] | None = None
+        self._kept = ExitStack()
         self._adapter = adapter
         self._exclusive = exclusive
         self._lock_timeout = lock_timeout
@@ -155,6 +156,11 @@ class Writer:
         self.is_closing = True
         self.ring()
 
+    def join(self) -> None:
+        """Once it is closed: wait for the last steps of the thread."""
+        if self.closed.is_known:
+            self._thread.join(_JOIN_S)
+
     def abandon(self) -> None:
         """Nobody holds the adapter any more: close, and let the thread report what fails."""
         self.abandoned = True
@@ -188,8 +194,8 @@ class Writer:
                 self._open()
         except BaseException as error:
             _live.discard(self)
-            self.opened.set(error)
             self.closed.set()
+            self.opened.set(error)
             return
         self.opened.set()
         try:
@@ -215,40 +221,43 @@ class Writer:
                     hint="choose a local disk, or exclusive=True if only one process uses the store",
                 )
             create_file(self.path)
-            connection = open_writer(self.path, self._adapter, exclusive=self._exclusive, deadline=deadline)
             try:
-                self._attach(connection)
+                database = self._kept.enter_context(present(self.path))
+                connection = open_writer(
+                    self.path, self._adapter, exclusive=self._exclusive, deadline=deadline
+                )
+                self._kept.callback(connection.close)
+                self._attach(connection, database)
             except BaseException:
-                connection.close()
+                self._let_go()
                 raise
         except OSError as error:
             raise from_os_error(error, "cannot open the store", adapter=self._adapter) from error
         except errors.FAULTS as error:
             raise errors.translate(error, "cannot open the store", adapter=self._adapter) from error
 
-    def _attach(self, connection: sqlite3.Connection) -> None:
+    def _attach(self, connection: sqlite3.Connection, database: tuple[int, int]) -> None:
         self._connection = connection
         self._log = Log(self.path)
-        try:
-            self.transactions = Transactions(connection, self._log, self._adapter)
-            self.commits = Commits(
-                self.transactions, self._log, self._adapter, self.ring, self._mutex, self._lock_timeout
-            )
-            if self._exclusive:
-                # No other connection may exist then: one for all, under one lock.
-                self.reader = Reader(connection, self.commits.lock.inner)
-                return
+        self._kept.callback(self._log.close)
+        self.transactions = Transactions(connection, self._log, self._adapter)
+        self.commits = Commits(
+            self.transactions, self._log, self._adapter, self.ring, self._mutex, self._lock_timeout
+        )
+        if self._exclusive:
+            # No other connection may exist then: one for all, under one lock.
+            self.reader = Reader(connection, self.commits.lock.inner)
+            self._kept.callback(self.reader.close)
+        else:
             self.reader = Reader(open_reader(self.path), threading.Lock())
-        except BaseException:
-            self._log.close()
-            raise
-        self.checkpointer = Checkpointer(self.path)
-        try:
-            self.index = Index(self.path)
-            self.mark = ChangeMark(self.index, self.transactions)
-            self.transactions.when_locked(self.mark.look)
-        except (OSError, ValueError):
-            self.index = None  # no such file where SQLite shares memory in another way
+            self._kept.callback(self.reader.close)
+            self.checkpointer = Checkpointer(self.path)
+            self._kept.callback(self.checkpointer.close)
+            with suppress(OSError, ValueError):  # no such file where SQLite shares memory in another way
+                self.index = Index(self.path, database)
+                self.mark = ChangeMark(self.index, self.transactions)
+                self.transactions.when_locked(self.mark.look)
+        self._kept.callback(self.transactions.close)  # the first to be closed: a cursor before its connection
 
     def _sleep(self) -> bool:
         """Wait for work. True: there was none for a while."""
@@ -353,20 +362,17 @@ class Writer:
             commits.drain()
             commits.sync()
             error = commits.unreported or self._copy_error
-            # One after the other: of two that close at once, neither is the last, which copies the log and
-            # deletes it.
-            with creating:
-                self.reader.close()
-                if self.checkpointer is not None:
-                    self.checkpointer.close()
-                with commits.lock.first():
-                    self._connection.close()
-            self._log.close()
-            if self.index is not None:
-                self.index.close()
-            self._finished = True
-            _live.discard(self)
+            self._let_go()
         self.closed.set(error)
+
+    def _let_go(self) -> None:
+        """Close every connection, cursor, descriptor and mapping, whoever still holds the objects."""
+        # One after the other: of two that close at once, neither is the last, which copies the log and
+        # deletes it.
+        with creating:
+            self._kept.close()
+        self._finished = True
+        _live.discard(self)
 
     def _die(self, error: BaseException) -> None:
         """An error that nothing here foresees: leave nobody waiting."""
@@ -379,6 +385,7 @@ class Writer:
             self.commits.refuse(ended)
         self.commits.fail_waiting(explain)
         self.commits.fail_unsynced(explain)
+        self._let_go()
         self.closed.set(PersistenceError(ended, adapter=self._adapter))
 
 
