@@ -220,7 +220,7 @@ async def test_a_forked_child_must_and_can_reopen(tmp_path):
     pid = os.fork()
     if pid == 0:
         asyncio.run(child())
-        warnings.simplefilter("ignore", ResourceWarning)  # the parent's loop, which is not the child's to close
+        warnings.simplefilter("ignore", ResourceWarning)  # the loop is the parent's to close
         sys.exit(7)
     loop.run_until_complete(save(adapter, "q"))
     loop.run_until_complete(adapter.aclose())

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["Edit", "Loose", "Staged", "folder_of"]
+__all__ = ["NO_LINKS", "Edit", "Loose", "Staged", "folder_of"]
+
+NO_LINKS: Final = {
+    *(errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES),
+    *(errno.EXDEV, errno.EINVAL),
+}
+"""What a file system answers that makes no second name for a file."""
 
 
 class Edit(NamedTuple):
@@ -33,6 +40,12 @@ class Loose:
             self.settled.add(folder)
             folder = folder_of(folder)
             self.directories.add(folder)
+
+    def rely_on(self, names: Iterable[str]) -> None:
+        """Whether somebody wrote these files or removed them: what is there, or not, is to be synced."""
+        for name in names:
+            self.files.add(name)
+            self.touch(folder_of(name), durable=True)
 
     def __bool__(self) -> bool:
         return bool(self.files or self.directories)

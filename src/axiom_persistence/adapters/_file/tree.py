@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
 from ...platform.filesystem import FileKind, FileSystem
 from ...storage.generations import Generations
 from ...storage.journal import encode_journal
-from .edits import Edit, Loose, Staged, folder_of
+from .edits import NO_LINKS, Edit, Loose, Staged, folder_of
 from .names import PREVIOUS, SUFFIX, file_name
 from .place import JOURNAL, TEMPORARY
 from .values import FileValues
@@ -26,10 +26,6 @@ __all__ = ["FileTree"]
 STAGED_AT_ONCE: Final = 64
 """Files written before the first of them is synced: the later syncs then find little left to do."""
 
-_NO_LINKS: Final = {
-    *(errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES),
-    *(errno.EXDEV, errno.EINVAL),
-}
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
 
@@ -136,6 +132,10 @@ class FileTree(FileValues):
                             errno.ELOOP,
                             f"{place} is not a regular file; it is neither followed nor replaced",
                         )
+
+    def rely_on(self, keys: Iterable[str]) -> None:
+        """Have the next sync bring what is stored under ``keys``, or that nothing is, to the disk as well."""
+        self._loose.rely_on(map(file_name, keys))
 
     def flush(self) -> None:
         """Make everything written so far durable."""
@@ -271,7 +271,7 @@ class FileTree(FileValues):
             try:
                 self.files.link(name, spare)
             except OSError as error:
-                if error.errno not in _NO_LINKS:
+                if error.errno not in NO_LINKS:
                     raise
                 self._copy(name, spare, durable=staged.durable)
             self.files.replace(spare, name + PREVIOUS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from weakref import WeakSet
 
@@ -132,6 +132,9 @@ class FileWriter:
         if not accepted:
             return
         durable = any(job.durable for job in accepted)
+        self.tree.rely_on(
+            key for job in accepted if job.durable for key in _found_done(job) if key not in edits
+        )
         if not edits:
             if durable:
                 self.tree.flush()
@@ -208,3 +211,8 @@ def _blame(job: Job, error: BaseException, label: str) -> None:
         own.errno = error.errno  # type: ignore[attr-defined]
     own.__cause__ = error.__cause__ or error
     job.error = own
+
+
+def _found_done(job: Job) -> Iterable[str]:
+    """The keys that a job found as it wants them, perhaps by somebody who has not synced that."""
+    return [key for key, version in (job.expect or {}).items() if version is None or not job.changes]
