@@ -81,7 +81,8 @@ def translate(
             said,
             key=key,
             adapter=adapter,
-            hint="the database file itself is damaged: keep a copy, and restore a backup",
+            hint="the database file itself is damaged: keep a copy, and restore a backup, without the -wal "
+            "and -shm that lie here",
         )
     kind: type[StorageError] = StorageError
     hint = "the medium may be failing: check it before trusting it again"
