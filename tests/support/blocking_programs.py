@@ -10,7 +10,7 @@ from pathlib import Path
 
 from axiom_persistence.blocking import open_persistence
 
-UNCLOSED = "ignore:unclosed <AdapterBased:ResourceWarning"
+UNCLOSED = "ignore::ResourceWarning"
 PRELUDE = """
 import atexit, gc, os, signal, sys, threading, time
 from pathlib import Path

@@ -22,7 +22,7 @@ class Outcome:
     """How something ended, for tasks on any number of event loops. Set once, from any thread."""
 
     def __init__(self) -> None:
-        self.is_known = False
+        self.is_known: bool = False
         self.error: BaseException | None = None
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 

@@ -49,7 +49,7 @@ class Turn:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self._holder: Holder | None = None
         self._waiting: deque[tuple[Holder, asyncio.Future[None]]] = deque()
 
