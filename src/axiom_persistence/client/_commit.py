@@ -9,7 +9,6 @@ from typing import Final
 from ..errors import CapabilityUnavailableError, PersistenceError
 from ..storage.adapter import Durability
 from ..store.store import Store
-from ._place import weakest
 from ._state import Entry, State, settle
 
 __all__ = ["save_together"]
@@ -43,7 +42,7 @@ async def save_together(
     while groups:
         store, group = groups.popitem()
         try:
-            for entry, error in await _commit(store, group, weakest(store) if background else None):
+            for entry, error in await _commit(store, group, store.weakest if background else None):
                 failures.setdefault(entry.state, []).append(error)
             if not group:
                 with suppress(CapabilityUnavailableError):  # closed: that has made all of it durable

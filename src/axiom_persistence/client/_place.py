@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ..errors import ConfigurationError
 from ..persistence.persistence import AdapterBasedPersistence
-from ..storage.adapter import Durability
 from ..store.store import Store
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "plain_place",
     "secure_place",
     "versions_of",
-    "weakest",
 ]
 
 
@@ -41,11 +39,6 @@ def plain_place(persistence: AdapterBasedPersistence, path: str) -> Place:
 def secure_place(persistence: AdapterBasedPersistence, path: str) -> Place:
     """Where the secure ones are. Raises ``InsecureStorageError`` where there is no such place."""
     return Place(*persistence.secure.place(path))
-
-
-def weakest(store: Store) -> Durability:
-    """What saves in the background ask for: to outlive the process, where the adapter can do that."""
-    return min(Durability.PROCESS_EXIT, store.adapter.traits.durability)
 
 
 def change_mark(store: Store) -> Hashable | None:

@@ -15,7 +15,6 @@ from ..storage.adapter import Durability
 from ..store.store import Store
 from ._cell import fingerprint
 from ._fields import Field
-from ._place import weakest
 from ._restore import refresh
 from ._state import Entry, Holder, State, current, settle, state_of
 
@@ -286,7 +285,7 @@ def action(method: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(method)
         async def acting(*args: Any, **kwargs: Any) -> Any:
             state = _own_state(method, args)
-            async with transaction(state, weakest(state.plain.store)):
+            async with transaction(state, state.plain.store.weakest):
                 return await method(*args, **kwargs)
 
         chosen: Callable[..., Any] = acting
