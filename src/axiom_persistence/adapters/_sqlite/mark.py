@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from .wal import HEADER, Index
 
-__all__ = ["ChangeMark"]
+__all__ = ["ChangeMark", "Own"]
 
 _COUNTER: Final = slice(8, 12)
 """``iChange`` of the WAL-index header, which every commit that writes a page raises by one."""
@@ -16,12 +16,19 @@ _COUNTER: Final = slice(8, 12)
 _WORD: Final = 1 << 32
 
 
-class OwnCommits(Protocol):
-    """What this adapter has committed itself, exactly: a commit too many would hide one of somebody else."""
+Own: TypeAlias = tuple[int, bool, bool]
+"""What this adapter has committed itself, exactly: a commit too many would hide one of somebody else.
 
-    own: int
-    committing: bool
-    putting: bool
+How many commits wrote a page, which are those that the log's own count rises by; whether SQLite's write lock
+is held, so that the next commit that the log counts, if any, is ours; whether a statement that is a
+transaction of its own is on its way.
+"""
+
+
+class OwnCommits(Protocol):
+    """Who commits. ``own`` is replaced as a whole: a look from another thread sees no half of a change."""
+
+    own: Own
 
 
 class ChangeMark:
@@ -40,7 +47,7 @@ class ChangeMark:
         self._commits = commits
         self._lock = threading.Lock()
         # The log's header, our own commits in it, those of others: one tuple, for it is read unlocked.
-        self._seen = (self._memory[:HEADER], commits.own, 0)
+        self._seen = (self._memory[:HEADER], commits.own[0], 0)
         self._doubts = 0
 
     def read(self) -> int:
@@ -52,12 +59,11 @@ class ChangeMark:
         commits = self._commits
         with self._lock:
             while True:
-                own, committing, putting = commits.own, commits.committing, commits.putting
+                now = commits.own
                 header = self._memory[:HEADER]
-                # Else a commit of ours has just begun or ended. ``own`` comes last: it is raised before the
-                # flags fall, so a commit that began and ended since is in it, whatever the flags say.
-                if (commits.committing, commits.putting, commits.own) == (committing, putting, own):
-                    break
+                if commits.own is now:
+                    break  # else a commit of ours has just begun or ended
+            own, committing, putting = now
             seen, seen_own, foreign = self._seen
             ahead = (_count(header) - _count(seen) - (own - seen_own)) % _WORD
             if putting:

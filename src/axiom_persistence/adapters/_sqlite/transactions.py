@@ -11,6 +11,7 @@ from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job
 from ...storage.generations import Generations
 from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
+from .mark import Own
 from .wal import Log
 
 __all__ = ["Transactions"]
@@ -27,12 +28,7 @@ class Transactions:
     """
 
     def __init__(self, connection: sqlite3.Connection, log: Log, adapter: str) -> None:
-        self.own = 0
-        """Commits of this adapter that wrote a page: exactly those that the log's own count rises by."""
-        self.committing = False
-        """SQLite's write lock is held: the next commit that the log counts, if any, is ours."""
-        self.putting = False
-        """A statement that is a transaction of its own is on its way."""
+        self.own: Own = (0, False, False)
         self.pages = 0
         self.counters = dict.fromkeys(("commits", "groups"), 0)
         self._connection = connection
@@ -63,12 +59,13 @@ class Transactions:
         if len(changes) == 1 and expect is None:
             ((key, data),) = changes.items()
             if data is not None:
-                self.putting = True
+                count = self.own[0]
+                self.own = (count, False, True)
                 try:
                     put = self._put(key, data)
-                    self.own += 1
+                    count += 1
                 finally:
-                    self.putting = False
+                    self.own = (count, False, False)
                 return put
         elif not changes and not expect:
             return {}
@@ -112,18 +109,18 @@ class Transactions:
             self._transaction(fold)
 
     def _transaction(self, fold: Callable[[Batch], None]) -> None:
-        cursor = self._cursor
+        cursor, count = self._cursor, self.own[0]
         while True:
             batch = Batch(cursor, self._clock, self._generations, self._adapter)
             try:
                 self._begin()
                 self._locked()
-                self.committing = True
+                self.own = (count, True, False)
                 fold(batch)
                 rows = batch.write()
-                self.committing = batch.wrote
+                self.own = (count, batch.wrote, False)
                 cursor.execute("COMMIT")
-                self.own += batch.wrote
+                count += batch.wrote
             except ClockBehindError:
                 try:
                     batch.catch_up()
@@ -136,7 +133,7 @@ class Transactions:
             else:
                 break
             finally:
-                self.committing = False
+                self.own = (count, False, False)
         batch.committed()
         self.pages += batch.pages
         self.counters["groups"] += 1
@@ -148,7 +145,8 @@ class Transactions:
         self._cursor.execute("BEGIN IMMEDIATE")
 
     def _roll_back(self) -> None:
-        self.committing = False
+        # While the lock is held: what the log counts next may be somebody else's.
+        self.own = (self.own[0], False, False)
         # SQLite has done it already after some errors, a full disk among them.
         if self._connection.in_transaction:
             self._cursor.execute("ROLLBACK")
@@ -156,12 +154,13 @@ class Transactions:
     def stamp(self) -> None:
         """The first commit of a new log: it syncs the log's header (and the clock)."""
         # Always one more, or nothing would be written and the next caller would have to sync the header.
-        self.putting = True
+        count = self.own[0]
+        self.own = (count, False, True)
         try:
             self._cursor.execute("UPDATE clock SET last=max(last + 1, ?)", (self._clock.last,))
-            self.own += 1
+            count += 1
         finally:
-            self.putting = False
+            self.own = (count, False, False)
 
     def try_lock(self) -> None:
         """Take SQLite's write lock and let it go. Raises sqlite3.Error while another process holds it."""
