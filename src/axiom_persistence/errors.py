@@ -14,6 +14,7 @@
     ├── ClientsFailedError                       clients that could not be saved at the end
     ├── MigrationError                           a step failed; every record is as it was
     ├── InsecureStorageError                     a secret with no confidential place to go
+    ├── KeyUnavailableError                      the key of an encrypted store is missing or another
     ├── CapabilityUnavailableError (RuntimeError)  not open, closed, or not usable here
     └── StorageError (OSError)                   the medium refused
         ├── StorageFullError
@@ -44,6 +45,7 @@ __all__ = [
     "ForeignStoreError",
     "InsecureStorageError",
     "InvalidKeyError",
+    "KeyUnavailableError",
     "MigrationError",
     "PersistenceError",
     "SchemaTooNewError",
@@ -144,6 +146,10 @@ class MigrationError(PersistenceError):
 
 class InsecureStorageError(PersistenceError):
     """A secret would have gone to a place that is not confidential."""
+
+
+class KeyUnavailableError(PersistenceError):
+    """The key that a store is encrypted with is missing, locked or another one. Nothing was changed."""
 
 
 class CapabilityUnavailableError(PersistenceError, RuntimeError):

@@ -12,6 +12,7 @@ from .records.codec import Codec
 
 __all__ = [
     "INTERNAL",
+    "KEYSET",
     "MAX_KEY_BYTES",
     "MISSING",
     "Key",
@@ -44,6 +45,9 @@ MAX_KEY_BYTES: Final = 1024
 
 INTERNAL: Final = "\x01"
 """The first character of every key of the library's own: header, quarantine, journal."""
+
+KEYSET: Final = INTERNAL + "keys"
+"""Where an encrypted store keeps the keys of its records, sealed. In plain stores there is no such record."""
 
 
 @lru_cache(maxsize=8192)

@@ -4,7 +4,9 @@ from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.layers.cached import Cached, CachePolicy
+from axiom_persistence.layers.encrypted import Encrypted
 from axiom_persistence.layers.observed import Observed
+from axiom_persistence.security.keys import StaticKey
 from axiom_persistence.storage.adapter import Durability
 from axiom_persistence.testing.conformance import AdapterSuite
 from axiom_persistence.testing.machine import check_against_dict
@@ -81,3 +83,21 @@ class StreamedFromOpening(Observed):
 
     def __repr__(self):
         return f"StreamedFromOpening({self.inner!r})"
+
+
+KEYS = StaticKey(bytes(range(32)))
+
+
+class TestEncryptedMemory(AdapterSuite):
+    def adapter(self, place):
+        return Encrypted(MemoryAdapter(), KEYS)
+
+
+class TestEncryptedSQLite(AdapterSuite):
+    def adapter(self, place):
+        return Cached(Encrypted(SQLiteAdapter(place / "store.db"), KEYS))
+
+
+class TestEncryptedFiles(AdapterSuite):
+    def adapter(self, place):
+        return Encrypted(FileStorageAdapter(place / "store"), KEYS)

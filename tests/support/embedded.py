@@ -9,11 +9,14 @@ from axiom_persistence import (
     SQLiteAdapter,
     open_persistence,
 )
+from axiom_persistence.layers.encrypted import Encrypted
 from axiom_persistence.records.corruption import QUARANTINE, Quarantined
 from axiom_persistence.records.record import open_record
+from axiom_persistence.security.keys import StaticKey
 
-EMBEDDED = ("memory", "sqlite", "file", "stack")
-"""The three embedded stores bare, and SQLite under all the layers that open_persistence puts around it."""
+EMBEDDED = ("memory", "sqlite", "file", "stack", "encrypted sqlite", "encrypted file")
+"""The three embedded stores bare, SQLite under all layers of open_persistence, and the two that are kept on a
+disk with every record encrypted."""
 
 
 class Kept:
@@ -21,13 +24,15 @@ class Kept:
 
     def __init__(self, kind, directory):
         self.kind = kind
-        self.path = directory / ("store.db" if kind in ("sqlite", "stack") else "store")
+        self.path = directory / ("store" if kind.endswith("file") else "store.db")
+        self.keys = StaticKey(bytes(range(32)))
         self._memory = MemoryAdapter()
 
     def adapter(self):
         if self.kind == "memory":
             return self._memory
-        return FileStorageAdapter(self.path) if self.kind == "file" else SQLiteAdapter(self.path)
+        adapter = FileStorageAdapter(self.path) if self.kind.endswith("file") else SQLiteAdapter(self.path)
+        return Encrypted(adapter, self.keys) if self.kind.startswith("encrypted") else adapter
 
     def open(self, **options):
         if self.kind == "stack":

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
 
 from ..errors import ConfigurationError, PersistenceError
 from ..keys import MISSING, Key
@@ -27,6 +27,9 @@ from ._streams import Stream, paged
 from ._transaction import Transaction
 from ._waiting import ByHand, Face, waiting
 
+if TYPE_CHECKING:
+    from ..security.keys import KeyProvider
+
 __all__ = ["Persistence", "open_persistence"]
 
 T = TypeVar("T")
@@ -41,12 +44,19 @@ def open_persistence(
     cache: CachePolicy | None = _DEFAULT_CACHE,
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | None = None,
+    keys: KeyProvider | None = None,
     mode: Literal["normal", "inspect"] = "normal",
 ) -> Persistence:
     """The persistence at ``where``, to be used in a ``with`` block; with the same arguments."""
     return Persistence(
         _open_persistence(
-            where, durability=durability, cache=cache, on_corruption=on_corruption, secure=secure, mode=mode
+            where,
+            durability=durability,
+            cache=cache,
+            on_corruption=on_corruption,
+            secure=secure,
+            keys=keys,
+            mode=mode,
         )
     )
 
@@ -234,6 +244,8 @@ class Persistence(Face[AdapterBasedPersistence]):
 
     describe: Final = waiting(AdapterBasedPersistence.describe)
     verify: Final = waiting(AdapterBasedPersistence.verify)
+    rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)
+    change_key: Final = waiting(AdapterBasedPersistence.change_key)
     migrate: Final = waiting(AdapterBasedPersistence.migrate)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError
 from ..layers.cached import Cached, CachePolicy
 from ..layers.observed import Observed
 from ..storage.adapter import Durability, StorageAdapter
 
+if TYPE_CHECKING:
+    from ..security.keys import KeyProvider
+
 __all__ = ["stack"]
 
 
-def stack(adapter: StorageAdapter, *, cache: CachePolicy | None, inspect: bool) -> StorageAdapter:
+def stack(
+    adapter: StorageAdapter, *, cache: CachePolicy | None, inspect: bool, keys: KeyProvider | None = None
+) -> StorageAdapter:
     """``adapter`` with the layers of an opened store around it, be it the plain or the secure one.
 
     What is only inspected is neither cached nor observed, what is in memory is not cached once more.
     """
+    if keys is not None:
+        adapter = _encrypted(adapter, keys, inspect)
     if inspect:
         return adapter
     if cache is not None and adapter.traits.durability > Durability.MEMORY:
         adapter = Cached(adapter, cache)
     return Observed(adapter)
+
+
+def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool) -> StorageAdapter:
+    from ..security.keys import KeyProvider
+
+    if not isinstance(keys, KeyProvider):
+        raise ConfigurationError(
+            f"keys is a KeyProvider, not {type(keys).__qualname__}",
+            adapter=adapter,
+            hint="from axiom_persistence.security import PassphraseKey, FileKey, ...",
+        )
+    try:
+        from ..layers.encrypted import Encrypted
+    except ImportError as error:
+        raise ConfigurationError(str(error), adapter=adapter) from error
+    return Encrypted(adapter, keys, inspect=inspect)

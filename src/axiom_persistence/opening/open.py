@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import NoneType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ..errors import ConfigurationError
 from ..layers.cached import CachePolicy
@@ -12,6 +12,9 @@ from ..records.corruption import Corruption, OnCorruption
 from ..storage.adapter import Durability, StorageAdapter
 from ._stack import stack
 from .addresses import Where, adapter_for
+
+if TYPE_CHECKING:
+    from ..security.keys import KeyProvider
 
 __all__ = ["open_persistence"]
 
@@ -25,6 +28,7 @@ def open_persistence(
     cache: CachePolicy | None = _DEFAULT_CACHE,
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | None = None,
+    keys: KeyProvider | None = None,
     mode: Literal["normal", "inspect"] = "normal",
 ) -> AdapterBasedPersistence:
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
@@ -39,8 +43,9 @@ def open_persistence(
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
     ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
     ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
-    which are never cached. ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to
-    write.
+    which are never cached. ``keys``: who gives the key that everything here is encrypted under (extra
+    ``encryption``); the store is confidential then. ``mode="inspect"`` creates, migrates, repairs and sweeps
+    nothing, and refuses to write.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
@@ -59,7 +64,7 @@ def open_persistence(
     if secure is not None:
         secure = stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
     return AdapterBasedPersistence(
-        stack(adapter, cache=cache, inspect=inspect),
+        stack(adapter, cache=cache, inspect=inspect, keys=keys),
         durability=durability,
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=secure,

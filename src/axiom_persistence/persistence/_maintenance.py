@@ -11,7 +11,10 @@ from ..store.describe import RecordInfo
 from ..store.store import Store
 
 if TYPE_CHECKING:
+    from ..jobs.rotate import RotationReport
     from ..jobs.verify import VerifyReport
+    from ..layers.encrypted import Encrypted
+    from ..security.keys import KeyProvider
 
 __all__ = ["Maintenance"]
 
@@ -60,6 +63,37 @@ class Maintenance:
                 adapter=store.adapter,
                 hint=f"the schema of this store is {store.schema_of('')!r}",
             )
+
+    def _encrypted(self) -> Encrypted:
+        """The layer that encrypts. Raises ``ConfigurationError`` where there is none."""
+        adapter = self._store.adapter
+        if adapter.traits.confidential:
+            from ..layers.encrypted import Encrypted
+
+            found = adapter.find(Encrypted)
+            if found is not None:
+                return found
+        raise ConfigurationError(
+            "this store is not encrypted", adapter=adapter, hint="only a store opened with keys= has keys"
+        )
+
+    async def rotate_keys(self, *, progress: Callable[[int], None] | None = None) -> RotationReport:
+        """Seal every record of an encrypted store with a new key; ``progress`` gets the records so far.
+
+        The store stays in use meanwhile. Killed or cancelled, the next call goes on where this one was.
+        Raises ``ConfigurationError`` for a store that is not encrypted.
+        """
+        from ..jobs.rotate import rotate
+
+        return await rotate(self._encrypted(), progress=progress)
+
+    async def change_key(self, keys: KeyProvider) -> None:
+        """Have another key or passphrase open an encrypted store. No record is written.
+
+        The one before opens it no longer, but still a copy that was made earlier. Raises
+        ``ConfigurationError`` for a store that is not encrypted.
+        """
+        await self._encrypted().change_key(keys)
 
     async def flush(self) -> None:
         """Return when everything acknowledged so far is as durable as the adapter can make it."""

@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from ..errors import ConflictError, CorruptedDataError, SchemaTooNewError
-from ..keys import INTERNAL
+from ..errors import ConflictError, CorruptedDataError, KeyUnavailableError, SchemaTooNewError
+from ..keys import INTERNAL, KEYSET
 from ..records.record import FORMAT, INTERNAL_SCHEMA, seal_record
 from ..runtime.turn import Turn
 from ..storage.adapter import Changes, Durability, Expect, StorageAdapter
@@ -61,6 +61,12 @@ class Headed(Reading):
 
     async def aopen(self) -> None:
         await self.adapter.aopen()
+        if await self.adapter.exists(KEYSET):  # the layer that encrypts keeps its key to itself
+            raise KeyUnavailableError(
+                "this store is encrypted, and no key was given",
+                adapter=self.adapter,
+                hint="open it with keys=; nothing was changed",
+            )
         try:
             self._header = await self._read_header()
         except CorruptedDataError:

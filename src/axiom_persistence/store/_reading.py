@@ -133,7 +133,10 @@ class Reading(Options):
         """The same error without its reasons, which may quote a secret."""
         path = getattr(error, "path", "$")
         message = f"the confidential value does not fit its type at {path}"
-        return type(error)(message, key=key, adapter=self.adapter, hint="its content is not shown here")
+        hint = "its content is not shown here"
+        if isinstance(error, TypeMismatchError):
+            return TypeMismatchError(message, path=path, key=key, adapter=self.adapter, hint=hint)
+        return type(error)(message, key=key, adapter=self.adapter, hint=hint)
 
     async def read(self, key: str) -> Seen:
         """The checked record of ``key`` and its version; recovery has happened where it was due."""
