@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -10,7 +11,18 @@ from typing import Final, TypeVar
 from ...storage.adapter import Stored
 from . import errors
 
-__all__ = ["BUSY", "Reader", "data_version", "faults", "fetch", "page", "previous", "version_of"]
+__all__ = [
+    "BUSY",
+    "REFUSED",
+    "Reader",
+    "data_version",
+    "faults",
+    "fetch",
+    "is_whole",
+    "page",
+    "previous",
+    "version_of",
+]
 
 _ONE: Final = "SELECT CAST(data AS BLOB), version FROM record WHERE key=?"
 _PREVIOUS: Final = (
@@ -19,6 +31,8 @@ _PREVIOUS: Final = (
 _CHUNK: Final = 512
 _PAGE: Final = 1000
 BUSY: Final = object()
+REFUSED: Final = "the disk refused ({}): check it, and check the store again; no damage is known"
+_UNREAD: Final = re.compile(r"error code=([0-9]+)")
 
 T = TypeVar("T")
 
@@ -135,11 +149,22 @@ def data_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
+def is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether SQLite reads all of it, and finds nothing that contradicts itself."""
+    try:
+        tables = connection.execute("SELECT count(*) FROM record, clock").fetchone()
+        return tables is not None and connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+    except errors.FAULTS:
+        return False
+
+
 def faults(connection: sqlite3.Connection) -> list[str]:
     """What SQLite's own check finds, and rows that this library cannot have written."""
     try:
         said = connection.execute("PRAGMA integrity_check(100)").fetchall()
         found = [row[0] for row in said if row[0] != "ok"]
+        if any(int(code) & 0xFF == 10 for text in found for code in _UNREAD.findall(text)):  # SQLITE_IOERR
+            return [REFUSED.format("SQLite could not read every page")]
         triggers = "SELECT name, tbl_name FROM sqlite_master WHERE type='trigger'"
         for name, table in connection.execute(triggers).fetchall():
             found.append(f"another program's trigger {name!r} on {table} may undo what is saved")
@@ -153,5 +178,7 @@ def faults(connection: sqlite3.Connection) -> list[str]:
     except errors.FAULTS as error:
         if errors.is_busy(error):
             raise
+        if errors.is_refusal(error):
+            return [REFUSED.format(error)]
         return [f"the database file cannot be read to its end: {error}"]
     return found
