@@ -26,6 +26,7 @@ from typing import Any
 
 from axiom_persistence import blocking
 from axiom_persistence.client import Client, client_state
+from axiom_persistence.errors import StorageError
 from axiom_persistence.layers.cached import CachePolicy
 from axiom_persistence.opening.open import open_persistence
 
@@ -105,6 +106,14 @@ class Interrupts:
         self._armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
 
+    def interrupted(self, name: str, error: BaseException) -> bool:
+        """Whoever waits for what another task or thread was interrupted in writing is told so."""
+        if isinstance(error, StorageError) and "interrupted by KeyboardInterrupt()" not in str(error):
+            raise error
+        self.count += isinstance(error, KeyboardInterrupt)
+        self._usual[name] = 1.02 * self._usual.get(name, 1e-4)
+        return False
+
     def took(self, name: str, seconds: float) -> None:
         usual = self._usual.get(name, seconds)
         self._usual[name] = usual + 0.1 * (min(seconds, 4 * usual) - usual)
@@ -118,10 +127,8 @@ class Interrupts:
                 work()
             finally:
                 self.disarm()
-        except KeyboardInterrupt:
-            self.count += 1
-            self._usual[name] *= 1.02
-            return False
+        except (KeyboardInterrupt, StorageError) as error:
+            return self.interrupted(name, error)
         self.took(name, time.perf_counter() - started)
         return True
 
@@ -133,10 +140,8 @@ class Interrupts:
                 await work()
             finally:
                 self.disarm()
-        except KeyboardInterrupt:
-            self.count += 1
-            self._usual[name] *= 1.02
-            return False
+        except (KeyboardInterrupt, StorageError) as error:
+            return self.interrupted(name, error)
         self.took(name, time.perf_counter() - started)
         return True
 
