@@ -8,6 +8,7 @@ import pytest
 
 from axiom_persistence import AdapterBasedPersistence, MemoryAdapter, blocking
 from axiom_persistence.client import Client
+from axiom_persistence.persistence._collected import TransactionCollection
 from axiom_persistence.persistence.collection import Collection
 from axiom_persistence.persistence.transaction import Transaction
 
@@ -35,6 +36,7 @@ FACES = [
     (AdapterBasedPersistence, blocking.Persistence),
     (Collection, blocking.Collection),
     (Transaction, blocking.Transaction),
+    (TransactionCollection, blocking.TransactionCollection),
     (Client, blocking.Client),
 ]
 

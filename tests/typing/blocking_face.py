@@ -55,7 +55,7 @@ def one_value(persistence: Persistence) -> None:
     assert_type(persistence.delete("k", durability="memory"), bool)
     assert_type(persistence.exists(VOLUME), bool)
     persistence.save(VOLUME, "x")  # type: ignore[misc]
-    persistence.save("k", 1, ttl=5)  # type: ignore[call-overload]
+    persistence.save("k", 1, ttl="5")  # type: ignore[call-overload]
     persistence.load("count", "int", 0)  # type: ignore[call-overload]
     persistence.load(5, int)  # type: ignore[call-overload]
     persistence.update(VOLUME, longer)  # type: ignore[arg-type]

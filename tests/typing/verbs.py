@@ -81,7 +81,7 @@ async def saving(persistence: AdapterBasedPersistence) -> None:
     await persistence.save(VOLUME, "x")  # type: ignore[misc]
     await persistence.save(LAST, 5)  # type: ignore[misc]
     await persistence.save("k")  # type: ignore[call-overload]
-    await persistence.save("k", 1, ttl=5)  # type: ignore[call-overload]
+    await persistence.save("k", 1, ttl="5")  # type: ignore[call-overload]
 
 
 def longer(value: str) -> int:

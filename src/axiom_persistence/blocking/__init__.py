@@ -24,7 +24,7 @@ from ._client import Client
 from ._collection import Collection
 from ._persistence import Persistence, open_persistence
 from ._streams import Stream
-from ._transaction import Transaction
+from ._transaction import Transaction, TransactionCollection
 
 __all__ = [
     "MISSING",
@@ -36,6 +36,7 @@ __all__ = [
     "Persistence",
     "Stream",
     "Transaction",
+    "TransactionCollection",
     "action",
     "client_state",
     "open_persistence",

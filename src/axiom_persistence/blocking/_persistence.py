@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
 
 from ..errors import ConfigurationError, PersistenceError
@@ -15,12 +14,14 @@ from ..layers.observed import Change
 from ..opening.addresses import Where
 from ..opening.open import open_persistence as _open_persistence
 from ..persistence._arguments import kind_and_default
+from ..persistence._parts import Participant
+from ..persistence._turns import ATTEMPTS
 from ..persistence.capability import CapabilityState
 from ..persistence.persistence import AdapterBasedPersistence
-from ..persistence.transaction import ATTEMPTS
 from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
+from ..store._options import Ttl
 from ._background import entered, in_caller, refuse_deadlock, run
 from ._collection import Collection
 from ._streams import Stream, paged
@@ -133,7 +134,7 @@ class Persistence(Face[AdapterBasedPersistence]):
         value: Any,
         *,
         type: Any = None,
-        ttl: timedelta | None = None,
+        ttl: Ttl | None = None,
         durability: Durability | str | None = None,
     ) -> None:
         refuse_deadlock()
@@ -147,7 +148,7 @@ class Persistence(Face[AdapterBasedPersistence]):
         key: str | Key[Any],
         value: Any,
         type: Any,
-        ttl: timedelta | None,
+        ttl: Ttl | None,
         durability: Durability | str | None,
     ) -> bool:
         """Save on this thread, where outliving the process is enough and the adapter can do it at once."""
@@ -189,15 +190,20 @@ class Persistence(Face[AdapterBasedPersistence]):
     # -- transactions ------------------------------------------------------------------------------
 
     @contextmanager
-    def transaction(self, *, durability: Durability | str | None = None) -> Iterator[Transaction]:
-        """All or nothing, isolated: ``with persistence.transaction() as tx``."""
-        with self._only_one(), entered(self.inner.transaction(durability=durability)) as tx:
+    def transaction(
+        self, *clients: Participant, durability: Durability | str | None = None
+    ) -> Iterator[Transaction]:
+        """All or nothing, isolated: ``with persistence.transaction() as tx``.
+
+        ``clients``: what the body assigns to their fields is part of the same commit.
+        """
+        with self._only_one(), entered(self.inner.transaction(*clients, durability=durability)) as tx:
             yield Transaction(tx)
 
     def run_transaction(
         self,
         function: Callable[[Transaction], T],
-        *,
+        *clients: Participant,
         attempts: int = ATTEMPTS,
         durability: Durability | str | None = None,
     ) -> T:
@@ -207,7 +213,7 @@ class Persistence(Face[AdapterBasedPersistence]):
             return await in_caller(lambda: function(Transaction(tx)))
 
         with self._only_one():
-            return run(self.inner.run_transaction(body, attempts=attempts, durability=durability))
+            return run(self.inner.run_transaction(body, *clients, attempts=attempts, durability=durability))
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:

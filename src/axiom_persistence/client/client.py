@@ -352,6 +352,11 @@ class Client:
         state = self._state
         return _transaction.transaction(state, state.plain.store.durability(durability))
 
+    @property
+    def _participation(self) -> _transaction.Participation:
+        """How it takes part in ``persistence.transaction(client, ...)``."""
+        return _transaction.Participation(self._state)
+
     @_transaction.action
     async def process(self, action: Any) -> Any:
         """Do ``action``: what it changes is one commit, undone when it raises.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Generic, NamedTuple, TypeVar
-from urllib.parse import unquote
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from xxhash import xxh3_128_digest
 
 from ..errors import ConfigurationError
 from ..jobs.walk import PAGE, pages
-from ..keys import MISSING, encode_segment
+from ..keys import MISSING, decode_segment, encode_segment
 from ..layers.cached import Cached, Follower
 from ..records.codec import encode_bare, is_immutable
 from ..records.record import Record, look_at, value_of
@@ -22,9 +20,6 @@ from ..store.store import Store
 __all__ = ["PAGE", "Collection"]
 
 T = TypeVar("T")
-
-_NEVER_IN_A_NAME: Final = re.compile("[/\\x00-\\x1f\\x7f]")
-_ENCODED: Final = re.compile("[%/\\x00-\\x1f\\x7f]")
 
 
 class _Known(NamedTuple):
@@ -73,18 +68,11 @@ class Collection(Generic[T]):
         return f"<{type(self).__name__} {self._prefix!r} of {self._kind!r} in {self._store.adapter}>"
 
     def _key(self, id: str) -> str:
-        plain = id and not _ENCODED.search(id)
-        return self._store.check_key(self._prefix + (id if plain else encode_segment(id)))
+        return self._store.check_key(self._prefix + encode_segment(id))
 
     def _id(self, key: str) -> str | None:
         """The id of the item at ``key``. None: it is not one of this collection's keys."""
-        name = key[len(self._prefix) :]
-        if not name or _NEVER_IN_A_NAME.search(name):
-            return None
-        if "%" not in name:
-            return name
-        id = unquote(name)
-        return id if encode_segment(id) == name else None
+        return decode_segment(key[len(self._prefix) :])
 
     # -- one item ----------------------------------------------------------------------------------
 
@@ -241,7 +229,7 @@ class Collection(Generic[T]):
         async for some in pages(keys, size=page, after=None if after is None else self._key(after)):
             found = await self._store.load_many(some, self._kind)
             for key, item in found.items():
-                yield unquote(key[len(self._prefix) :]), item
+                yield str(self._id(key)), item
 
     def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
         return self.items()

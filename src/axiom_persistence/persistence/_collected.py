@@ -1,0 +1,71 @@
+"""A collection as one transaction sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, TypeVar
+
+from ..keys import MISSING, Missing, decode_segment, encode_segment
+from ..store._options import Ttl
+from ._body import TransactionBody
+
+__all__ = ["TransactionCollection"]
+
+T = TypeVar("T")
+
+
+class TransactionCollection(Generic[T]):
+    """The items of a collection as one transaction sees them, its own changes included.
+
+    What it changes is stored at the end of the transaction; what it has read is as protected as what
+    ``load`` and ``keys`` have.
+    """
+
+    def __init__(self, tx: TransactionBody, prefix: str, kind: Any, ttl: Ttl | None) -> None:
+        self._tx = tx
+        self._prefix = prefix
+        self._kind = kind
+        self._ttl = ttl
+
+    def _key(self, id: str) -> str:
+        return self._prefix + encode_segment(id)
+
+    async def get(self, id: str, default: T | None = None) -> T | None:
+        """The item under ``id``, or ``default``."""
+        found: T | None = await self._tx.load(self._key(id), self._kind, default=default)
+        return found
+
+    async def exists(self, id: str) -> bool:
+        """Whether there is an item under ``id``."""
+        return await self._tx.exists(self._key(id))
+
+    async def put(self, id: str, item: T, *, ttl: Ttl | Missing | None = MISSING) -> None:
+        """Store ``item`` under ``id``. ``ttl``: see ``Collection.put``."""
+        until = self._ttl if ttl is MISSING else ttl
+        await self._tx.save(self._key(id), item, type=self._kind, ttl=until)
+
+    async def update(self, id: str, function: Callable[[T], T], *, default: T) -> T:
+        """Replace the item by ``function(item)``, and return the new one. Its expiry stays."""
+        new: T = await self._tx.update(self._key(id), self._kind, function, default=default)
+        return new
+
+    async def delete(self, id: str) -> bool:
+        """Forget the item under ``id``; whether it was there."""
+        return await self._tx.delete(self._key(id))
+
+    async def load_all(self) -> dict[str, T]:
+        """All items by id, in key order."""
+        ids = {self._prefix + encode_segment(id): id async for id in self.ids()}
+        found: dict[str, T] = await self._tx.load_many(list(ids), self._kind)
+        return {ids[key]: item for key, item in found.items()}
+
+    async def ids(self) -> AsyncIterator[str]:
+        """All ids, in key order."""
+        async for key in self._tx.keys(self._prefix):
+            id = decode_segment(key[len(self._prefix) :])
+            if id is not None:
+                yield id
+
+    async def count(self) -> int:
+        """How many items there are."""
+        return len([id async for id in self.ids()])
