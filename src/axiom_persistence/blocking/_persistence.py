@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, overload
 
 from ..errors import ConfigurationError, PersistenceError
 from ..keys import MISSING, Key
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Persistence", "open_persistence"]
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 _DEFAULT_CACHE: Final = CachePolicy()
 
@@ -247,6 +248,55 @@ class Persistence(Face[AdapterBasedPersistence]):
         A loop over it ends when nothing has changed for ``timeout`` seconds (None: it waits on).
         """
         return Stream(self.inner.changes(prefix), timeout)
+
+    @overload
+    def observe(self, key: Key[T], *, timeout: float | None = None) -> Stream[T]: ...
+    @overload
+    def observe(
+        self, key: str, type: type[T], *, default: None = None, timeout: float | None = None
+    ) -> Stream[T | None]: ...
+    @overload
+    def observe(
+        self, key: str, type: type[T], *, default: D, timeout: float | None = None
+    ) -> Stream[T | D]: ...
+    @overload
+    def observe(
+        self, key: str, type: Any, *, default: Any = None, timeout: float | None = None
+    ) -> Stream[Any]: ...
+    def observe(
+        self,
+        key: str | Key[Any],
+        type: Any = MISSING,
+        *,
+        default: Any = None,
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        """The value under ``key`` first, then each other value it gets; see ``Stream``.
+
+        ``default`` while nothing is stored. The loop ends after ``timeout`` quiet seconds.
+        """
+        return Stream(self.inner.observe(cast(str, key), type, default=default), timeout)
+
+    @overload
+    def observe_prefix(
+        self, prefix: str, type: type[T], *, default: None = None, timeout: float | None = None
+    ) -> Stream[tuple[str, T | None]]: ...
+    @overload
+    def observe_prefix(
+        self, prefix: str, type: type[T], *, default: D, timeout: float | None = None
+    ) -> Stream[tuple[str, T | D]]: ...
+    @overload
+    def observe_prefix(
+        self, prefix: str, type: Any, *, default: Any = None, timeout: float | None = None
+    ) -> Stream[tuple[str, Any]]: ...
+    def observe_prefix(
+        self, prefix: str, type: Any, *, default: Any = None, timeout: float | None = None
+    ) -> Stream[tuple[str, Any]]:
+        """Each key that begins with ``prefix``, with its value: those that are there, then what changes.
+
+        ``default`` for one that is gone. The loop ends after ``timeout`` quiet seconds.
+        """
+        return Stream(self.inner.observe_prefix(prefix, type, default=default), timeout)
 
     describe: Final = waiting(AdapterBasedPersistence.describe)
     verify: Final = waiting(AdapterBasedPersistence.verify)

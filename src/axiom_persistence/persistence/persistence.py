@@ -8,19 +8,17 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import ConfigurationError, InsecureStorageError
-from ..keys import INTERNAL, encode_segment
-from ..layers.observed import Observed
+from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from ..storage.adapter import Durability, StorageAdapter
 from ..store.store import Store
-from ._several import Several
 from ._turns import ATTEMPTS
+from ._watching import Watching
 from .capability import Capability, CapabilityState
 
 __all__ = ["AdapterBasedPersistence"]
 
 if TYPE_CHECKING:
-    from ..layers.observed import Change
     from ._parts import Participant
     from .collection import Collection
     from .transaction import Transaction
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AdapterBasedPersistence(Several, Capability):
+class AdapterBasedPersistence(Watching, Capability):
     """Typed values under string keys, in whatever place the adapter is.
 
     Use it as an async context manager, or ``await`` it and close it with ``aclose``. Any number of tasks,
@@ -186,27 +184,6 @@ class AdapterBasedPersistence(Several, Capability):
         from .collection import Collection  # not every program has one: it is slow to import
 
         return Collection(self._store, f"{self._prefix}{encode_segment(name)}/", type)
-
-    def changes(self, prefix: str = "") -> AsyncIterator[Change]:
-        """What is changed from now on under ``prefix``: key, version and by whom, without the value.
-
-        Bounded: a key that changes often is told once, with its latest version. Other processes' commits
-        are noticed too. Raises ``ConfigurationError`` where no ``Observed`` is in the stack.
-        """
-        observed = self._store.adapter.find(Observed)
-        if observed is None:
-            raise ConfigurationError(
-                "nobody watches this adapter",
-                adapter=self.adapter,
-                hint="open it with open_persistence, or wrap it in Observed",
-            )
-        return _without_prefix(observed.changes(self._prefix + prefix), len(self._prefix))
-
-
-async def _without_prefix(changes: AsyncIterator[Change], cut: int) -> AsyncIterator[Change]:
-    async for change in changes:
-        if change.key[cut : cut + 1] != INTERNAL:
-            yield change._replace(key=change.key[cut:]) if cut else change
 
 
 def _secure_persistence(adapter: StorageAdapter, choice: OnCorruption) -> AdapterBasedPersistence:
