@@ -298,6 +298,7 @@ class Persistence(Face[AdapterBasedPersistence]):
         """
         return Stream(self.inner.observe_prefix(prefix, type, default=default), timeout)
 
+    about: Final = waiting(AdapterBasedPersistence.about)
     describe: Final = waiting(AdapterBasedPersistence.describe)
     verify: Final = waiting(AdapterBasedPersistence.verify)
     rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)

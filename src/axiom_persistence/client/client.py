@@ -206,6 +206,15 @@ class Client:
         """Why the latest save in the background did not succeed; None once everything is stored."""
         return self._state.last_error
 
+    def snapshot(self, *, secure: bool = False) -> dict[str, Any]:
+        """The values of all fields at one moment, by name; secure ones only if ``secure`` says so.
+
+        Values of stored fields that can be changed in place are copies; those of the fields with
+        ``persisted=False`` are the objects themselves. Raises ``EncodingError`` for a value that was changed
+        into what cannot be stored.
+        """
+        return self._state.snapshot(secure=secure)
+
     # -- the store ---------------------------------------------------------------------------------
 
     async def restore_state(self) -> RestoreReport:

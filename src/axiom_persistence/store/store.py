@@ -16,7 +16,7 @@ from ..runtime.turn import backoff
 from ..storage.adapter import Durability, StorageAdapter
 from ._expiring import Expiring
 from ._options import Asked
-from .describe import RecordInfo, describe
+from .describe import About, RecordInfo, about, describe
 
 __all__ = ["Store"]
 
@@ -204,6 +204,10 @@ class Store(Expiring):
     async def describe(self, key: str) -> RecordInfo | None:
         """What is known of ``key`` without decoding or repairing it. None: nothing is stored."""
         return await describe(self.adapter, key, self.schema_of(key))
+
+    async def about(self) -> About:
+        """What is known of the store as a whole, as its header says it now."""
+        return about(self.adapter, await self._read_header(), self.default_durability)
 
 
 def _seconds(expires: int | None) -> float | None:
