@@ -20,7 +20,9 @@ __all__ = [
     "Missing",
     "check_key",
     "check_stored_key",
+    "decode_part",
     "decode_segment",
+    "encode_part",
     "encode_segment",
     "is_key",
     "join_key",
@@ -123,12 +125,12 @@ def join_key(*parts: str) -> str:
     >>> split_key("user/a%2Fb/%")
     ('user', 'a/b', '')
     """
-    return check_key("/".join(encode_segment(part) if part != "" else "%" for part in parts))
+    return check_key("/".join(map(encode_part, parts)))
 
 
 def split_key(key: str) -> tuple[str, ...]:
     """The parts that ``join_key`` made ``key`` of. Raises ``InvalidKeyError`` for what it never makes."""
-    parts = ["" if part == "%" else decode_segment(part) for part in check_key(key).split("/")]
+    parts = [decode_part(part) for part in check_key(key).split("/")]
     found = tuple(part for part in parts if part is not None)
     if len(found) < len(parts):
         raise InvalidKeyError(
@@ -145,6 +147,16 @@ def encode_segment(name: str) -> str:
     if not isinstance(name, str) or not name:
         raise InvalidKeyError(f"a name is text that is not empty, not {name!r:.80}")
     return _TO_ENCODE.sub(lambda found: f"%{ord(found[0]):02X}", name)
+
+
+def encode_part(text: str) -> str:
+    """The same for a part that may be empty, which is a lone ``%``."""
+    return "%" if text == "" else encode_segment(text)
+
+
+def decode_part(text: str) -> str | None:
+    """What ``encode_part`` made ``text`` of. None: nothing."""
+    return "" if text == "%" else decode_segment(text)
 
 
 def decode_segment(text: str) -> str | None:

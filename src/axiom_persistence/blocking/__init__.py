@@ -22,6 +22,7 @@ from ..storage.adapter import Durability
 from ._background import run
 from ._client import Client
 from ._collection import Collection
+from ._mapping import PersistentMapping
 from ._persistence import Persistence, open_persistence
 from ._streams import Stream
 from ._transaction import Transaction, TransactionCollection
@@ -34,6 +35,7 @@ __all__ = [
     "Durability",
     "Key",
     "Persistence",
+    "PersistentMapping",
     "Stream",
     "Transaction",
     "TransactionCollection",

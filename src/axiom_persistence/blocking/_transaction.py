@@ -24,12 +24,17 @@ class TransactionCollection(Face[_TransactionCollection[T]], Generic[T]):
     put: Final = waiting(_TransactionCollection[T].put)
     update: Final = waiting(_TransactionCollection[T].update)
     delete: Final = waiting(_TransactionCollection[T].delete)
+    touch: Final = waiting(_TransactionCollection[T].touch)
+    expires_at: Final = waiting(_TransactionCollection[T].expires_at)
     load_all: Final = waiting(_TransactionCollection[T].load_all)
     count: Final = waiting(_TransactionCollection[T].count)
+    clear: Final = waiting(_TransactionCollection[T].clear)
 
-    def ids(self) -> Iterator[str]:
-        """All ids, in key order."""
-        return paged(self.inner.ids())
+    def ids(
+        self, *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[str]:
+        """The ids in key order; ``after``, ``limit`` and ``reverse`` as everywhere."""
+        return paged(self.inner.ids(after=after, limit=limit, reverse=reverse))
 
 
 class Transaction(Face[_Transaction]):
@@ -43,10 +48,17 @@ class Transaction(Face[_Transaction]):
     save_many: Final = waiting(_Transaction.save_many)
     load_many: Final = waiting(_Transaction.load_many)
     delete_many: Final = waiting(_Transaction.delete_many)
+    delete_prefix: Final = waiting(_Transaction.delete_prefix)
+    touch: Final = waiting(_Transaction.touch)
+    expires_at: Final = waiting(_Transaction.expires_at)
+    load_with_expiry: Final = waiting(_Transaction.load_with_expiry)
+    count: Final = waiting(_Transaction.count)
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """Every key that begins with ``prefix``, in code point order, own writes included."""
-        return paged(self.inner.keys(prefix))
+    def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[str]:
+        """The keys that begin with ``prefix``, in code point order, own writes included."""
+        return paged(self.inner.keys(prefix, after=after, limit=limit, reverse=reverse))
 
     def collection(self, name: str, type: type[T], *, ttl: Ttl | None = None) -> TransactionCollection[T]:
         """The collection ``name`` as this transaction sees and changes it."""

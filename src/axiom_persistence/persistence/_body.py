@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NamedTuple, NoReturn, TypeVar, overload
 
 from ..errors import CapabilityUnavailableError, ConflictError
 from ..keys import MISSING, Key
@@ -29,7 +29,7 @@ class TransactionBody:
         self._store = store
         self._prefix = prefix
         self._seen: dict[str, Seen] = {}
-        self._listed: dict[str, list[str]] = {}
+        self._listed: dict[_Listing, list[str]] = {}
         self._writes: dict[str, bytes | None] = {}
         self.over: bool = False
         """Whether it has ended."""
@@ -92,15 +92,64 @@ class TransactionBody:
         default: Any = None,
     ) -> Any:
         """Replace the value by ``function(value)`` at the end of the transaction, and return the new one."""
-        name = self._key(key)
         kind, function, default = update_arguments(key, type, function, default)
-        record = await self._record(name)
-        value, self._writes[name] = new_value(self._store, name, kind, function, default, record)
+        return await self._replace(self._key(key), kind, function, default)
+
+    async def _replace(
+        self, name: str, kind: Any, function: Callable[[Any], Any], default: Any, ttl: Ttl | None = None
+    ) -> Any:
+        """``update`` of the store's key ``name``; a value that is new stays for ``ttl``."""
+        store, record = self._store, await self._record(name)
+        expires = store.expiry(ttl)
+        value, self._writes[name] = new_value(store, name, kind, function, default, record, expires)
         return value
 
     async def delete(self, key: str | Key[Any]) -> bool:
         """Forget ``key`` at the end of the transaction; whether it was there."""
         return await self._delete([self._key(key)]) > 0
+
+    # -- how long it stays -------------------------------------------------------------------------
+
+    async def touch(self, key: str | Key[Any], *, ttl: Ttl | None) -> bool:
+        """Have the value stay for ``ttl`` from now on (None: for good); whether it was there."""
+        store, name, expires = self._store, self._key(key), self._store.expiry(ttl)
+        if await self._record(name) is None:
+            return False
+        data = self._writes.get(name)
+        if data is None:
+            stored = (await store.adapter.fetch((name,))).get(name)
+            if stored is None or stored.version != self._seen[name].version:
+                self._lost(name)
+            data = stored.data
+        self._writes[name] = store.reseal(name, data, expires)
+        return True
+
+    async def expires_at(self, key: str | Key[Any]) -> float | None:
+        """When the value stops being there, in seconds since 1970 UTC. None: never, or there is none."""
+        record = await self._record(self._key(key))
+        return None if record is None or record.expires is None else record.expires / 1000
+
+    @overload
+    async def load_with_expiry(self, key: Key[T]) -> tuple[T, float | None]: ...
+    @overload
+    async def load_with_expiry(
+        self, key: str, type: type[T], *, default: None = None
+    ) -> tuple[T | None, float | None]: ...
+    @overload
+    async def load_with_expiry(
+        self, key: str, type: type[T], *, default: D
+    ) -> tuple[T | D, float | None]: ...
+    @overload
+    async def load_with_expiry(
+        self, key: str, type: Any, *, default: Any = None
+    ) -> tuple[Any, float | None]: ...
+    async def load_with_expiry(
+        self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None
+    ) -> tuple[Any, float | None]:
+        """What ``load`` returns, and what ``expires_at`` does."""
+        if isinstance(key, Key):
+            return await self.load(key), await self.expires_at(key)
+        return await self.load(key, type, default=default), await self.expires_at(key)
 
     # -- several -----------------------------------------------------------------------------------
 
@@ -121,25 +170,53 @@ class TransactionBody:
         """Forget all of ``keys`` at the end of the transaction; how many were there."""
         return await self._delete([self._key(key) for key in several(keys, "delete_many")])
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        """Every key that begins with ``prefix``, in code point order, own writes included.
+    async def delete_prefix(self, prefix: str) -> int:
+        """Forget every key that begins with ``prefix`` at the end of the transaction; how many there were.
 
-        The list is made at the first step. It is made again at the end of the transaction, also of one
-        that writes nothing: ``ConflictError`` if a key has appeared in it or left it. Only a key that
-        another task or process saves in the very moment between that look and the commit goes unnoticed:
-        where that must not happen, let all who add a key change one more that everybody reads.
+        The listing of them is protected as that of ``keys``.
         """
+        return await self._delete([self._key(key) for key in await self._list(prefix, None, None, False)])
+
+    # -- keys --------------------------------------------------------------------------------------
+
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        """The keys that begin with ``prefix``, in code point order, own writes included.
+
+        ``after``, ``limit`` and ``reverse`` as everywhere. The list is made at the first step. It is made
+        again at the end of the transaction, also of one that writes nothing: ``ConflictError`` if a key has
+        appeared in it or left it. Only a key that another task or process saves in the very moment between
+        that look and the commit goes unnoticed: where that must not happen, let all who add a key change
+        one more that everybody reads.
+        """
+        for name in await self._list(prefix, after, limit, reverse):
+            yield name
+
+    async def count(self, prefix: str = "") -> int:
+        """How many keys begin with ``prefix``; protected as the listing of ``keys``."""
+        return len(await self._list(prefix, None, None, False))
+
+    async def _list(self, prefix: str, after: str | None, limit: int | None, reverse: bool) -> list[str]:
         self._refuse_over(prefix)
         full = self._prefix + prefix
-        if full not in self._listed:
-            self._listed[full] = [key async for key in self._store.keys(full)]
+        start = None if after is None else self._prefix + after
+        # So many more as own deletions may take away.
+        asked = _Listing(full, start, None if limit is None else limit + len(self._writes), reverse)
+        if asked not in self._listed:
+            self._listed[asked] = await self._keys_now(asked)
             await self._records((), again=True)
-        there = set(self._listed[full])
+        there = set(self._listed[asked])
         for name, data in self._writes.items():
-            if name.startswith(full):
+            if asked.covers(name):
                 (there.discard if data is None else there.add)(name)
-        for name in sorted(there):
-            yield name[len(self._prefix) :]
+        for name in [name for name in there if name in self._writes and self._known(name) is None]:
+            there.discard(name)  # its time has passed since
+        return [name[len(self._prefix) :] for name in sorted(there, reverse=reverse)[:limit]]
+
+    async def _keys_now(self, asked: _Listing) -> list[str]:
+        keys = self._store.keys(asked.prefix, after=asked.after, limit=asked.limit, reverse=asked.reverse)
+        return [key async for key in keys]
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -193,7 +270,22 @@ class TransactionBody:
 
     async def _list_again(self) -> None:
         await self._store.settle()  # what was saved before this moment is listed
-        for prefix, listed in self._listed.items():
-            there = [key async for key in self._store.keys(prefix)]
+        for asked, listed in self._listed.items():
+            there = await self._keys_now(asked)
             for key in sorted({*there}.symmetric_difference(listed))[:1]:
                 self._lost(key)
+
+
+class _Listing(NamedTuple):
+    """What one listing was asked for, in the store's keys."""
+
+    prefix: str
+    after: str | None
+    limit: int | None
+    reverse: bool
+
+    def covers(self, key: str) -> bool:
+        """Whether ``key`` belongs into it, but for the limit."""
+        if not key.startswith(self.prefix):
+            return False
+        return self.after is None or (key < self.after if self.reverse else key > self.after)

@@ -45,8 +45,9 @@ class TransactionCollection(Generic[T]):
         await self._tx.save(self._key(id), item, type=self._kind, ttl=until)
 
     async def update(self, id: str, function: Callable[[T], T], *, default: T) -> T:
-        """Replace the item by ``function(item)``, and return the new one. Its expiry stays."""
-        new: T = await self._tx.update(self._key(id), self._kind, function, default=default)
+        """Replace the item by ``function(item)``, and return the new one; see ``Collection.update``."""
+        name = self._tx._key(self._key(id))
+        new: T = await self._tx._replace(name, self._kind, function, default, self._ttl)
         return new
 
     async def delete(self, id: str) -> bool:
@@ -59,12 +60,32 @@ class TransactionCollection(Generic[T]):
         found: dict[str, T] = await self._tx.load_many(list(ids), self._kind)
         return {ids[key]: item for key, item in found.items()}
 
-    async def ids(self) -> AsyncIterator[str]:
-        """All ids, in key order."""
-        async for key in self._tx.keys(self._prefix):
+    async def touch(self, id: str, *, ttl: Ttl | None) -> bool:
+        """Have the item stay for ``ttl`` from now on (None: for good); whether it was there."""
+        return await self._tx.touch(self._key(id), ttl=ttl)
+
+    async def expires_at(self, id: str) -> float | None:
+        """When the item stops being there, in seconds since 1970 UTC. None: never, or there is none."""
+        return await self._tx.expires_at(self._key(id))
+
+    async def ids(
+        self, *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        """The ids in key order; ``after``, ``limit`` and ``reverse`` as everywhere."""
+        start = None if after is None else self._key(after)
+        number = 0
+        # Without a limit: there may be keys in between that are none of the collection's.
+        async for key in self._tx.keys(self._prefix, after=start, reverse=reverse):
+            if number == limit:
+                return
             id = decode_segment(key[len(self._prefix) :])
             if id is not None:
                 yield id
+                number += 1
+
+    async def clear(self) -> int:
+        """Forget everything under ``name/``; how much there was."""
+        return await self._tx.delete_prefix(self._prefix)
 
     async def count(self) -> int:
         """How many items there are."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError
+from ..keys import decode_segment
 from ..storage.adapter import Durability
 from ..store._options import Ttl
 from ._arguments import mapping, several
@@ -14,6 +15,9 @@ from ._values import Values
 __all__ = ["Several"]
 
 T = TypeVar("T")
+
+_NAMES: Final = 64
+"""Keys that are looked at together for names of namespaces."""
 
 
 class Several(Values):
@@ -59,8 +63,53 @@ class Several(Values):
                 hint="put Journaled around it, or save one by one",
             )
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        """Every key that begins with ``prefix``, in code point order. Expired ones may be among them."""
+    async def delete_prefix(self, prefix: str, *, durability: Durability | str | None = None) -> int:
+        """Forget every key that begins with ``prefix``, and its kept generations; how many were there.
+
+        An empty ``prefix`` is every key here; the library's own stay. SQLite, memory and files do it in
+        one step, another adapter perhaps in several, the last of which a crash may leave undone. What is
+        saved meanwhile may go or stay.
+        """
+        store = self._store
+        return await store.delete_prefix(self._prefix + prefix, durability=store.durability(durability))
+
+    # -- keys --------------------------------------------------------------------------------------
+
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        """The keys that begin with ``prefix``, in code point order, expired ones left out.
+
+        ``reverse``: the last one first. Only keys behind ``after`` are listed, those before it where
+        ``reverse``; it need not exist. At most ``limit``. A page costs what it holds, wherever it begins.
+        Not a snapshot: a key that comes or goes meanwhile may be seen or not, any other exactly once.
+        """
         cut = len(self._prefix)
-        async for key in self._store.keys(self._prefix + prefix):
+        start = None if after is None else self._prefix + after
+        keys = self._store.keys(self._prefix + prefix, after=start, limit=limit, reverse=reverse)
+        async for key in keys:
             yield key[cut:]
+
+    async def count(self, prefix: str = "") -> int:
+        """How many keys begin with ``prefix``, expired ones not counted. It walks over them."""
+        return await self._store.count(self._prefix + prefix)
+
+    async def namespaces(self) -> AsyncIterator[str]:
+        """The names of the namespaces that hold something, in the order of their keys.
+
+        Those of collections and client types are among them: each is what stands before the first ``/`` of
+        a key. Costs a step a name, and a walk over the keys that are in none.
+        """
+        after: str | None = None
+        last: str | None = None
+        while page := [key async for key in self.keys(after=after, limit=_NAMES)]:
+            after = page[-1]
+            for key in page:
+                segment, slash, _ = key.partition("/")
+                if slash and segment != last:
+                    last = segment
+                    name = decode_segment(segment)
+                    if name is not None:
+                        yield name
+            if last is not None:
+                after = max(after, f"{last}/\U0010ffff")  # most of what is left in that namespace is behind

@@ -89,16 +89,25 @@ async def _taken(turn: Turn) -> bool:
 
 
 def new_value(
-    store: Store, name: str, kind: Any, function: Callable[[Any], Any], default: Any, record: Record | None
+    store: Store,
+    name: str,
+    kind: Any,
+    function: Callable[[Any], Any],
+    default: Any,
+    record: Record | None,
+    expires: int | None = None,
 ) -> tuple[Any, bytes]:
-    """What ``function`` makes of the value in ``record``, and the record of that. The expiry stays."""
+    """What ``function`` makes of the value in ``record``, and the record of that.
+
+    The expiry stays; ``expires`` is that of a value where there was none.
+    """
     value = function(default if record is None else store.decode(name, record, kind))
     if isinstance(value, CoroutineType):
         value.close()
         raise ConfigurationError(
             "update takes a plain function, not an async one", key=name, hint="use run_transaction"
         )
-    return value, store.seal(name, value, kind, None if record is None else record.expires)
+    return value, store.seal(name, value, kind, expires if record is None else record.expires)
 
 
 async def update(
@@ -108,6 +117,7 @@ async def update(
     function: Callable[[Any], Any],
     default: Any,
     *,
+    expires: int | None = None,
     durability: Durability | None = None,
 ) -> Any:
     """Replace a value by ``function(value)``, again after each conflict; returns what was stored."""
@@ -115,7 +125,7 @@ async def update(
     async with Turns(store, (name,)):
         for attempt in range(ATTEMPTS):
             seen = await store.read(name)
-            value, data = new_value(store, name, kind, function, default, seen.record)
+            value, data = new_value(store, name, kind, function, default, seen.record, expires)
             try:
                 await store.commit({name: data}, expect={name: seen.version}, durability=durability)
             except ConflictError:

@@ -143,3 +143,40 @@ class Values(Maintenance):
         name = self._name(key) if self._prefix or key.__class__ is not str else store.check_plain(key)  # type: ignore[arg-type]
         asked = None if durability is None else store.durability(durability)
         return await update(store, name, kind, function, default, durability=asked)
+
+    # -- how long it stays -------------------------------------------------------------------------
+
+    async def touch(
+        self, key: str | Key[Any], *, ttl: Ttl | None, durability: Durability | str | None = None
+    ) -> bool:
+        """Have the value stay for ``ttl`` from now on (None: for good), and leave it as it is.
+
+        Whether it was there. Raises ``SchemaTooNewError`` and ``CorruptedDataError`` as ``load`` does.
+        """
+        store = self._store
+        return await store.touch(self._name(key), store.expiry(ttl), durability=store.durability(durability))
+
+    async def expires_at(self, key: str | Key[Any]) -> float | None:
+        """When the value stops being there, in seconds since 1970 UTC. None: never, or there is none."""
+        return await self._store.expires_at(self._name(key))
+
+    @overload
+    async def load_with_expiry(self, key: Key[T]) -> tuple[T, float | None]: ...
+    @overload
+    async def load_with_expiry(
+        self, key: str, type: type[T], *, default: None = None
+    ) -> tuple[T | None, float | None]: ...
+    @overload
+    async def load_with_expiry(
+        self, key: str, type: type[T], *, default: D
+    ) -> tuple[T | D, float | None]: ...
+    @overload
+    async def load_with_expiry(
+        self, key: str, type: Any, *, default: Any = None
+    ) -> tuple[Any, float | None]: ...
+    async def load_with_expiry(
+        self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None
+    ) -> tuple[Any, float | None]:
+        """What ``load`` returns and what ``expires_at`` does, of one and the same record."""
+        kind, default = kind_and_default(key, type, default)
+        return await self._store.load_with_expiry(self._name(key), kind, default)

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, InsecureStorageError
 from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from ..storage.adapter import Durability, StorageAdapter
+from ..store._options import Ttl
 from ..store.store import Store
 from ._turns import ATTEMPTS
 from ._watching import Watching
@@ -179,11 +180,11 @@ class AdapterBasedPersistence(Watching, Capability):
         """A view in which every key begins with ``name/``. It opens and closes with this one."""
         return _Namespace(self, f"{self._prefix}{encode_segment(name)}/")
 
-    def collection(self, name: str, type: type[T]) -> Collection[T]:
-        """Many items of one type, a record each, under ``name/``."""
+    def collection(self, name: str, type: type[T], *, ttl: Ttl | None = None) -> Collection[T]:
+        """Many items of one type, a record each, under ``name/``. ``ttl``: how long an item stays."""
         from .collection import Collection  # not every program has one: it is slow to import
 
-        return Collection(self._store, f"{self._prefix}{encode_segment(name)}/", type)
+        return Collection(self._store, f"{self._prefix}{encode_segment(name)}/", type, ttl=ttl)
 
 
 def _secure_persistence(adapter: StorageAdapter, choice: OnCorruption) -> AdapterBasedPersistence:
