@@ -9,6 +9,7 @@ from ..errors import CapabilityUnavailableError, ConflictError
 from ..keys import MISSING, Key
 from ..records.record import Record
 from ..storage.adapter import Durability
+from ..storage.listing import Listing
 from ..store._options import Ttl
 from ..store._reading import Seen
 from ..store.store import Store
@@ -208,7 +209,7 @@ class TransactionBody:
             await self._records((), again=True)
         there = set(self._listed[asked])
         for name, data in self._writes.items():
-            if asked.covers(name):
+            if asked.wants(name):
                 (there.discard if data is None else there.add)(name)
         for name in [name for name in there if name in self._writes and self._known(name) is None]:
             there.discard(name)  # its time has passed since
@@ -284,8 +285,6 @@ class _Listing(NamedTuple):
     limit: int | None
     reverse: bool
 
-    def covers(self, key: str) -> bool:
-        """Whether ``key`` belongs into it, but for the limit."""
-        if not key.startswith(self.prefix):
-            return False
-        return self.after is None or (key < self.after if self.reverse else key > self.after)
+    def wants(self, key: str) -> bool:
+        """Whether ``key`` belongs into it, wherever it ends."""
+        return Listing(self.prefix, self.after, reverse=self.reverse).wants(key)

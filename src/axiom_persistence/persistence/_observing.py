@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, Final
 
 from xxhash import xxh3_128_digest
@@ -38,9 +38,12 @@ def observe(store: Store, key: str, kind: Any, default: Any) -> AsyncIterator[An
     return _values(_Observer(store, change_stream(store, key, exact=True), kind, default), key)
 
 
-def observe_prefix(store: Store, prefix: str, kind: Any, default: Any) -> AsyncIterator[tuple[str, Any]]:
-    """The values of all keys with ``prefix``, and what becomes of them."""
-    return _named_values(_Observer(store, change_stream(store, prefix), kind, default), store, prefix)
+def observe_prefix(
+    store: Store, prefix: str, kind: Any, default: Any, wants: Callable[[str], object] | None = None
+) -> AsyncIterator[tuple[str, Any]]:
+    """The values of all keys with ``prefix`` that ``wants`` takes, and what becomes of them."""
+    observer = _Observer(store, change_stream(store, prefix), kind, default, wants)
+    return _named_values(observer, store, prefix)
 
 
 async def _values(observer: _Observer, key: str) -> AsyncIterator[Any]:
@@ -67,8 +70,16 @@ async def _named_values(observer: _Observer, store: Store, prefix: str) -> Async
 class _Observer:
     """What one consumer was told last, and when that expires."""
 
-    def __init__(self, store: Store, changes: ChangeStream, kind: Any, default: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        changes: ChangeStream,
+        kind: Any,
+        default: Any,
+        wants: Callable[[str], object] | None = None,
+    ) -> None:
         self.default = default
+        self._wants = wants
         self._store = store
         self._changes = changes
         self._kind = kind
@@ -92,6 +103,8 @@ class _Observer:
 
     async def news(self, keys: Collection[str]) -> list[tuple[str, Any]]:
         """What is there under ``keys`` now, where that is another value than was told last."""
+        if self._wants is not None:
+            keys = [key for key in keys if self._wants(key)]
         try:
             seen = await self._store.read_many(keys)
         except CapabilityUnavailableError:

@@ -315,15 +315,13 @@ class Collection(Generic[T]):
         """
         from ._observing import observe_prefix
 
-        return self._named_by_id(observe_prefix(self._store, self._prefix, self._kind, None))
+        return self._named_by_id(observe_prefix(self._store, self._prefix, self._kind, None, self._id))
 
     async def _named_by_id(
         self, observed: AsyncIterator[tuple[str, T | None]]
     ) -> AsyncIterator[tuple[str, T | None]]:
         async for key, item in observed:
-            id = self._id(key)
-            if id is not None:
-                yield id, item
+            yield str(self._id(key)), item
 
     async def _keys(
         self, after: str | None = None, limit: int | None = None, reverse: bool = False

@@ -14,6 +14,7 @@ from ..keys import INTERNAL, MISSING
 from ..records.record import seal_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Durability, StorageAdapter
+from ..storage.listing import Listing
 from ._expiring import Expiring
 from ._options import Asked
 from .describe import About, RecordInfo, about, describe
@@ -178,6 +179,7 @@ class Store(Expiring):
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> AsyncIterator[str]:
         """The keys of users that begin with ``prefix``, but expired ones, as ``StorageAdapter.keys``."""
+        Listing(prefix, after, limit, reverse)  # refuses what is no listing
         if prefix[:1] == INTERNAL:
             return
         if not prefix and not reverse:
