@@ -54,10 +54,9 @@ async def test_every_page_is_that_of_a_sorted_list(persistence):
         inside = [name for name in [*NAMES, "new"] if name != NAMES[3]]
         for question in questions(60):
             for prefix in ("", "b/"):
-                assert [k async for k in space.keys(prefix, **question)] == expected(
-                    NAMES, prefix, **question
-                )
-                assert [k async for k in tx.keys(prefix, **question)] == expected(inside, prefix, **question)
+                for verbs, names in ((space, NAMES), (tx, inside)):
+                    found = [key async for key in verbs.keys(prefix, **question)]
+                    assert found == expected(names, prefix, **question)
         assert await tx.count("b/") == await space.count("b/") == 7
         assert await tx.count() == len(inside)
 
@@ -98,9 +97,8 @@ async def test_a_page_at_the_end_reads_no_more_than_one_at_the_start(persistence
     adapter.keys = counted
     assert [n async for _, n in many.items(reverse=True, limit=3)] == [2999, 2998, 2997]
     assert [n async for _, n in many.items(after="01499", limit=3)] == [1500, 1501, 1502]
-    assert [k async for k in persistence.keys("many/", after="many/02996")] == [
-        f"many/0{n}" for n in (2997, 2998, 2999)
-    ]
+    last = [key async for key in persistence.keys("many/", after="many/02996")]
+    assert last == ["many/02997", "many/02998", "many/02999"]
     assert len(given) == 9
 
 
@@ -147,9 +145,8 @@ async def test_namespaces(persistence):
         await persistence.save(f"plain{n:03}", n)
     await persistence.namespace("a/b").save("x", 1)
     await persistence.collection("todos", int).put("1", 1)
-    await persistence.save_many(
-        {"big\U0010ffff/x": 1, "big/\U0010ffff\U0010ffff": 1, "big-/x": 1, "/odd": 1, "%z/x": 1}
-    )
+    odd = ["big\U0010ffff/x", "big/\U0010ffff\U0010ffff", "big-/x", "/odd", "%z/x"]
+    await persistence.save_many(dict.fromkeys(odd, 1))
     names = [name async for name in persistence.namespaces()]
     assert names == ["a/b", "big-", "big", "big\U0010ffff", "todos"]
     inner = persistence.namespace("a/b")
