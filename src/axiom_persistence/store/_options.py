@@ -14,12 +14,17 @@ from ..records.corruption import Corruption, OnCorruption
 from ..records.record import FIRST_SCHEMA, Record
 from ..storage.adapter import Durability, StorageAdapter
 
-__all__ = ["Asked", "Options", "Ttl"]
+__all__ = ["Asked", "Options", "Ttl", "wall_clock"]
 
 Ttl = timedelta | float
 """How long a value stays: a ``timedelta``, or a number of seconds."""
 
 _TTL_MAX_SECONDS: Final = 10_000 * 366 * 86_400
+
+
+def wall_clock() -> float:
+    """Seconds since 1970 UTC. Looked up at each call: a test that moves it moves that of open stores, too."""
+    return time.time()
 
 
 class Asked(TypedDict, total=False):
@@ -37,7 +42,7 @@ class Options:
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
         self.adapter = adapter
-        self.clock: Callable[[], float] = asked.get("clock", time.time)
+        self.clock: Callable[[], float] = asked.get("clock", lambda: wall_clock())
         self.on_corruption: OnCorruption = asked.get("on_corruption", Corruption.RECOVER)
         self.confidential: bool = adapter.traits.confidential
         self.weakest: Durability = min(Durability.PROCESS_EXIT, adapter.traits.durability)
