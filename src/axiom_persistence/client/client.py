@@ -167,9 +167,7 @@ class Client:
 
     def __delattr__(self, name: str) -> None:
         if name in self._fields:
-            raise AttributeError(
-                f"a field cannot be deleted; `await client.reset({name!r})` forgets its value"
-            )
+            raise AttributeError(f"a field cannot be deleted; `client.reset({name!r})` forgets its value")
         object.__delattr__(self, name)
 
     def __repr__(self) -> str:
