@@ -16,20 +16,14 @@ __all__ = ["Part", "Participant", "Participation", "commit_together", "end_toget
 class Part(Protocol):
     """The share that one client has in a transaction."""
 
-    def prepare(self) -> tuple[Changes, Expect]:
-        """What it changes, and which versions it relies on. Raises what refuses that."""
+    # What it changes, and which versions it relies on. Raises what refuses that.
+    def prepare(self) -> tuple[Changes, Expect]: ...
 
-    def committed(self, versions: Mapping[str, str], durability: Durability | None) -> None:
-        """It is done."""
-
-    def tell(self) -> None:
-        """Tell hooks and streams what has changed; the commit was done."""
-
-    def withdrawn(self) -> None:
-        """Nothing was changed."""
-
-    def unclear(self) -> None:
-        """Nobody knows whether it was done."""
+    # How it ended: done (and then, that hooks and streams are to be told); nothing was changed; nobody knows.
+    def committed(self, versions: Mapping[str, str], durability: Durability | None) -> None: ...
+    def tell(self) -> None: ...
+    def withdrawn(self) -> None: ...
+    def unclear(self) -> None: ...
 
 
 class Participation(Protocol):
@@ -38,8 +32,8 @@ class Participation(Protocol):
     name: str
     """Those of several clients are joined in this order, so that no two transactions wait for each other."""
 
-    def join(self, store: Store) -> AbstractAsyncContextManager[Part]:
-        """Take part, in a transaction of ``store``, until the end of the context."""
+    # Takes part, in a transaction of the store, until the end of the context.
+    def join(self, store: Store) -> AbstractAsyncContextManager[Part]: ...
 
 
 class Participant(Protocol):
