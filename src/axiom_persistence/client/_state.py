@@ -168,15 +168,6 @@ class State:
         client = self.client
         return {name: getattr(client, name) for name in (self.fields if names is None else names)}
 
-    def snapshot(self, *, secure: bool) -> dict[str, Any]:
-        """The values of all fields, or of those that are not secure; what can be changed in place, copied."""
-        with self.lock:
-            values = self.values(name for name, field in self.fields.items() if secure or not field.secure)
-            for name in self.mutable & values.keys():
-                field = self.fields[name]
-                values[name] = self.place(field).store.codec.decode(self.encoded(field), field.kind)
-        return values
-
     def field(self, name: str) -> Field:
         field = self.fields.get(name)
         if field is None:

@@ -211,7 +211,13 @@ class Client:
         ``persisted=False`` are the objects themselves. Raises ``EncodingError`` for a value that was changed
         into what cannot be stored.
         """
-        return self._state.snapshot(secure=secure)
+        state = self._state
+        with state.lock:
+            values = state.values(name for name, field in state.fields.items() if secure or not field.secure)
+            for name in state.mutable & values.keys():
+                field = state.fields[name]
+                values[name] = state.place(field).store.codec.decode(state.encoded(field), field.kind)
+        return values
 
     # -- the store ---------------------------------------------------------------------------------
 
