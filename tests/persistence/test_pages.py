@@ -77,6 +77,7 @@ async def test_every_page_of_items(persistence):
             wanted = [order[[join_key("items", name) for name in order].index(key)] for key in keys]
             assert [id async for id in items.ids(**question)] == wanted
             assert [id async for id in inside.ids(**question)] == wanted
+            assert [id async for id, _ in inside.items(**question)] == wanted
             page = random.Random(str(question)).choice([1, 3, 512])
             assert [id async for id, _ in items.items(page=page, **question)] == wanted
     assert await items.count() == len(NAMES)

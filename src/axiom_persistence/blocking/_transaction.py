@@ -36,6 +36,12 @@ class TransactionCollection(Face[_TransactionCollection[T]], Generic[T]):
         """The ids in key order; ``after``, ``limit`` and ``reverse`` as everywhere."""
         return paged(self.inner.ids(after=after, limit=limit, reverse=reverse))
 
+    def items(
+        self, *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[tuple[str, T]]:
+        """Ids and items in key order, read at once; ``after``, ``limit`` and ``reverse`` as everywhere."""
+        return paged(self.inner.items(after=after, limit=limit, reverse=reverse))
+
 
 class Transaction(Face[_Transaction]):
     """What the body of a blocking transaction sees; the same as the async one, without ``await``."""

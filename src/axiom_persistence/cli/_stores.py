@@ -14,7 +14,6 @@ import click
 
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
-from ..keys import INTERNAL
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
 from ..store import store as typed
@@ -56,15 +55,14 @@ def info(where: str, key: str | None, as_json: bool) -> None:
 async def _about_store(where: str) -> dict[str, Any]:
     async with opened(where, "inspect") as persistence:
         adapter = persistence.adapter
-        records = quarantined = 0
-        async for key in adapter.keys():
-            records += not key.startswith(INTERNAL)
-            quarantined += key.startswith(QUARANTINE)
+        quarantined = 0
+        async for _ in adapter.keys(QUARANTINE):
+            quarantined += 1
         about = await persistence.about()
         return {
             "adapter": about.adapter,
             "location": about.location,
-            "records": records,
+            "records": await persistence.count(),
             "quarantined": quarantined,
             "size": _size_on_disk(about.location),
             "durability": about.durability.value,

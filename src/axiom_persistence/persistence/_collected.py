@@ -56,9 +56,7 @@ class TransactionCollection(Generic[T]):
 
     async def load_all(self) -> dict[str, T]:
         """All items by id, in key order."""
-        ids = {self._prefix + encode_segment(id): id async for id in self.ids()}
-        found: dict[str, T] = await self._tx.load_many(list(ids), self._kind)
-        return {ids[key]: item for key, item in found.items()}
+        return {id: item async for id, item in self.items()}
 
     async def touch(self, id: str, *, ttl: Ttl | None) -> bool:
         """Have the item stay for ``ttl`` from now on (None: for good); whether it was there."""
@@ -73,15 +71,25 @@ class TransactionCollection(Generic[T]):
     ) -> AsyncIterator[str]:
         """The ids in key order; ``after``, ``limit`` and ``reverse`` as everywhere."""
         start = None if after is None else self._key(after)
-        number = 0
-        # Without a limit: there may be keys in between that are none of the collection's.
-        async for key in self._tx.keys(self._prefix, after=start, reverse=reverse):
-            if number == limit:
-                return
-            id = decode_segment(key[len(self._prefix) :])
-            if id is not None:
+        while limit is None or limit > 0:
+            page = self._tx.keys(self._prefix, after=start, limit=limit, reverse=reverse)
+            keys = [key async for key in page]
+            ids = [id for key in keys if (id := decode_segment(key[len(self._prefix) :])) is not None]
+            for id in ids:
                 yield id
-                number += 1
+            if limit is None or len(keys) < limit:
+                return
+            # Keys that are none of the collection's took the place of items.
+            start, limit = keys[-1], limit - len(ids)
+
+    async def items(
+        self, *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[tuple[str, T]]:
+        """Ids and items in key order, read at once; ``after``, ``limit`` and ``reverse`` as everywhere."""
+        ids = {self._key(id): id async for id in self.ids(after=after, limit=limit, reverse=reverse)}
+        found: dict[str, T] = await self._tx.load_many(list(ids), self._kind)
+        for key, item in found.items():
+            yield ids[key], item
 
     async def clear(self) -> int:
         """Forget everything under ``name/``; how much there was."""
