@@ -46,6 +46,7 @@ def open_persistence(
     secure: StorageAdapter | None = None,
     keys: KeyProvider | None = None,
     mode: Literal["normal", "inspect"] = "normal",
+    exclusive: bool = False,
 ) -> Persistence:
     """The persistence at ``where``, to be used in a ``with`` block; with the same arguments."""
     return Persistence(
@@ -57,6 +58,7 @@ def open_persistence(
             secure=secure,
             keys=keys,
             mode=mode,
+            exclusive=exclusive,
         )
     )
 

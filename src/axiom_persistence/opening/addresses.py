@@ -36,12 +36,19 @@ class Address(NamedTuple):
     ``memory``; else what stands behind the scheme."""
 
 
-def adapter_for(where: Where, *, inspect: bool = False) -> StorageAdapter:
+def adapter_for(where: Where, *, inspect: bool = False, exclusive: bool = False) -> StorageAdapter:
     """The adapter that ``where`` names. Nothing is opened or created yet.
 
-    ``inspect``: it refuses to write. Raises ``ConfigurationError`` for an invalid address.
+    ``inspect``: it refuses to write. ``exclusive``: no other process may use it, which is for SQLite. Raises
+    ``ConfigurationError`` for an invalid address.
     """
     if isinstance(where, StorageAdapter):
+        if exclusive:
+            raise ConfigurationError(
+                "exclusive=True is for an address; this adapter is made already",
+                adapter=where,
+                hint="leave it out, or give it to the adapter: SQLiteAdapter(path, exclusive=True)",
+            )
         return _only_read(where) if inspect else where
     kind, place = address_of(where)
     if kind == "application":
@@ -54,7 +61,12 @@ def adapter_for(where: Where, *, inspect: bool = False) -> StorageAdapter:
     if kind == "sqlite":
         from ..adapters.sqlite import SQLiteAdapter
 
-        return SQLiteAdapter(place, inspect=inspect)
+        return SQLiteAdapter(place, inspect=inspect, exclusive=exclusive)
+    if exclusive:
+        raise ConfigurationError(
+            f"exclusive=True is for a SQLite file, and {os.fspath(where)!r} names a store of another kind",
+            hint="leave it out, or choose a path that ends in .db",
+        )
     if kind in ("file", "file+documents"):
         from ..adapters.file import FileStorageAdapter
 

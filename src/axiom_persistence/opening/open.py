@@ -30,6 +30,7 @@ def open_persistence(
     secure: StorageAdapter | None = None,
     keys: KeyProvider | None = None,
     mode: Literal["normal", "inspect"] = "normal",
+    exclusive: bool = False,
 ) -> AdapterBasedPersistence:
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
 
@@ -45,7 +46,8 @@ def open_persistence(
     ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
     which are never cached. ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); the store is confidential then. ``mode="inspect"`` creates, migrates, repairs and sweeps
-    nothing, and refuses to write.
+    nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file meanwhile, which
+    can then be where memory cannot be shared, as on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
@@ -57,7 +59,7 @@ def open_persistence(
     if not isinstance(secure, (StorageAdapter, NoneType)):
         raise ConfigurationError(f"secure is a confidential adapter, not {secure!r:.80}")
     inspect = mode == "inspect"
-    adapter = adapter_for(where, inspect=inspect)
+    adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     writes_back = cache is not None and cache.interval is not None and not inspect
     if writes_back and durability is None:
         durability = Durability.MEMORY  # what a write-back cache is for

@@ -276,7 +276,7 @@ class Commits:
             "another process held the write lock all the time",
             key=job.key,
             adapter=self._adapter,
-            hint="try again, or open with a longer lock_timeout",
+            hint="try again, or open SQLiteAdapter(path, lock_timeout=...) with a longer one",
         )
 
     def _note_unsynced(self) -> None:
