@@ -37,6 +37,7 @@ BASES = {
     "storage/adapter",
     "platform/filesystem",
     "platform/making",
+    "platform/secrets",
     "persistence/capability",
     "jobs/walk",
     "security/cipher",
