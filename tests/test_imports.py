@@ -35,6 +35,7 @@ TO_COME = {"sync"}
 # What everybody in its folder may import.
 BASES = {
     "storage/adapter",
+    "storage/listing",
     "platform/filesystem",
     "platform/making",
     "platform/secrets",
@@ -250,10 +251,11 @@ AT_START = {
         ".storage.adapter",
         ".storage.basic",
         ".storage.layer",
+        ".storage.listing",
         ".storage.delivery",
         ".storage.generations",
     ],
-    *[".records", ".records.record", ".records.codec", ".records.corruption"],
+    *[".records", ".records.record", ".records.head", ".records.codec", ".records.corruption"],
     *[".records._checks", ".records._types"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),
@@ -268,12 +270,24 @@ AT_START = {
         ".layers._cache.write_back",
     ],
     *[".layers.observed", ".store", ".store.store"],
-    *(f".store.{part}" for part in ["_decoded", "_header", "_options", "_reading", "_recovery", "describe"]),
+    *(
+        f".store.{part}"
+        for part in ["_decoded", "_expiring", "_header", "_options", "_reading", "_recovery", "describe"]
+    ),
     *[".persistence", ".persistence._arguments", ".persistence._maintenance", ".persistence.capability"],
     *[".persistence.persistence", ".persistence.transaction"],
     *[".opening", ".opening._stack", ".opening.addresses", ".opening.open"],
 }
-OTHERS_AT_START = {"xxhash", "xxhash._xxhash", "xxhash.version", "dataclasses", "copy", "mmap"}
+OTHERS_AT_START = {
+    "xxhash",
+    "xxhash._xxhash",
+    "xxhash.version",
+    "dataclasses",
+    "copy",
+    "mmap",
+    "bisect",
+    "_bisect",
+}
 
 
 def test_a_cold_start_loads_no_more_than_it_needs(tmp_path):

@@ -27,9 +27,12 @@ from ..storage.adapter import (
     Traits,
     check_changes,
 )
+from ..storage.basic import content_version
 from ..storage.delivery import Job
+from ..storage.listing import Listing
 from ._file.names import file_name
 from ._file.tree import FileTree
+from ._file.values import WHOLE
 from ._file.writer import RUNNING, FileWriter
 
 __all__ = ["FileStorageAdapter"]
@@ -213,22 +216,32 @@ class FileStorageAdapter(StorageAdapter):
     # Reading
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        found = await self._fetch(keys, WHOLE)
+        return {key: Stored(data, content_version(data)) for key, data in found.items()}
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        return await self._fetch(keys, slice(start, start + length))
+
+    async def exists(self, key: str) -> bool:
+        return bool(await self._fetch((key,), slice(0, 0)))
+
+    async def _fetch(self, keys: Collection[str], part: slice) -> dict[str, bytes]:
         for key in keys:
             file_name(key)
         if len(keys) <= INLINE_KEYS_MAX and not self.inspect:
             for attempt in range(PEEKS_MAX):
                 with self._uses.mine():
                     self._check_open()
-                    found = self._tree.peek(keys)
+                    found = self._tree.peek(keys, part)
                 if found is not None:
                     return found
                 if attempt + 1 < PEEKS_MAX:
                     await asyncio.sleep(0)
-        return await self._in_thread(lambda: self._read(keys))
+        return await self._in_thread(lambda: self._read(keys, part))
 
-    def _read(self, keys: Collection[str]) -> dict[str, Stored]:
-        found = self._tree.peek(keys)
-        return self._tree.read(keys) if found is None else found
+    def _read(self, keys: Collection[str], part: slice) -> dict[str, bytes]:
+        found = self._tree.peek(keys, part)
+        return self._tree.read(keys, part) if found is None else found
 
     def fetch_now(self, key: str) -> Stored | None | NotNow:
         file_name(key)
@@ -237,10 +250,17 @@ class FileStorageAdapter(StorageAdapter):
         with self._uses.mine():
             self._check_open()
             found = self._tree.peek((key,))
-        return NOT_NOW if found is None else found.get(key)
+        if found is None:
+            return NOT_NOW
+        data = found.get(key)
+        return None if data is None else Stored(data, content_version(data))
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        for key in await self._in_thread(lambda: self._tree.keys(prefix)):
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        """Of the directories that can hold a key of the page, each costs all of its names."""
+        listing = Listing(prefix, after, limit, reverse)
+        for key in await self._in_thread(lambda: self._tree.keys(listing)):
             yield key
 
     async def previous(self, key: str) -> Stored | None:
@@ -295,6 +315,15 @@ class FileStorageAdapter(StorageAdapter):
                 raise self._not_open()
             self._writer.put(job)
         return await job.future
+
+    async def delete_prefix(
+        self, prefix: str, *, after: str | None = None, durability: Durability | None = None
+    ) -> int:
+        """In one commit, all or nothing, of the keys that are there once it was called."""
+        await self.commit({}, durability=Durability.PROCESS_EXIT)  # what was called before has taken effect
+        found = [key async for key in self.keys(prefix, after=after)]
+        await self.commit(dict.fromkeys(found), durability=durability)
+        return len(found)
 
 
 _OPEN: WeakSet[FileStorageAdapter] = WeakSet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ..errors import CapabilityUnavailableError
@@ -20,6 +20,7 @@ from ..storage.adapter import (
     check_changes,
     verify_expected,
 )
+from ..storage.listing import Listing
 
 __all__ = ["MemoryAdapter"]
 
@@ -48,6 +49,10 @@ class MemoryAdapter(StorageAdapter):
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
         self._lock = threading.Lock()
+        # Its keys at the last listing, in order, and what has happened since: the new ones, whether any left.
+        self._order: list[str] = []
+        self._came: dict[str, None] = {}
+        self._went = False
         self._commits = 0
         self._open = False
 
@@ -91,13 +96,47 @@ class MemoryAdapter(StorageAdapter):
         record = self._records.get(key)
         return None if record is None else record.stored
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        self._check(())
+        listing = Listing(prefix, after, limit, reverse)
+        with self._lock:
+            found = listing.of(self._sorted())
+        for key in found:
+            yield key
+
+    def _sorted(self) -> Sequence[str]:
+        """All keys in order; what came and went since the last call is taken in now. Under the lock."""
+        if self._went:
+            self._order = [key for key in self._order if key in self._records]
+        if self._came:
+            # Python compares strings by code point, which is the order that is promised. What is in order
+            # already costs a comparison a key.
+            self._order = sorted({**dict.fromkeys(self._order), **self._came})
+        self._came, self._went = {}, False
+        return self._order
+
+    async def exists(self, key: str) -> bool:
+        self._check((key,))
+        return key in self._records
+
+    async def delete_prefix(
+        self,
+        prefix: str,
+        *,
+        after: str | None = None,
+        durability: Durability | None = None,  # noqa: ARG002 - as durable as memory is
+    ) -> int:
+        """All in one step."""
         self._check(())
         with self._lock:
-            found = [key for key in self._records if key.startswith(prefix)]
-        # Python compares strings by code point, which is the order that is promised.
-        for key in sorted(found):
-            yield key
+            found = Listing(prefix, after).of(self._sorted())
+            for key in found:
+                del self._records[key]
+            self._went = self._went or bool(found)
+            self._commits += bool(found)
+            return len(found)
 
     async def previous(self, key: str) -> Stored | None:
         self._check((key,))
@@ -136,9 +175,13 @@ class MemoryAdapter(StorageAdapter):
             versions = {}
             for key, data in changes.items():
                 if data is None:
-                    self._records.pop(key, None)
+                    if self._records.pop(key, None) is not None:
+                        self._came.pop(key, None)
+                        self._went = True
                     continue
                 earlier = self._records.get(key)
+                if earlier is None:
+                    self._came[key] = None
                 before = None if earlier is None else earlier.stored
                 self._records[key] = _Record(Stored(data, version), before, now)
                 versions[key] = version

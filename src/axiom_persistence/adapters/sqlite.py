@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import (
@@ -32,6 +33,7 @@ from ..storage.adapter import (
     check_changes,
 )
 from ..storage.delivery import Job
+from ..storage.listing import Listing
 from ._sqlite import errors
 from ._sqlite import reader as reading
 from ._sqlite.reader import BUSY
@@ -209,16 +211,13 @@ class SQLiteAdapter(StorageAdapter):
         check_changes(changes, self._traits, self)
         return writer.commits.commit(changes, None)
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        try:
-            prefix.encode()
-        except UnicodeEncodeError:
-            return  # a lone surrogate, which is in no key
-        last: str | None = None
-        while True:
-            after = last
-            page = await self._read(lambda connection: reading.page(connection, prefix, after), None)  # noqa: B023
-            if page != sorted(page) or (last is not None and page and page[0] <= last):
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        rest = Listing(prefix, after, limit, reverse)
+        while not rest.is_empty:
+            page = await self._read(partial(reading.page, listing=rest), None)
+            if not rest.is_in_order(page):
                 # A damaged index may lead back to where the page before began, again and again.
                 raise CorruptedDataError(
                     "the keys in the database file are out of order",
@@ -229,7 +228,28 @@ class SQLiteAdapter(StorageAdapter):
                 yield key
             if not page:
                 return
-            last = page[-1]
+            rest = rest.behind(page)
+
+    async def exists(self, key: str) -> bool:
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
+        return await self._read(partial(reading.exists, key=key), key)
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        read = partial(reading.fetch_range, keys=wanted, start=start, length=length)
+        return await self._read(read, next(iter(wanted), None))
+
+    async def delete_prefix(
+        self, prefix: str, *, after: str | None = None, durability: Durability | None = None
+    ) -> int:
+        """All in one step, as one commit in the order of the calls, on the writer thread."""
+        listing = Listing(prefix, after)
+        if listing.is_empty:
+            return 0
+        job = Job({prefix: None}, None, durable=durability in _SYNCED, sweep=listing)
+        self._open_writer(writing=True).submit(job, here=False)
+        await job.future
+        return job.deleted
 
     async def previous(self, key: str) -> Stored | None:
         check_stored_key(key, MAX_STORED_KEY_BYTES)

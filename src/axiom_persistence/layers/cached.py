@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
 from typing import Self
 
@@ -21,9 +20,10 @@ from ..storage.adapter import (
     check_changes,
 )
 from ..storage.layer import Layer
+from ..storage.listing import Listing
 from ._cache.entries import Entries, Follower
 from ._cache.policy import CachePolicy
-from ._cache.write_back import Batch, Flusher, Pending
+from ._cache.write_back import Batch, Flusher, Pending, merged
 
 __all__ = ["CachePolicy", "Cached", "Follower"]
 
@@ -251,19 +251,29 @@ class Cached(Layer):
                     found[key] = change.kept
         return found
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        listing = Listing(prefix, after, limit, reverse)
         with self._entries.lock:
             written, deleted = self._pending.keys(prefix)
-        waiting = deque(written)
-        async for key in self.inner.keys(prefix):
-            while waiting and waiting[0] < key:
-                yield waiting.popleft()
-            if waiting and waiting[0] == key:
-                waiting.popleft()
-            if key not in deleted:
-                yield key
-        for key in waiting:
+        more = None if limit is None else limit + len(deleted)  # as many as may be left out here
+        stored = self.inner.keys(prefix, after=after, limit=more, reverse=reverse)
+        async for key in merged(listing, written, deleted, stored):
             yield key
+
+    async def exists(self, key: str) -> bool:
+        entry = self._lookup(key)
+        if entry is not None and entry.mark == self._inner_mark() and self._max_age is None:
+            return entry.kept is not None
+        with self._entries.lock:
+            accepted = self._pending.get(key)
+        return await self.inner.exists(key) if accepted is None else accepted.kept is not None
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        if self._flusher is not None:
+            return await super().fetch_range(keys, start, length)  # of what is pending, too
+        return await self.inner.fetch_range(keys, start, length)
 
     async def previous(self, key: str) -> Stored | None:
         return None if key in self._pending else await self.inner.previous(key)
@@ -320,6 +330,23 @@ class Cached(Layer):
         with write:
             write.versions = self.inner.commit_now(changes)
             return write.versions
+
+    async def delete_prefix(
+        self, prefix: str, *, after: str | None = None, durability: Durability | None = None
+    ) -> int:
+        flusher = self._flusher
+        if flusher is None:
+            with self._entries.sweeping(prefix):
+                return await self.inner.delete_prefix(prefix, after=after, durability=durability)
+        self._refuse_unless_open()
+        flusher.raise_failure()
+        with self._entries.sweeping(prefix):  # none of its keys is accepted from here on
+            async with flusher.turn:
+                await flusher.store_pending()
+                try:
+                    return await self.inner.delete_prefix(prefix, after=after, durability=durability)
+                finally:
+                    flusher.moves += 1
 
     def _accept(self, flusher: Flusher, changes: Changes) -> Mapping[str, str] | None:
         """Take ``changes`` into memory. None: they go to the store at once, behind what is pending."""

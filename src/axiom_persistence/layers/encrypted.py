@@ -31,6 +31,7 @@ from ..storage.adapter import (
     check_changes,
 )
 from ..storage.layer import Layer
+from ..storage.listing import Listing
 
 __all__ = ["Encrypted"]
 
@@ -229,10 +230,20 @@ class Encrypted(Layer):
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         return self.inner.commit_now(self._sealed(changes))
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        async for key in self.inner.keys(prefix):
-            if key != KEYSET:
-                yield key
+    def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        return self._keys_but(KEYSET, Listing(prefix, after, limit, reverse))
+
+    async def exists(self, key: str) -> bool:
+        return key != KEYSET and await self.inner.exists(key)
+
+    async def delete_prefix(
+        self, prefix: str, *, after: str | None = None, durability: Durability | None = None
+    ) -> int:
+        if Listing(prefix, after).wants(KEYSET):
+            return await super().delete_prefix(prefix, after=after, durability=durability)  # but for that
+        return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
     def _sealed(self, changes: Changes) -> dict[str, bytes | None]:
         head, cipher, bound = self._sealing()

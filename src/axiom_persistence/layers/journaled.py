@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from ..errors import ConfigurationError, StorageFullError
 from ..keys import INTERNAL
@@ -23,8 +23,11 @@ from ..storage.adapter import (
 )
 from ..storage.journal import decode_journal, encode_journal
 from ..storage.layer import Layer
+from ..storage.listing import Listing
 
 __all__ = ["Journaled"]
+
+T = TypeVar("T")
 
 JOURNAL: Final = INTERNAL + "journal"
 
@@ -163,27 +166,39 @@ class Journaled(Layer):
     # Reading
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        return await self._read(keys, lambda: self.inner.fetch(keys))
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        return await self._read(keys, lambda: self.inner.fetch_range(keys, start, length))
+
+    async def _read(self, keys: Collection[str], read: Callable[[], Awaitable[T]]) -> T:
+        """What ``read`` finds under ``keys`` while no commit is half done."""
         if len(keys) == 1 and self._unfinished is None:
-            return await self.inner.fetch(keys)
+            return await read()
         for _ in range(READS_MAX):
             generation = self._generation
             if generation & 1:
                 break
-            found = await self.inner.fetch(keys)
+            found = await read()
             if self._generation == generation:
                 return found
         async with self._turn:
             await self._finish()
-            return await self.inner.fetch(keys)
+            return await read()
+
+    async def exists(self, key: str) -> bool:
+        await self._settle()
+        return await self.inner.exists(key)
 
     def fetch_now(self, key: str) -> Stored | None | NotNow:
         return NOT_NOW if self._unfinished is not None else self.inner.fetch_now(key)
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
         await self._settle()
-        async for key in self.inner.keys(prefix):
-            if key != JOURNAL:
-                yield key
+        async for key in self._keys_but(JOURNAL, Listing(prefix, after, limit, reverse)):
+            yield key
 
     async def previous(self, key: str) -> Stored | None:
         await self._settle()

@@ -105,6 +105,27 @@ class Observed(Layer):
                 self._tell_late(changes, versions)
         return versions
 
+    async def delete_prefix(
+        self, prefix: str, *, after: str | None = None, durability: Durability | None = None
+    ) -> int:
+        gone: Changes = {}
+        if self._streams_over(prefix):
+            gone = dict.fromkeys([key async for key in self.inner.keys(prefix, after=after)])
+        try:
+            with _Telling(self, gone) as telling:
+                count = await self.inner.delete_prefix(prefix, after=after, durability=durability)
+                telling.versions = {}
+            return count
+        finally:
+            # What was written while it was on its way may be gone or not, and some came meanwhile.
+            for stream in self._streams_over(prefix):
+                stream.look_again()
+
+    def _streams_over(self, prefix: str) -> list[ChangeStream]:
+        """The open streams that watch keys with ``prefix``."""
+        streams = self._open_streams()
+        return [s for s in streams if s.prefix.startswith(prefix) or prefix.startswith(s.prefix)]
+
     def _tell_late(self, changes: Changes, versions: Mapping[str, str] | None) -> None:
         """Tell those who came while it was on its way: they may have read what was there before."""
         telling = _Telling(self, changes)

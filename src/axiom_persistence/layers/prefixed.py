@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, PersistenceError
 from ..keys import check_stored_key
 from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
 from ..storage.layer import Layer
+from ..storage.listing import Listing
 
 __all__ = ["Prefixed"]
 
@@ -78,11 +79,33 @@ class Prefixed(Layer):
         with self._names_without_prefix():
             return self.inner.fetch_now(self._full(key))
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        async for key in self.inner.keys(self.prefix + prefix):
-            # The inner store may have a key that is the prefix itself; here it would be the empty key.
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        # The inner store may have a key that is the prefix itself; here it would be the empty key.
+        listing = Listing(prefix, after if reverse else after or "", limit, reverse)
+        start = None if listing.after is None else self.prefix + listing.after
+        keys = self.inner.keys(self.prefix + prefix, after=start, limit=limit, reverse=reverse)
+        async for key in keys:
             if len(key) > len(self.prefix):
                 yield key[len(self.prefix) :]
+
+    async def exists(self, key: str) -> bool:
+        with self._names_without_prefix():
+            return await self.inner.exists(self._full(key))
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        outer = {self._full(key): key for key in keys}
+        with self._names_without_prefix():
+            found = await self.inner.fetch_range(list(outer), start, length)
+        return {outer[key]: data for key, data in found.items()}
+
+    async def delete_prefix(
+        self, prefix: str, *, after: str | None = None, durability: Durability | None = None
+    ) -> int:
+        start = self.prefix + (after or "")  # the key that is the prefix itself is somebody else's
+        with self._names_without_prefix():
+            return await self.inner.delete_prefix(self.prefix + prefix, after=start, durability=durability)
 
     async def previous(self, key: str) -> Stored | None:
         with self._names_without_prefix():

@@ -91,10 +91,10 @@ def seal_record(
         body = b"%b%b}" % (opening, value)
     else:
         body = b'"schema":%b' % msgspec.json.encode(schema)
-        if compat is not None:
-            body += b',"compat":%b' % compat
         if expires is not None:
             body += b',"expires":%d' % expires
+        if compat is not None:
+            body += b',"compat":%b' % compat
         body += b',"value":%b}' % value
     return _WHOLE % (xxh3_64_hexdigest(body, seed).encode(), body)
 

@@ -13,6 +13,7 @@ from .adapter import (
 )
 from .basic import BasicAdapter, content_version
 from .layer import Layer
+from .listing import Listing
 
 __all__ = [
     "NOT_NOW",
@@ -21,6 +22,7 @@ __all__ = [
     "Durability",
     "Expect",
     "Layer",
+    "Listing",
     "NotNow",
     "StorageAdapter",
     "Stored",

@@ -35,6 +35,9 @@ T = TypeVar("T")
 MAX_STORED_KEY_BYTES: Final = 1280
 """What the embedded adapters take: a user's 1,024 bytes and room for prefixes of the library's own."""
 
+DELETED_TOGETHER: Final = 512
+"""Keys that one commit of a ``delete_prefix`` forgets, where the medium cannot forget all in one step."""
+
 
 class Durability(StrEnum):
     """What an acknowledged save survives, weakest first. Comparable: ``MEMORY < POWER_LOSS``."""
@@ -163,10 +166,18 @@ class StorageAdapter(ABC):
         """
 
     @abstractmethod
-    def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        """Every key that begins with ``prefix``, in code point order, the library's own included.
+    def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        """The keys that begin with ``prefix``, the library's own included, in code point order.
 
+        That is the order of their UTF-8 bytes, too. ``reverse``: the last one first. Only keys behind
+        ``after`` are listed, those before it where ``reverse``; it need not exist. At most ``limit``. Where
+        the medium can search, a page costs what it holds, wherever it begins; ``Listing`` answers for one
+        that cannot.
         Not a snapshot: a key written or deleted meanwhile may be seen or not, any other exactly once.
+        Raises ``InvalidKeyError`` for an ``after`` without a UTF-8 form, ``ConfigurationError`` for a
+        ``limit`` below 0.
         """
 
     async def aopen(self) -> None:  # noqa: B027 - most adapters have nothing to do
@@ -185,6 +196,35 @@ class StorageAdapter(ABC):
     def fetch_now(self, key: str) -> Stored | None | NotNow:  # noqa: ARG002
         """What ``fetch`` would say of one key, where that is free to know; else ``NOT_NOW``."""
         return NOT_NOW
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        """At most ``length`` bytes from ``start`` of what is stored under ``keys``, absent ones left out.
+
+        Shorter where the value ends, empty behind its end. One snapshot, as ``fetch``. An adapter that can
+        read a part of a value overrides it; this one fetches whole values and cuts them.
+        """
+        return {key: stored.data[start : start + length] for key, stored in (await self.fetch(keys)).items()}
+
+    async def delete_prefix(
+        self, prefix: str, *, after: str | None = None, durability: Durability | None = None
+    ) -> int:
+        """Forget every key that begins with ``prefix``, and its kept generation; how many there were.
+
+        Only those behind ``after``, where that is given.
+        All that was committed before the call is gone when it returns, as durably as asked; what is
+        committed meanwhile may go or stay. An empty ``prefix`` is every key, the library's own included.
+        This one deletes in pages, each of which is one commit: a crash, a cancellation or an error in
+        between leaves the later pages. An adapter that can delete all in one step overrides it.
+        """
+        weakest = min(Durability.PROCESS_EXIT, self.traits.durability)
+        await self.commit({}, durability=weakest)  # what was called before has taken effect then
+        count = 0
+        while page := [key async for key in self.keys(prefix, after=after, limit=DELETED_TOGETHER)]:
+            await self.commit(dict.fromkeys(page), durability=weakest)
+            count += len(page)
+            after = page[-1]
+        await self.commit({}, durability=durability)
+        return count
 
     async def previous(self, key: str) -> Stored | None:  # noqa: ARG002
         """The kept generation before the current one, for recovery. None where there is none."""
@@ -240,7 +280,7 @@ class StorageAdapter(ABC):
         await self.commit({key: None})
 
     async def exists(self, key: str) -> bool:
-        """Whether something is stored under ``key``."""
+        """Whether something is stored under ``key``. Reads no value where the medium can tell without."""
         return bool(await self.fetch((key,)))
 
     async def __aenter__(self) -> Self:

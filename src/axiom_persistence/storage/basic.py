@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from functools import wraps
+from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
+from ..errors import PersistenceError, StorageError, from_os_error
+from ..keys import check_stored_key
 from ..runtime.turn import Turn
-from .adapter import Changes, Durability, Expect, StorageAdapter, Stored, Traits, verify_expected
+from .adapter import (
+    Changes,
+    Durability,
+    Expect,
+    StorageAdapter,
+    Stored,
+    Traits,
+    check_changes,
+    verify_expected,
+)
+from .listing import Listing
 
 __all__ = ["BasicAdapter", "content_version"]
 
@@ -22,14 +36,30 @@ def content_version(data: bytes) -> str:
 class BasicAdapter(StorageAdapter):
     """A custom adapter in a few lines: write ``read``, ``write``, ``delete`` and ``keys``.
 
-    Not atomic: put ``Journaled`` around it for all-or-nothing commits. ``expect`` holds between the
-    tasks and threads of one process, not between processes. ``write`` must replace a value as a whole and
-    return when it is as durable as ``traits`` says. A commit whose caller is cancelled goes on to its end.
+    It promises nothing: give ``traits`` to say how durable a ``write`` is. Not atomic: put ``Journaled``
+    around it for all-or-nothing commits. ``expect`` holds between the tasks and threads of one process, not
+    between processes. ``write`` must replace a value as a whole. A commit whose caller is cancelled goes on
+    to its end.
+
+    ``keys(prefix)`` is enough, in any order: it becomes the listing of the contract, which then collects and
+    sorts all of them for every page. A medium that can do better takes the four arguments of
+    ``StorageAdapter.keys``, which are those that type checkers want, too.
+
+    The four get keys that are keys and values that are bytes where ``fetch`` and ``commit`` call them, as
+    everything above an adapter does. What they raise that is no error of this library becomes a
+    ``StorageError``, which names the key and the adapter.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        plain = cls.__dict__.get("keys")
+        code = getattr(plain, "__code__", None)
+        if plain is not None and not (code and code.co_kwonlyargcount):
+            setattr(cls, "keys", _listing(plain))  # noqa: B010 - not declared anew by it
 
     @property
     def traits(self) -> Traits:
-        return Traits(atomic=False, durability=Durability.PROCESS_EXIT, shared=False)
+        return Traits(atomic=False, durability=Durability.MEMORY, shared=False)
 
     @abstractmethod
     async def read(self, key: str) -> bytes | None: ...
@@ -40,16 +70,17 @@ class BasicAdapter(StorageAdapter):
     @abstractmethod
     async def delete(self, key: str) -> None: ...
 
-    @abstractmethod
-    def keys(self, prefix: str = "") -> AsyncIterator[str]: ...
-
     async def exists(self, key: str) -> bool:
-        return await self.read(key) is not None
+        return bool(await self.fetch((key,)))
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        limit = self.traits.max_key_bytes
+        for key in keys:
+            check_stored_key(key, limit)
         found = {}
         for key in keys:
-            data = await self.read(key)
+            with _Explaining(self, "reading", key):
+                data = await self.read(key)
             if data is not None:
                 found[key] = Stored(data, content_version(data))
         return found
@@ -61,6 +92,7 @@ class BasicAdapter(StorageAdapter):
         expect: Expect | None = None,
         durability: Durability | None = None,  # noqa: ARG002 - write() is as durable as it gets
     ) -> Mapping[str, str]:
+        check_changes(changes, self.traits, self)
         # A caller that is cancelled leaves it to its end: what writes in a thread would go on anyway, and
         # overwrite what is committed later.
         return await asyncio.shield(asyncio.ensure_future(self._commit(dict(changes), expect)))
@@ -73,9 +105,58 @@ class BasicAdapter(StorageAdapter):
                 verify_expected(found, expect, self)
             versions = {}
             for key, data in changes.items():
-                if data is None:
-                    await self.delete(key)
-                else:
-                    await self.write(key, data)
-                    versions[key] = content_version(data)
+                with _Explaining(self, "deleting" if data is None else "writing", key):
+                    if data is None:
+                        await self.delete(key)
+                    else:
+                        await self.write(key, data)
+                        versions[key] = content_version(data)
             return versions
+
+
+def _listing(plain: Callable[[Any, str], AsyncIterator[str]]) -> Callable[..., AsyncIterator[str]]:
+    """``plain``, which lists all keys with a prefix in any order, as the listing of the contract."""
+
+    @wraps(plain)
+    async def keys(
+        self: BasicAdapter,
+        prefix: str = "",
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> AsyncIterator[str]:
+        listing = Listing(prefix, after, limit, reverse)
+        with _Explaining(self, "listing the keys", None):
+            found = {key async for key in plain(self, prefix)}
+        for key in listing.of(sorted(found)):
+            yield key
+
+    return keys
+
+
+class _Explaining:
+    """Makes of what an author's method raises an error of ours. It quotes nothing, which may be a secret."""
+
+    __slots__ = ("_adapter", "_doing", "_key")
+
+    def __init__(self, adapter: BasicAdapter, doing: str, key: str | None) -> None:
+        self._adapter = adapter
+        self._doing = doing
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PersistenceError):
+            error.naming(key=self._key, adapter=self._adapter)
+        elif isinstance(error, OSError):
+            raise from_os_error(error, self._doing, key=self._key, adapter=self._adapter) from error
+        elif isinstance(error, Exception):
+            raise StorageError(
+                f"{self._doing} failed: the adapter raised {type(error).__name__}",
+                key=self._key,
+                adapter=self._adapter,
+                hint="look at its cause; what the medium refuses is for the adapter to raise as StorageError",
+            ) from error

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from .adapter import Changes, Expect
+from .listing import Listing
 
 __all__ = ["Job", "deliver"]
 
@@ -17,16 +18,31 @@ _SLICE: Final = 128
 class Job:
     """One commit for a writer thread, and the future of whoever awaits it on the running event loop.
 
-    The thread sets ``versions`` or ``error``, then hands the job to ``deliver``.
+    The thread sets ``versions`` or ``error``, then hands the job to ``deliver``. ``sweep``: every key
+    in it is deleted, and the one in ``changes`` only names the prefix; the thread sets ``deleted``.
     """
 
-    __slots__ = ("changes", "durable", "error", "expect", "future", "loop", "versions")
+    __slots__ = (
+        "changes",
+        "deleted",
+        "durable",
+        "error",
+        "expect",
+        "future",
+        "loop",
+        "sweep",
+        "versions",
+    )
 
-    def __init__(self, changes: Changes, expect: Expect | None, *, durable: bool) -> None:
+    def __init__(
+        self, changes: Changes, expect: Expect | None, *, durable: bool, sweep: Listing | None = None
+    ) -> None:
         # Copies: the caller may change its own while this waits.
         self.changes: dict[str, bytes | None] = dict(changes)
         self.expect: dict[str, str | None] | None = dict(expect) if expect else None
         self.durable: bool = durable
+        self.sweep: Listing | None = sweep
+        self.deleted: int = 0
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.future: asyncio.Future[Mapping[str, str]] = self.loop.create_future()
         self.versions: Mapping[str, str] = {}

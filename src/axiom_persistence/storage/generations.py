@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 __all__ = ["Generations"]
@@ -38,3 +39,7 @@ class Generations:
     def forget(self, key: str) -> None:
         """It was deleted, and its previous generation with it."""
         self._since.pop(key, None)
+
+    def forget_all(self, deleted: Callable[[str], bool]) -> None:
+        """So was every key of which ``deleted`` says so."""
+        self._since = {key: since for key, since in self._since.items() if not deleted(key)}

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Hashable, Mapping
 from typing import TypeVar
 
 from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from .listing import Listing
 
 __all__ = ["Layer"]
 
@@ -15,6 +16,8 @@ T = TypeVar("T")
 class Layer(StorageAdapter):
     """Forwards everything to ``inner``. A layer overrides only what it changes.
 
+    ``exists`` and ``fetch_range`` go where ``fetch`` goes, ``delete_prefix`` where ``commit`` goes: a layer
+    that overrides one of these two and not what belongs to it, answers by it.
     A layer that takes an ability away says so in its ``traits``; one under which keys or versions are
     others than above it finds nothing below itself: ``return self if isinstance(self, kind) else None``.
     """
@@ -50,8 +53,39 @@ class Layer(StorageAdapter):
     ) -> Mapping[str, str]:
         return await self.inner.commit(changes, expect=expect, durability=durability)
 
-    def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        return self.inner.keys(prefix)
+    def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        return self.inner.keys(prefix, after=after, limit=limit, reverse=reverse)
+
+    async def _keys_but(self, hidden: str, asked: Listing) -> AsyncIterator[str]:
+        """What the inner adapter lists, without a key that a layer has there for itself."""
+        more = None if asked.limit is None else asked.limit + 1
+        keys = self.inner.keys(asked.prefix, after=asked.after, limit=more, reverse=asked.reverse)
+        listed = 0
+        async for key in keys:
+            if listed == asked.limit:
+                return
+            if key != hidden:
+                yield key
+                listed += 1
+
+    async def exists(self, key: str) -> bool:
+        if type(self).fetch is not Layer.fetch:
+            return await super().exists(key)
+        return await self.inner.exists(key)
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        if type(self).fetch is not Layer.fetch:
+            return await super().fetch_range(keys, start, length)
+        return await self.inner.fetch_range(keys, start, length)
+
+    async def delete_prefix(
+        self, prefix: str, *, after: str | None = None, durability: Durability | None = None
+    ) -> int:
+        if type(self).commit is not Layer.commit:
+            return await super().delete_prefix(prefix, after=after, durability=durability)
+        return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         return self.inner.commit_now(changes)

@@ -34,6 +34,8 @@ class Header(msgspec.Struct, frozen=True):
     format: int = FORMAT
     created: float = 0.0
     """Seconds since 1970 UTC."""
+    marks_expiry: bool = False
+    """The first record that expires brings a mark of its own. False: records may expire without one."""
 
 
 class Headed(Reading):
@@ -145,7 +147,7 @@ class Headed(Reading):
             wanted: dict[str, str | None] = {}
             header = self._header
             if header is None and (changes or preparing):
-                header = Header(id=uuid.uuid4().hex, created=self.clock())
+                header = Header(id=uuid.uuid4().hex, created=self.clock(), marks_expiry=True)
                 full[HEADER] = seal_record(HEADER, msgspec.json.encode(header), INTERNAL_SCHEMA)
                 wanted[HEADER] = None
             for key in changes.keys() & self._too_new.keys():

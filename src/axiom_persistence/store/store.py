@@ -7,21 +7,27 @@ writes through these few methods, and everything below sees bytes only.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from ..errors import ConfigurationError, ConflictError, EncodingError, PersistenceError, TypeMismatchError
 from ..keys import INTERNAL, MISSING
 from ..records.record import seal_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Durability, StorageAdapter
-from ._header import Headed
+from ._expiring import Expiring
 from ._options import Asked
 from .describe import RecordInfo, describe
 
 __all__ = ["Store"]
 
+_PAGE: Final = 512
+"""Keys that are looked at together."""
 
-class Store(Headed):
+_BEHIND_INTERNAL: Final = INTERNAL + "\U0010ffff"
+"""Behind every key of the library's own, and before those of users."""
+
+
+class Store(Expiring):
     """Typed records in ``adapter``. Any number of tasks, threads and event loops may use one."""
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
@@ -39,6 +45,8 @@ class Store(Headed):
         """The record bytes of ``value``. Raises before anything is stored."""
         if value is MISSING:
             raise EncodingError("MISSING is no value", key=key, adapter=self.adapter, hint="delete the key")
+        if expires is not None:
+            self.note_expiry()
         try:
             return seal_record(key, self.codec.encode(value, kind), self.schema_of(key), expires=expires)
         except (EncodingError, TypeMismatchError, ConfigurationError) as error:
@@ -92,19 +100,111 @@ class Store(Headed):
             return sum(not self._is_expired(key, stored) for key, stored in found.items())
         return 0
 
+    async def delete_prefix(self, prefix: str, *, durability: Durability | None = None) -> int:
+        """Forget every key of users that begins with ``prefix``, expired ones too; how many were there.
+
+        In one step where the adapter can (SQLite, files, memory), else in pages: see
+        ``StorageAdapter.delete_prefix``. What is saved meanwhile may go or stay.
+        """
+        if prefix[:1] == INTERNAL:
+            return 0
+        asked = durability or self.default_durability
+        count = await self.count(prefix) if await self.may_expire() else None
+        after = None if prefix else _BEHIND_INTERNAL
+        deleted = await self.adapter.delete_prefix(prefix, after=after, durability=asked)
+        for key in [*self.recovery.unreadable, *self._too_new]:
+            if key.startswith(prefix):
+                self.forget_refusal(key)
+        return deleted if count is None else count
+
+    # -- how long records stay ---------------------------------------------------------------------
+
+    async def touch(self, key: str, expires: int | None, *, durability: Durability | None = None) -> bool:
+        """Have the value under ``key`` stay until ``expires`` (milliseconds since 1970 UTC; None: for good).
+
+        The value stays byte for byte as it is. Whether it was there.
+        """
+        asked = durability or self.default_durability
+        attempt = 0
+        while (stored := (await self.adapter.fetch((key,))).get(key)) is not None:
+            seen = await self._open(key, stored)  # what is damaged is recovered, what is too new refused
+            if seen.record is None:
+                return False
+            if seen.version == stored.version:
+                record = self.open_record(key, stored.data)
+                if expires is not None:
+                    self.note_expiry()
+                data = seal_record(key, record.value, record.schema, expires=expires, compat=record.compat)
+                try:
+                    await self.commit({key: data}, expect={key: stored.version}, durability=asked)
+                    return True
+                except ConflictError:  # somebody has saved it meanwhile
+                    await backoff(attempt)
+                    attempt += 1
+        return False
+
+    async def expires_at(self, key: str) -> float | None:
+        """When the value under ``key`` stops being there, in seconds since 1970 UTC.
+
+        None: never, or nothing is there.
+        """
+        record = (await self.read(key)).record
+        return None if record is None else _seconds(record.expires)
+
+    async def load_with_expiry(self, key: str, kind: Any, default: Any) -> tuple[Any, float | None]:
+        """What ``load`` returns, and ``expires_at`` of the same record."""
+        self.codec.decoder(kind)
+        record = (await self.read(key)).record
+        if record is None:
+            return default, None
+        return self.decode(key, record, kind), _seconds(record.expires)
+
     # -- looking -----------------------------------------------------------------------------------
 
     async def exists(self, key: str) -> bool:
-        """Whether something is stored: true for a damaged record, false for an expired one."""
-        stored = (await self.adapter.fetch((key,))).get(key)
-        return stored is not None and not self._is_expired(key, stored)
+        """Whether something is stored: true for a damaged record, false for an expired one.
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        """The keys of users that begin with ``prefix``, in code point order."""
-        async for key in self.adapter.keys(prefix):
-            if key[0] != INTERNAL:
+        Reads no value, so it says nothing of whether the value can be read.
+        """
+        if await self.may_expire():
+            return bool(await self.living((key,)))
+        return await self.adapter.exists(key)
+
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        """The keys of users that begin with ``prefix``, but expired ones, as ``StorageAdapter.keys``."""
+        if prefix[:1] == INTERNAL:
+            return
+        if not prefix and not reverse:
+            after = max(after or "", _BEHIND_INTERNAL)
+        if not await self.may_expire():
+            async for key in self.adapter.keys(prefix, after=after, limit=limit, reverse=reverse):
+                if key[0] != INTERNAL:
+                    yield key
+            return
+        while limit is None or limit > 0:
+            size = _PAGE if limit is None else min(limit, _PAGE)
+            keys = self.adapter.keys(prefix, after=after, limit=size, reverse=reverse)
+            page = [key async for key in keys]
+            if not page:
+                return
+            after = page[-1]
+            for key in await self.living([key for key in page if key[0] != INTERNAL]):
                 yield key
+                limit = None if limit is None else limit - 1
+
+    async def count(self, prefix: str = "") -> int:
+        """How many keys ``keys`` lists."""
+        number = 0
+        async for _ in self.keys(prefix):
+            number += 1
+        return number
 
     async def describe(self, key: str) -> RecordInfo | None:
         """What is known of ``key`` without decoding or repairing it. None: nothing is stored."""
         return await describe(self.adapter, key, self.schema_of(key))
+
+
+def _seconds(expires: int | None) -> float | None:
+    return None if expires is None else expires / 1000

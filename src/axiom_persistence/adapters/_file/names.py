@@ -23,7 +23,18 @@ from ...errors import InvalidKeyError
 from ...keys import check_stored_key
 from ...storage.adapter import MAX_STORED_KEY_BYTES
 
-__all__ = ["PREVIOUS", "SUFFIX", "directory_of_prefix", "file_name", "key_of"]
+__all__ = [
+    "CUT",
+    "DEPTH",
+    "PREVIOUS",
+    "SUFFIX",
+    "escape",
+    "file_name",
+    "is_name_of",
+    "key_of",
+    "parents_of_prefix",
+    "unescape",
+]
 
 SUFFIX: Final = ".json"
 PREVIOUS: Final = "~"
@@ -31,6 +42,9 @@ PREVIOUS: Final = "~"
 
 CHUNK: Final = 130
 """Characters of a component before it is cut: with its mark, suffix and "~" below the 143 of eCryptfs."""
+
+CUT: Final = "="
+"""What stands where a component was cut."""
 
 DEPTH: Final = 16
 """Components a name has, before chunks."""
@@ -48,7 +62,8 @@ def _escape_character(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode())
 
 
-def _escape(component: str) -> str:
+def escape(component: str) -> str:
+    """One component of a key as the name of a file or directory, or of several, one in the other."""
     if not component:
         return "%"
     if _PLAIN.fullmatch(component) and not _DEVICE.match(component):
@@ -63,13 +78,16 @@ def _escape(component: str) -> str:
         escaped = escaped[:-1] + "%2E"
     if long:
         chunks = [escaped[i : i + CHUNK] for i in range(0, len(escaped), CHUNK)]
-        return "=/=".join(chunks)
+        return f"{CUT}/{CUT}".join(chunks)
     if _DEVICE.match(escaped):
         return f"%{ord(escaped[0]):02X}{escaped[1:]}"
     return escaped
 
 
-def _unescape(component: str) -> str | None:
+def unescape(component: str) -> str | None:
+    """The component of a key that has this name, if any has; ``is_name_of`` tells for a whole key."""
+    if _PLAIN.fullmatch(component):
+        return component
     if component == "%":
         return ""
     raw = bytearray()
@@ -93,23 +111,28 @@ def _unescape(component: str) -> str | None:
 def file_name(key: str) -> str:
     """Where ``key`` is kept, relative to the directory. Raises ``InvalidKeyError`` as a store must."""
     check_stored_key(key, MAX_STORED_KEY_BYTES)
-    return "/".join(map(_escape, key.split("/", DEPTH - 1))) + SUFFIX
+    return "/".join(map(escape, key.split("/", DEPTH - 1))) + SUFFIX
 
 
 def key_of(name: str) -> str | None:
     """The key kept in a file; None when no key has exactly this file name."""
     if not name.endswith(SUFFIX):
         return None
-    parts = [_unescape(part) for part in name.removesuffix(SUFFIX).replace("=/=", "").split("/")]
+    parts = [unescape(part) for part in name.removesuffix(SUFFIX).replace(f"{CUT}/{CUT}", "").split("/")]
     if None in parts:
         return None
     key = "/".join(part for part in parts if part is not None)
+    return key if is_name_of(key, name) else None
+
+
+def is_name_of(key: str, name: str) -> bool:
+    """Whether ``key`` is one, and kept in the file ``name``."""
     try:
-        return key if file_name(key) == name else None
+        return file_name(key) == name
     except InvalidKeyError:
-        return None
+        return False
 
 
-def directory_of_prefix(prefix: str) -> str:
-    """The directory below which every key that begins with ``prefix`` is kept."""
-    return "/".join(map(_escape, prefix.split("/", DEPTH - 1)[:-1]))
+def parents_of_prefix(prefix: str) -> list[str]:
+    """The components that every key with ``prefix`` has: it is kept in the directory of these."""
+    return prefix.split("/", DEPTH - 1)[:-1]

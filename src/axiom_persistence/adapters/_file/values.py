@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, Self
 
 from ...errors import StorageError, from_os_error
@@ -13,10 +14,15 @@ from ...platform.filesystem import Entry, FileKind, FileSystem
 from ...storage.adapter import Stored
 from ...storage.basic import content_version
 from ...storage.journal import decode_journal
-from .names import PREVIOUS, SUFFIX, directory_of_prefix, file_name, key_of
+from ...storage.listing import Listing
+from .listing import in_order
+from .names import PREVIOUS, SUFFIX, file_name, key_of
 from .place import JOURNAL, TEMPORARY, FilePlace
 
-__all__ = ["FileValues"]
+__all__ = ["WHOLE", "FileValues"]
+
+WHOLE: Final = slice(None)
+"""All of a value."""
 
 
 class _Failing:
@@ -60,26 +66,26 @@ class FileValues:
 
     # Reading
 
-    def peek(self, keys: Collection[str]) -> dict[str, Stored] | None:
-        """One state of ``keys``, read with no lock. None: somebody is just changing it."""
+    def peek(self, keys: Collection[str], part: slice = WHOLE) -> dict[str, bytes] | None:
+        """One state of ``keys``, or of a part of each, read with no lock. None: it is just being changed."""
         mark = self.place.mark
         if mark is None:
             return None
         generation = mark.generation
         if generation & 1:
             return None
-        found = self._load_all(keys)
+        found = self._load_all(keys, part)
         return found if mark.generation == generation else None
 
-    def read(self, keys: Collection[str]) -> dict[str, Stored]:
-        """One state of ``keys``, under the lock; an interrupted commit is finished first."""
+    def read(self, keys: Collection[str], part: slice = WHOLE) -> dict[str, bytes]:
+        """The same under the lock; an interrupted commit is finished first."""
         self.counts["locked_reads"] += 1
         with self.settled() as interrupted:
-            found = self._load_all([key for key in keys if key not in interrupted])
+            found = self._load_all([key for key in keys if key not in interrupted], part)
             for key in keys:
                 data = interrupted.get(key)
                 if data is not None:
-                    found[key] = Stored(data, content_version(data))
+                    found[key] = data[part]
             return found
 
     @contextmanager
@@ -123,39 +129,53 @@ class FileValues:
             except FileNotFoundError:
                 return None
 
-    def _load_all(self, keys: Collection[str]) -> dict[str, Stored]:
+    def _load_all(self, keys: Collection[str], part: slice) -> dict[str, bytes]:
         found = {}
         for key in keys:
-            stored = self.current(key)
-            if stored is not None:
-                found[key] = stored
+            data = self._load(key, file_name(key), part)
+            if data is not None:
+                found[key] = data
         return found
 
-    def _load(self, key: str, name: str) -> bytes | None:
+    def _load(self, key: str, name: str, part: slice = WHOLE) -> bytes | None:
         try:
-            return self.files.read(name)
+            if part is WHOLE:
+                return self.files.read(name)
+            handle = self.files.open(name, write=False)
+            try:
+                return self.files.read_at(handle, part.stop)[part]
+            finally:
+                self.files.close(handle)
         except FileNotFoundError:
             return None
         except OSError as error:
             hint = " (a symbolic link is not followed)" if error.errno in (errno.ELOOP, errno.ENOTDIR) else ""
             raise from_os_error(error, f"reading {name}{hint}", key=key, adapter=self.label) from error
 
-    def keys(self, prefix: str) -> list[str]:
-        """Every key that begins with ``prefix``, sorted."""
+    def keys(self, listing: Listing) -> list[str]:
+        """The keys that ``listing`` asks for, in its order."""
         with self.failing("listing the keys"):
             mark = self.place.mark
             interrupted: Mapping[str, bytes | None] = {}
             if mark is None or mark.busy:
                 with self.settled() as interrupted:
                     pass
-            found = {
-                key
-                for name, entry in self.walk(directory_of_prefix(prefix))
-                if entry.kind is FileKind.FILE and (key := key_of(name)) is not None
-            }
+            with self.files.steady():
+                if not interrupted:
+                    return list(islice(in_order(self.scan, listing), listing.limit))
+                found = set(in_order(self.scan, Listing(listing.prefix)))
             for key, data in interrupted.items():
                 (found.discard if data is None else found.add)(key)
-            return sorted(key for key in found if key.startswith(prefix))
+            return listing.of(sorted(found))
+
+    def scan(self, folder: str) -> list[Entry]:
+        """The entries of a directory; none where it was removed meanwhile, or is no directory of ours."""
+        try:
+            return self.files.scan(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            return []
 
     def walk(self, top: str) -> Iterator[tuple[str, Entry]]:
         """Every entry below ``top`` but directories, which are entered. No recursion: keys nest deep."""
@@ -163,13 +183,7 @@ class FileValues:
         with self.files.steady():
             while folders:
                 folder = folders.pop()
-                try:
-                    entries = self.files.scan(folder)
-                except OSError as error:
-                    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                        raise
-                    continue  # removed meanwhile, or no directory of ours
-                for entry in entries:
+                for entry in self.scan(folder):
                     name = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.kind is FileKind.DIRECTORY and entry.name[0] != ".":
                         folders.append(name)

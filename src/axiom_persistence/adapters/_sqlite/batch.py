@@ -11,7 +11,9 @@ import msgspec
 
 from ...storage.adapter import Expect, Stored, verify_expected
 from ...storage.generations import Generations
+from ...storage.listing import Listing
 from .errors import MalformedError
+from .reader import within
 
 __all__ = [
     "PUT_BLOB",
@@ -66,9 +68,9 @@ class Clock:
         self.last = version = now if now > last else last + 1
         return version
 
-    def catch_up(self, cursor: sqlite3.Cursor, keys: Iterable[str]) -> None:
-        """Pass every version that any process gave to ``keys`` or deleted. Under the write lock."""
-        found = [last_deleted(cursor)]
+    def catch_up(self, cursor: sqlite3.Cursor, keys: Iterable[str], listings: Iterable[Listing] = ()) -> None:
+        """Pass every version that any process gave to these keys or deleted. Under the write lock."""
+        found = [last_deleted(cursor), *(_last_of(cursor, listing) for listing in listings)]
         for key in keys:
             row = cursor.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
             if row is not None:
@@ -84,6 +86,13 @@ def last_deleted(cursor: sqlite3.Cursor | sqlite3.Connection) -> int:
     return _number(row[0])
 
 
+def _last_of(cursor: sqlite3.Cursor, listing: Listing) -> int:
+    """The greatest version among the keys of ``listing``; 0 where there is none."""
+    condition, given = within(listing)
+    row = cursor.execute(f"SELECT max(version) FROM record WHERE {condition}", given).fetchone()  # noqa: S608
+    return 0 if row[0] is None else _number(row[0])
+
+
 def _number(version: object) -> int:
     """A version as the file has it, which damage may have made anything."""
     if type(version) is not int or version > _LARGEST:
@@ -95,6 +104,7 @@ class Batch:
     """Commits applied one after the other in memory, then written together.
 
     ``add`` sees what earlier commits of the batch did; only the last value of a key reaches the disk.
+    ``sweep`` writes what came before it.
     """
 
     def __init__(
@@ -109,6 +119,9 @@ class Batch:
         self._deleted: dict[str, None] = {}
         self._durable: dict[str, str] = {}
         self._kept: list[str] = []
+        self._swept: list[Listing] = []
+        self.rows = 0
+        """How many were asked for."""
         self.pages = 0
         self.wrote = False
         """Whether a page was changed: then, and only then, the log's count of commits rises."""
@@ -135,8 +148,26 @@ class Batch:
             self._durable.update(given)
         return given
 
-    def write(self) -> int:
-        """Execute it all; the number of rows asked for. Raises ``ClockBehindError``, sqlite3.Error."""
+    def sweep(self, listing: Listing) -> int:
+        """Delete every key of ``listing``; how many there were. Raises as ``write`` does."""
+        self.write()
+        self._swept.append(listing)
+        version = self._clock.next()
+        if _last_of(self._cursor, listing) >= version:
+            raise ClockBehindError
+        condition, given = within(listing)
+        deleted = self._cursor.execute(f"DELETE FROM record WHERE {condition}", given).rowcount  # noqa: S608
+        kept = self._cursor.execute(f"DELETE FROM previous WHERE {condition}", given).rowcount  # noqa: S608
+        self._generations.forget_all(listing.wants)
+        if deleted:
+            advance_clock(self._cursor, version)
+        self.wrote = self.wrote or deleted > 0 or kept > 0
+        self.rows += deleted
+        self.pages += 2 + deleted
+        return deleted
+
+    def write(self) -> None:
+        """Execute what was added. Raises ``ClockBehindError``, sqlite3.Error."""
         deleted = list(self._deleted)
         if deleted:
             self._delete(deleted)
@@ -159,8 +190,9 @@ class Batch:
                 self._cursor.executemany(statement, rows)
             if rows and self._cursor.rowcount != len(rows):
                 raise ClockBehindError
-        self.pages += 2 + 3 * len(deleted) + 2 * len(self._kept)
-        return len(deleted) + len(texts) + len(blobs)
+        self.pages += 2 + 3 * len(deleted) + 2 * len(due)
+        self.rows += len(deleted) + len(texts) + len(blobs)
+        self._final, self._deleted, self._durable = {}, {}, {}
 
     def committed(self) -> None:
         """To be called once the transaction is committed."""
@@ -168,7 +200,7 @@ class Batch:
             self._generations.remember(key)
 
     def catch_up(self) -> None:
-        self._clock.catch_up(self._cursor, self._final)
+        self._clock.catch_up(self._cursor, self._final, self._swept)
 
     def _versions(self, expect: Expect) -> dict[str, Stored]:
         found = {}
@@ -199,7 +231,7 @@ class Batch:
 
     def _keep(self, keys: list[str]) -> None:
         wanted, now = msgspec.json.encode(keys).decode(), time.time_ns() // 1000
-        self._kept = [key for (key,) in self._cursor.execute(_KEEP, (wanted, now)).fetchall()]
+        self._kept += [key for (key,) in self._cursor.execute(_KEEP, (wanted, now)).fetchall()]
 
 
 def advance_clock(cursor: sqlite3.Cursor, last: int) -> bool:

@@ -8,16 +8,32 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from ...storage.adapter import Stored
+from ...storage.listing import Listing
 from . import errors
 
-__all__ = ["BUSY", "Reader", "data_version", "faults", "fetch", "page", "previous", "version_of"]
+__all__ = [
+    "BUSY",
+    "PAGE",
+    "Reader",
+    "data_version",
+    "exists",
+    "faults",
+    "fetch",
+    "fetch_range",
+    "page",
+    "previous",
+    "version_of",
+    "within",
+]
 
 _ONE: Final = "SELECT CAST(data AS BLOB), version FROM record WHERE key=?"
 _PREVIOUS: Final = (
     "SELECT CAST(p.data AS BLOB), p.version FROM previous AS p JOIN record AS r ON r.key=p.key WHERE p.key=?"
 )
+_PLACE: Final = "SELECT rowid, typeof(data) IN ('text', 'blob') FROM record WHERE key=?"
 _CHUNK: Final = 512
-_PAGE: Final = 1000
+PAGE: Final = 1000
+"""Keys that are listed by one statement."""
 BUSY: Final = object()
 
 T = TypeVar("T")
@@ -96,28 +112,59 @@ def _fetch_chunk(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[st
     return {key: Stored(data or b"", str(version)) for key, data, version in rows}
 
 
-def prefix_end(prefix: str) -> str | None:
-    """The least string after all that begin with ``prefix``, in code point order. None: there is none."""
-    for i in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[i])
-        if code < 0x10FFFF:
-            # Surrogates are no characters: the code point after U+D7FF is U+E000.
-            return prefix[:i] + chr(0xE000 if code == 0xD7FF else code + 1)
-    return None
-
-
-def page(connection: sqlite3.Connection, prefix: str, after: str | None) -> list[str]:
-    """The next keys with ``prefix`` in code point order, which is the order of their UTF-8 bytes.
+def within(listing: Listing) -> tuple[str, list[str]]:
+    """The rows that a listing is about, as a condition and its parameters.
 
     What damage made no text is left out, and found by ``faults``.
     """
-    end = prefix_end(prefix)
+    bounds = ["key>=?"]
+    given = [listing.prefix]
+    if listing.end is not None:
+        bounds.append("key<?")
+        given.append(listing.end)
+    if listing.after is not None:
+        bounds.append("key<?" if listing.reverse else "key>?")
+        given.append(listing.after)
+    return " AND ".join((*bounds, "typeof(key)='text'")), given
+
+
+def page(connection: sqlite3.Connection, listing: Listing) -> list[str]:
+    """The first keys of a listing, at most ``PAGE``. SQLite compares their UTF-8 bytes."""
+    condition, given = within(listing)
+    limit = PAGE if listing.limit is None else min(PAGE, listing.limit)
+    order = "DESC" if listing.reverse else "ASC"
     rows = connection.execute(
-        f"SELECT key FROM record WHERE key {'>=' if after is None else '>'} ?"  # noqa: S608
-        f"{'' if end is None else ' AND key < ?'} AND typeof(key)='text' ORDER BY key LIMIT {_PAGE}",
-        (prefix if after is None else after, *(() if end is None else (end,))),
+        f"SELECT key FROM record WHERE {condition} ORDER BY key {order} LIMIT ?",  # noqa: S608
+        (*given, limit),
     ).fetchall()
     return [key for (key,) in rows]
+
+
+def exists(connection: sqlite3.Connection, key: str) -> bool:
+    return connection.execute("SELECT 1 FROM record WHERE key=?", (key,)).fetchone() is not None
+
+
+def fetch_range(
+    connection: sqlite3.Connection, keys: Collection[str], start: int, length: int
+) -> dict[str, bytes]:
+    """Parts of values, from one snapshot. Of a large one only the pages that hold the part are read."""
+    found: dict[str, bytes] = {}
+    try:
+        connection.execute("BEGIN")
+        for key in keys:
+            row = connection.execute(_PLACE, (key,)).fetchone()
+            if row is None:
+                continue
+            if not row[1]:
+                found[key] = b""  # damage made it a number
+                continue
+            with connection.blobopen("record", "data", row[0], readonly=True) as data:
+                data.seek(min(start, len(data)))
+                found[key] = data.read(length)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return found
 
 
 def previous(connection: sqlite3.Connection, key: str) -> Stored | None:

@@ -100,6 +100,9 @@ class Transactions:
         def fold(batch: Batch) -> None:
             for job in jobs:
                 job.error = None
+                if job.sweep is not None:
+                    job.deleted = batch.sweep(job.sweep)
+                    continue
                 try:
                     job.versions = batch.add(job.changes, job.expect, job.durable)
                 except ConflictError as error:
@@ -117,7 +120,7 @@ class Transactions:
                 self._locked()
                 self.own = (count, True, False)
                 fold(batch)
-                rows = batch.write()
+                batch.write()
                 self.own = (count, batch.wrote, False)
                 cursor.execute("COMMIT")
                 count += batch.wrote
@@ -137,7 +140,7 @@ class Transactions:
         batch.committed()
         self.pages += batch.pages
         self.counters["groups"] += 1
-        self.counters["commits"] += rows
+        self.counters["commits"] += batch.rows
 
     def _begin(self) -> None:
         if self._connection.in_transaction:

@@ -6,7 +6,8 @@ import itertools
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Container, Hashable, Iterable, Mapping
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from ...errors import ConflictError
@@ -81,6 +82,10 @@ class Entries:
         self._writing: dict[str, tuple[int, int]] = {}
         # Keys of commits that may yet take effect, and how many commits had been called when that was known.
         self._doubtful: dict[str, int] = {}
+        # Deletions of all keys with a prefix, on their way by number, and those that may yet take effect.
+        self._sweeps: dict[int, str] = {}
+        self._doubtful_sweeps: dict[str, int] = {}
+        self._swept: tuple[str, ...] = ()  # the prefixes of both
         self._followers: tuple[weakref.ref[Follower], ...] = ()  # replaced, never changed
         # No lease of an earlier opening of the cache is one of these.
         self._number = next(_openings) << 40
@@ -95,7 +100,12 @@ class Entries:
         with self.lock:
             self._number += 1
             for key in keys:
-                if not (key in self._writing or key in self._doubtful or key in self._elsewhere):
+                if not (
+                    key in self._writing
+                    or key in self._doubtful
+                    or key in self._elsewhere
+                    or key.startswith(self._swept)
+                ):
                     self._leases[key] = self._number
             return self._number
 
@@ -139,7 +149,9 @@ class Entries:
 
     def is_settled(self, keys: Iterable[str]) -> bool:
         """Whether no commit of ``keys`` is on its way, and none that failed may yet land. Under ``lock``."""
-        return not self._doubtful and not any(key in self._writing for key in keys)
+        if self._doubtful or self._doubtful_sweeps:
+            return False
+        return not any(key in self._writing or key.startswith(self._swept) for key in keys)
 
     def begin_write(self, keys: Iterable[str]) -> tuple[int, dict[str, Entry]]:
         """Announce a commit that touches ``keys``: its number, and their entries, which are taken out.
@@ -176,9 +188,8 @@ class Entries:
         """
         writing = self._writing
         with self.lock:
-            if self._doubtful and versions is not None and changes:
-                # This one took effect, and so did, or never will, all that had been called before it.
-                self._doubtful = {key: n for key, n in self._doubtful.items() if n > number}
+            if (self._doubtful or self._doubtful_sweeps) and versions is not None and changes:
+                self._end_doubts(number)
             for key in keys:
                 count, only = writing[key]
                 if count == 1:
@@ -207,6 +218,46 @@ class Entries:
                     self.forget(key)
             self.end_write(number, keys, {}, {}, None, 0.0)
 
+    def _end_doubts(self, number: int) -> None:
+        """Commit ``number`` took effect, and so did, or never will, all that had been called before it."""
+        self._doubtful = {key: n for key, n in self._doubtful.items() if n > number}
+        self._doubtful_sweeps = {prefix: n for prefix, n in self._doubtful_sweeps.items() if n > number}
+        self._swept = (*self._sweeps.values(), *self._doubtful_sweeps)
+
+    @contextmanager
+    def sweeping(self, prefix: str) -> Iterator[None]:
+        """Inside, all keys that begin with ``prefix`` are deleted: no answer for one of them is kept.
+
+        If it raises, none is kept afterwards either, until a commit took effect that is called later.
+        """
+        with self.lock:
+            self._number = number = self._number + 1
+            self._sweeps[number] = prefix
+            self._swept = (*self._swept, prefix)
+            for key in [key for key in self._entries if key.startswith(prefix)]:
+                self._remove(key)
+            for key in [key for key in self._leases if key.startswith(prefix)]:
+                del self._leases[key]
+            for key, (count, _) in self._writing.items():
+                if key.startswith(prefix):
+                    self._writing[key] = (count, 0)  # which of the two comes last is not known
+            self.distrust()
+        try:
+            yield
+        except BaseException:
+            with self.lock:
+                self._number += 1
+                self._doubtful_sweeps[prefix] = self._number
+                self._end_sweep(number, 0)
+            raise
+        with self.lock:
+            self._end_sweep(number, number)
+
+    def _end_sweep(self, number: int, proven: int) -> None:
+        del self._sweeps[number]
+        self._end_doubts(proven)
+        self.distrust()
+
     # -- followers ---------------------------------------------------------------------------------
 
     def _unfollow(self, dropped: weakref.ref[Follower]) -> None:
@@ -230,7 +281,7 @@ class Entries:
                 follower.note(key, None)
                 if written is not None and key.startswith(follower.prefix):
                     written[key] = None
-            is_known, follower.mark = mark == follower.mark, mark
+            is_known, follower.mark = mark == follower.mark and not self._swept, mark
         return written if is_known else None
 
     def distrust(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -14,8 +14,9 @@ import msgspec
 
 from ...runtime.turn import Turn
 from ...storage.adapter import CachedRecord, Changes, Durability, StorageAdapter
+from ...storage.listing import Listing
 
-__all__ = ["Batch", "Flusher", "Pending"]
+__all__ = ["Batch", "Flusher", "Pending", "merged"]
 
 _NAMES_KEPT: Final = 8192
 """Versions of stored keys that are still known under the name they had while they were pending."""
@@ -275,6 +276,26 @@ class Flusher:
             time.sleep(_POLL_S)
         if not self.store_pending_now():
             asyncio.run(self.store_pending())
+
+
+async def merged(
+    listing: Listing, written: Sequence[str], deleted: Container[str], stored: AsyncIterator[str]
+) -> AsyncIterator[str]:
+    """The ``stored`` keys of a listing, with the pending ones ``written`` and without those ``deleted``."""
+    waiting, left = deque(listing.of(written)), listing.limit
+    async for key in stored:
+        while waiting and left != 0 and waiting[0] != key and (waiting[0] < key) is not listing.reverse:
+            yield waiting.popleft()
+            left = None if left is None else left - 1
+        if left == 0:
+            return
+        if waiting and waiting[0] == key:
+            waiting.popleft()
+        if key not in deleted:
+            yield key
+            left = None if left is None else left - 1
+    for key in list(waiting)[:left]:
+        yield key
 
 
 def _size(key: str, data: bytes | None) -> int:

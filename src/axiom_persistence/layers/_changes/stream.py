@@ -178,6 +178,12 @@ class ChangeStream:
         """Whether a commit may yet take effect: the end of any later one, of whatever keys, is to be told."""
         return bool(self._doubtful)
 
+    def look_again(self) -> None:
+        """Have everything compared: it is not known which keys have changed."""
+        with self._lock:
+            self._compare_all = True
+        self.wake()
+
     def _returned(self, key: str) -> _OnItsWay:
         way = self._on_its_way[key]
         way.count -= 1
