@@ -18,7 +18,7 @@ from axiom_persistence.errors import (
 from axiom_persistence.security import KeychainKey
 from axiom_persistence.testing.conformance import AdapterSuite
 from support.embedded import listed
-from support.keyring import MISSING, REASON, Keyring
+from support.keyring import MISSING, REASON, Keyring, start_bus, stop_bus
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
 secretstorage = pytest.importorskip("secretstorage")
@@ -143,26 +143,14 @@ def test_where_there_is_no_keychain_it_says_so(bus, keyring, tmp_path):
     elif bus == "gone":
         environment["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={tmp_path}/nothing"
     else:
-        config = tmp_path / "bus.conf"
-        config.write_text(
-            "<busconfig><type>session</type><listen>unix:tmpdir=/tmp</listen>"
-            '<policy context="default"><allow send_destination="*"/><allow own="*"/></policy></busconfig>'
-        )
-        started = subprocess.Popen(
-            ["dbus-daemon", f"--config-file={config}", "--nofork", "--print-address"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        environment["DBUS_SESSION_BUS_ADDRESS"] = started.stdout.readline().strip()
+        started, environment["DBUS_SESSION_BUS_ADDRESS"] = start_bus(tmp_path)
     try:
         done = subprocess.run(
             [sys.executable, "-c", NOWHERE], env=environment, capture_output=True, text=True, timeout=60
         )
     finally:
         if started is not None:
-            started.terminate()
-            started.wait(30)
-            started.stdout.close()
+            stop_bus(started)
     said = {"none": "no session bus", "gone": "cannot be reached", "without the service": "no program"}[bus]
     assert said in done.stdout, done
     assert list(tmp_path.rglob("*.cfg")) == []
