@@ -259,7 +259,7 @@ AT_START = {
     *[".records._checks", ".records._types"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),
-    *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "queue", "reader", "schema"]),
+    *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "medium", "reader", "schema"]),
     *(f".adapters._sqlite.{part}" for part in ["transactions", "wal", "writer"]),
     *[
         ".layers",

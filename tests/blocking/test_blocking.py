@@ -23,6 +23,7 @@ from axiom_persistence.blocking import (
     Persistence,
     Stream,
     Transaction,
+    _background,
     open_persistence,
     run,
 )
@@ -398,6 +399,38 @@ def test_ctrl_c_while_entering_leaves_nothing_entered():
         with pytest.raises(KeyboardInterrupt), entered(Room()):
             pass
         assert Room.inside == 0
+
+
+@pytest.mark.parametrize("moment", ["entered", "left"])
+def test_ctrl_c_around_a_body_leaves_nothing_entered(moment, monkeypatch):
+    """Right after the context was entered, and right before it would be left."""
+
+    class Room:
+        inside = 0
+
+        async def __aenter__(self):
+            Room.inside += 1
+
+        async def __aexit__(self, *_):
+            Room.inside -= 1
+
+    calls = 0
+
+    def interrupted_run(work):
+        nonlocal calls
+        calls += 1
+        if moment == "entered" and calls == 1:
+            run(work)
+            raise KeyboardInterrupt
+        if moment == "left" and calls == 2:
+            work.close()
+            raise KeyboardInterrupt
+        return run(work)
+
+    monkeypatch.setattr(_background, "run", interrupted_run)
+    with pytest.raises(KeyboardInterrupt), entered(Room()):
+        pass
+    assert Room.inside == 0
 
 
 @posix

@@ -26,20 +26,30 @@ from typing import Any
 
 from axiom_persistence import blocking
 from axiom_persistence.client import Client, client_state
+from axiom_persistence.errors import StorageError
+from axiom_persistence.layers.cached import CachePolicy
 from axiom_persistence.opening.open import open_persistence
 
 PATIENCE_S = 60.0
 ROUND = 60
 """Verbs between an opening and a closing."""
-KEYS = ("a", "b", "c")
+KEYS = ("a", "b", "c", "counter")
+FIELDS = ("level", "left", "right")
+PAIRS = (("b", "c"), ("left", "right"))
+"""What is only ever changed together."""
+CACHES = (CachePolicy(), CachePolicy.write_back(interval=0.003))
 
 
 class Kept(Client):
     level: int = client_state(0)
+    left: int = client_state(0)
+    right: int = client_state(0)
 
 
 class BlockingKept(blocking.Client):
     level: int = blocking.client_state(0)
+    left: int = blocking.client_state(0)
+    right: int = blocking.client_state(0)
 
 
 class Watchdog:
@@ -96,6 +106,14 @@ class Interrupts:
         self._armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
 
+    def interrupted(self, name: str, error: BaseException) -> bool:
+        """Whoever waits for what another task or thread was interrupted in writing is told so."""
+        if isinstance(error, StorageError) and "interrupted by KeyboardInterrupt()" not in str(error):
+            raise error
+        self.count += isinstance(error, KeyboardInterrupt)
+        self._usual[name] = 1.02 * self._usual.get(name, 1e-4)
+        return False
+
     def took(self, name: str, seconds: float) -> None:
         usual = self._usual.get(name, seconds)
         self._usual[name] = usual + 0.1 * (min(seconds, 4 * usual) - usual)
@@ -109,10 +127,8 @@ class Interrupts:
                 work()
             finally:
                 self.disarm()
-        except KeyboardInterrupt:
-            self.count += 1
-            self._usual[name] *= 1.02
-            return False
+        except (KeyboardInterrupt, StorageError) as error:
+            return self.interrupted(name, error)
         self.took(name, time.perf_counter() - started)
         return True
 
@@ -124,10 +140,8 @@ class Interrupts:
                 await work()
             finally:
                 self.disarm()
-        except KeyboardInterrupt:
-            self.count += 1
-            self._usual[name] *= 1.02
-            return False
+        except (KeyboardInterrupt, StorageError) as error:
+            return self.interrupted(name, error)
         self.took(name, time.perf_counter() - started)
         return True
 
@@ -136,28 +150,38 @@ class Model:
     """What was tried and what was acknowledged."""
 
     def __init__(self) -> None:
-        self.tried = dict.fromkeys((*KEYS, "counter", "level"), 0)
+        self.tried = dict.fromkeys((*KEYS, *FIELDS), 0)
         self.kept = dict(self.tried)
 
-    def check(self, found: dict[str, int], pair: tuple[int, int]) -> None:
+    def check(self, found: dict[str, int]) -> None:
         for name, value in found.items():
             if not self.kept[name] <= value <= self.tried[name]:
                 raise AssertionError(
                     f"{name}: found {value}, acknowledged {self.kept[name]}, tried {self.tried[name]}"
                 )
-        if pair[0] != pair[1]:
-            raise AssertionError(f"half of a transaction: {pair}")
+        for one, other in PAIRS:
+            if found.get(one) != found.get(other):
+                raise AssertionError(f"half of a transaction: {found}")
+
+
+WRITES = {
+    "save": ("a",),
+    "many": ("b", "c"),
+    "transaction": ("b", "c"),
+    "update": ("counter",),
+    "assign": ("level",),
+    "client transaction": ("left", "right"),
+}
 
 
 class _Step:
     """One verb with its values, and what is known once it has returned."""
 
     def __init__(self, model: Model, chance: random.Random) -> None:
-        self.name = chance.choice(("save", "save", "many", "transaction", "update", "load", *("assign",) * 2))
+        self.name = chance.choice((*WRITES, "save", "assign", "load", "flush"))
         self.durability = chance.choice((None, "process_exit"))
         self.label = f"{self.name} {self.durability}"
-        self.keys = {"save": ("a",), "many": ("b", "c"), "transaction": ("b", "c")}.get(self.name, ())
-        self.keys = {"update": ("counter",), "assign": ("level",)}.get(self.name, self.keys)
+        self.keys = WRITES.get(self.name, ())
         self._model = model
         self.value = 0
         if self.keys:
@@ -181,7 +205,8 @@ class BlockingWorld:
             self.round()
 
     def round(self) -> None:
-        persistence = blocking.open_persistence(self.place)
+        cache = self.interrupts.random.choice(CACHES)
+        persistence = blocking.open_persistence(self.place, cache=cache)
         client = BlockingKept(persistence)
         opened = self.interrupts.during("open", persistence.open)
         if not opened:
@@ -212,6 +237,11 @@ class BlockingWorld:
                         tx.save(key, step.value)
             case "update":
                 persistence.update("counter", int, lambda value: value + 1, default=0)
+            case "client transaction":
+                with client.transaction(durability=step.durability):
+                    client.left = client.right = step.value
+            case "flush":
+                persistence.flush()
             case "load":
                 if persistence.load("a", int, default=0) < self.model.kept["a"]:
                     raise AssertionError("an older value was loaded")
@@ -220,10 +250,10 @@ class BlockingWorld:
 
     def _check(self, persistence: blocking.Persistence) -> None:
         WATCHDOG.begin()
-        found = {key: persistence.load(key, int, default=0) for key in (*KEYS, "counter")}
+        found = {key: persistence.load(key, int, default=0) for key in KEYS}
         with BlockingKept(persistence) as client:
-            found["level"] = client.level
-        self.model.check(found, (found["b"], found["c"]))
+            found |= {name: getattr(client, name) for name in FIELDS}
+        self.model.check(found)
 
 
 class AsyncWorld:
@@ -264,7 +294,7 @@ class AsyncWorld:
             await self._round()
 
     async def _round(self) -> None:
-        persistence = open_persistence(self.place)
+        persistence = open_persistence(self.place, cache=self.interrupts.random.choice(CACHES))
         self._opened.append(persistence)
         if not await self.interrupts.during_async("open", persistence.activate):
             await persistence.activate()
@@ -297,6 +327,11 @@ class AsyncWorld:
                         await tx.save(key, step.value)
             case "update":
                 await persistence.update("counter", int, lambda value: value + 1, default=0)
+            case "client transaction":
+                async with client.transaction(durability=step.durability):
+                    client.left = client.right = step.value
+            case "flush":
+                await persistence.flush()
             case "load":
                 if await persistence.load("a", int, default=0) < self.model.kept["a"]:
                     raise AssertionError("an older value was loaded")
@@ -305,10 +340,10 @@ class AsyncWorld:
 
     async def _check(self, persistence: Any) -> None:
         WATCHDOG.begin()
-        found = {key: await persistence.load(key, int, default=0) for key in (*KEYS, "counter")}
+        found = {key: await persistence.load(key, int, default=0) for key in KEYS}
         async with Kept(persistence) as client:
-            found["level"] = client.level
-        self.model.check(found, (found["b"], found["c"]))
+            found |= {name: getattr(client, name) for name in FIELDS}
+        self.model.check(found)
 
 
 WORLDS = {"async": AsyncWorld, "blocking": BlockingWorld}
@@ -320,7 +355,7 @@ def found_by_another_process(place: Path) -> dict[str, int]:
         "import sys, json\n"
         "from axiom_persistence.blocking import open_persistence\n"
         "with open_persistence(sys.argv[1]) as p:\n"
-        f"    print(json.dumps({{key: p.load(key, int, default=0) for key in {(*KEYS, 'counter')!r}}}))\n"
+        f"    print(json.dumps({{key: p.load(key, int, default=0) for key in {KEYS!r}}}))\n"
     )
     asked = [sys.executable, "-c", program, str(place)]
     return json.loads(subprocess.run(asked, check=True, capture_output=True, timeout=60).stdout)
@@ -335,7 +370,7 @@ def work(face: str, store: str, count: int, seed: int, directory: Path) -> str:
     world.run(count)
     WATCHDOG.end()
     found = found_by_another_process(place)
-    world.model.check(found, (found["b"], found["c"]))
+    world.model.check(found)
     said = f"{face} {store}: {interrupts.count} interrupts in {time.monotonic() - started:.0f} s, seed {seed}"
     with suppress(AttributeError):
         said += f", {world.loops_ended} ended an event loop"

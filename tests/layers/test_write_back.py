@@ -541,3 +541,72 @@ async def test_planted_merging_over_a_deletion_is_caught(monkeypatch):
     monkeypatch.setattr(_write_back.Batch, "takes", lambda self, changes: not self.taken)
     with pytest.raises(AssertionError):
         await test_a_deletion_is_not_merged_away()
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------------------
+
+
+def interrupted_at(moment, work):
+    """Whether ``work()`` was interrupted after its ``moment``-th call: CPython looks for signals there."""
+    left = moment
+
+    def strike(frame, event, argument):
+        nonlocal left
+        if event in ("call", "c_return"):
+            left -= 1
+            if left < 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    try:
+        sys.setprofile(strike)
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def stored_and_shown(pending):
+    """What would be stored, and what is answered meanwhile."""
+    shown = {key: pending.get(key).kept for key in "abc" if key in pending}
+    stored = {}
+    while (batch := pending.take()) is not None:
+        stored |= batch.changes
+        pending.settle(batch, dict.fromkeys(batch.changes, "1"))
+    assert not pending
+    return stored, {key: None if kept is None else kept.data for key, kept in shown.items()}
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_ctrl_c_leaves_an_accepted_commit_whole_or_absent(joins):
+    """At whatever moment: what is to be stored is all of it or nothing, and is what is shown."""
+    first, second = dict.fromkeys("ab", b"1"), dict.fromkeys("bc", b"2")
+    outcomes = set()
+    for moment in range(1000):
+        pending = _write_back.Pending(joins=joins)
+        pending.accept(first)
+        whole = not interrupted_at(moment, lambda: pending.accept(second))  # noqa: B023
+        stored, shown = stored_and_shown(pending)
+        assert stored == shown
+        assert stored in (first, {**first, **second})
+        outcomes.add(len(stored))
+        if whole:
+            break
+    assert outcomes == {2, 3}
+
+
+def test_ctrl_c_while_a_batch_is_settled_leaves_nothing_waiting_for_ever():
+    """What was stored may be stored once more, and is pending no more then."""
+    for moment in range(1000):
+        pending = _write_back.Pending(joins=True)
+        pending.accept(dict.fromkeys("abc", b"1"))
+        versions = dict.fromkeys("abc", "1")
+        batch = pending.take()
+        whole = not interrupted_at(moment, lambda: pending.settle(batch, versions))  # noqa: B023
+        if (again := pending.take()) is not None:
+            pending.settle(again, versions)
+        assert not pending
+        if whole:
+            break

@@ -36,6 +36,7 @@ from ..storage.delivery import Job
 from ..storage.listing import Listing
 from ._sqlite import errors
 from ._sqlite import reader as reading
+from ._sqlite.medium import Medium, refuses_reading
 from ._sqlite.reader import BUSY
 from ._sqlite.schema import patiently
 from ._sqlite.writer import Writer
@@ -262,13 +263,18 @@ class SQLiteAdapter(StorageAdapter):
 
     async def check(self) -> list[str]:
         """What SQLite's integrity check and a look at every row find. Reads everything, in a thread."""
+        path = os.path.realpath(self._path)
+
+        def look(connection: sqlite3.Connection) -> list[str]:
+            found = reading.faults(connection)
+            refused = refuses_reading(path) if found else None
+            return found if refused is None else [reading.REFUSED.format(refused)]
+
         if self._inspect or self._exclusive:
-            return await self._read(reading.faults, None, offload=True)
+            return await self._read(look, None, offload=True)
         self._open_writer()
         inspector = self._make_inspector()
-        return await in_thread(
-            lambda: self._translated(lambda: inspector.run(reading.faults), "cannot check")
-        )
+        return await in_thread(lambda: self._translated(lambda: inspector.run(look), "cannot check"))
 
     def _make_inspector(self) -> Inspector:
         from ._sqlite.inspect import Inspector  # few programs look into a store without using it
@@ -326,4 +332,9 @@ class SQLiteAdapter(StorageAdapter):
             raise self._explained(error, doing, key) from error
 
     def _explained(self, error: errors.Fault, doing: str, key: str | None) -> PersistenceError:
-        return errors.translate(error, doing, key=key, adapter=self)
+        writer = self._writer
+        if self._inspect or writer is None:
+            inspector = self._make_inspector()
+            medium = Medium(os.path.realpath(self._path), str(self), lambda: inspector.run(reading.is_whole))
+            return medium.explained(error, doing, key)
+        return writer.commits.explained(error, doing, key)

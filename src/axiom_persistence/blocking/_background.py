@@ -323,20 +323,21 @@ def entered(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
     """``async with manager`` around a body in this thread. What it sets of context variables counts here."""
     refuse_deadlock()
     visit = _Visit(manager)
-    try:
-        value = run(visit.enter())
-    except BaseException as error:
-        run(visit.leave(error))  # Ctrl-C: it may have been entered all the same
-        raise
-    tokens = [(variable, variable.set(value)) for variable, value in visit.variables.items()]
+    tokens = []
     try:
         try:
+            value = run(visit.enter())
+            for variable, its in visit.variables.items():
+                tokens.append((variable, variable.set(its)))
             yield value
         except BaseException as error:
             if not run(visit.leave(error)):
                 raise
         else:
             run(visit.leave(None))
+    except BaseException as error:
+        run(visit.leave(error))  # unless it was left: Ctrl-C may have kept one of the above from beginning
+        raise
     finally:
         for variable, token in tokens:
             variable.reset(token)

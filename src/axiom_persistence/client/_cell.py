@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+from weakref import WeakSet
 
 from xxhash import xxh3_128_digest
 
@@ -21,14 +22,40 @@ def fingerprint(data: bytes) -> bytes:
 class Cell:
     """What is known of one field's record."""
 
-    __slots__ = ("saved", "stamp", "under_way", "version")
+    __slots__ = ("_under_way", "overlapping", "saved", "stamp", "version")
 
     def __init__(self) -> None:
         self.stamp = 0  # raised by each assignment: a commit that ends later knows if it is still the last
         self.saved: bytes | None = None  # fingerprint of the record; None: not known
         self.version: str | Missing | None = MISSING  # None: nothing is stored; MISSING: not known
-        self.under_way = 0  # commits of this field that have not ended
+        self.overlapping = False  # whether it is not known which of two commits under way comes last
+        self._under_way: WeakSet[Any] | None = None
+
+    def begin(self, entry: object) -> None:
+        """Note that ``entry`` is on its way to the store, until ``end`` or as long as somebody has it.
+
+        Weakly: it goes with its commit, also where Ctrl-C keeps the end from being said. What is stored is
+        not known from here on, for the same reason.
+        """
+        self.forget()
+        self.overlapping = bool(self._under_way)
+        if self._under_way is None:
+            self._under_way = WeakSet()
+        self._under_way.add(entry)
+
+    def end(self, entry: object) -> None:
+        if self._under_way is not None:
+            self._under_way.discard(entry)
+
+    def forget(self) -> None:
+        """Know nothing of what is stored: it is about to change, or may have changed."""
+        self.saved, self.version = None, MISSING
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a commit of this field has not ended."""
+        return bool(self._under_way)
 
     def holds(self, mark: bytes) -> bool:
         """Whether the store surely has the record with the fingerprint ``mark`` already."""
-        return not self.under_way and self.saved == mark
+        return not self._under_way and self.saved == mark

@@ -78,7 +78,7 @@ async def _commit(
                 failed += [(entry, error) for entry in part]
                 continue
             for entry in part:
-                entry.cell.under_way += 1
+                entry.cell.begin(entry)
             todo += [part[len(part) // 2 :], part[: len(part) // 2]]
         except BaseException:
             settle([entry for group in (part, *todo) for entry in group], None)

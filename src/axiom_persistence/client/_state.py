@@ -9,7 +9,8 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, PersistenceError
 from ..keys import MISSING
@@ -41,7 +42,8 @@ _PATIENCE: Final = 8
 CLOSED: Final = "the client is closed"
 
 
-class Entry(NamedTuple):
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class Entry:
     """One field's value on its way to the store."""
 
     state: State
@@ -76,10 +78,14 @@ class Holder(Protocol):
 
     state: State
     outer: Holder | None
-    over: bool
     stamps: dict[str, int]
 
+    @property
+    def over(self) -> bool: ...
+    @property
+    def lost(self) -> bool: ...
     def assign(self, field: Field, value: Any, data: bytes | None) -> None: ...
+    def roll_back(self) -> None: ...
 
 
 current: ContextVar[Holder | None] = ContextVar("axiom_client_transaction", default=None)
@@ -227,7 +233,7 @@ class State:
             data = self.seal(field, value) if field.persisted else None
             if field.validate is not None or data is None:
                 field.check(value, f"{self.name}.{field.name}")
-            if self.transactions:
+            if self.transactions and self.running():
                 holder = self.transaction()
                 if holder is not None:
                     holder.assign(field, value, data)
@@ -238,6 +244,8 @@ class State:
                 self.client.state_will_update({name: old}, {name: value})
             cell = self.cells[name]
             cell.stamp += 1
+            if data is not None:
+                self.dirty[name] = None  # first: Ctrl-C may come at any line
             self.put(field, value)
             if data is not None:
                 self._keep(field, cell, data)
@@ -249,7 +257,6 @@ class State:
         name = field.name
         # READY is live, with nothing unreadable.
         if self.phase is not ClientPhase.READY and (not self.is_live or name in self.unreadable):
-            self.dirty[name] = None
             if self.phase is ClientPhase.CREATED and self.roster is not None:
                 self.roster().hold(self)
             return
@@ -260,10 +267,10 @@ class State:
         store, prefix = self.secret if field.secure else self.plain
         if self.immediate and store is self.plain.store:
             key = prefix + field.segment
+            cell.saved = None
             try:
                 versions = store.commit_now({key: data})
             except PersistenceError as error:
-                self.dirty[name] = None
                 self.failed(error.naming(key=key))
                 return
             if versions is not None:
@@ -299,9 +306,18 @@ class State:
             holder = holder.outer
         return holder
 
+    def running(self) -> list[Holder]:
+        """The transactions under way. One whose end Ctrl-C kept from being said is undone here."""
+        with self.lock:
+            lost = [holder for holder in self.transactions if holder.lost]
+            for holder in lost:
+                holder.roll_back()
+                self.transactions.remove(holder)
+            return self.transactions
+
     def is_held(self, name: str) -> bool:
         """Whether a running transaction has assigned this field."""
-        return any(name in holder.stamps for holder in self.transactions)
+        return any(name in holder.stamps for holder in self.running())
 
     def refuse_in_transaction(self, verb: str) -> None:
         if self.transactions and self.transaction() is not None:
@@ -325,7 +341,7 @@ class State:
         """Find the fields that were changed in place, by their encoded bytes. They are dirty from here on."""
         noticed: list[str] = []
         with self.lock:
-            if self.transactions:  # its end compares by itself
+            if self.transactions and self.running():  # its end compares by itself
                 return noticed
             for name in self.mutable if names is None else self.mutable.intersection(names):
                 if name in self.dirty:
@@ -385,9 +401,9 @@ class State:
                 except PersistenceError as error:
                     errors.append(error)
                     continue
-                cell.under_way += 1
                 store = self.place(field).store
                 entries.append(Entry(self, name, cell, cell.stamp, store, self.key(field), data))
+                cell.begin(entries[-1])
         return entries, errors
 
     def failed(self, error: PersistenceError) -> None:
@@ -416,13 +432,13 @@ def settle(entries: Iterable[Entry], versions: Mapping[str, str] | None) -> None
     for entry in entries:
         state, cell = entry.state, entry.cell
         with state.lock:
-            cell.under_way -= 1
+            cell.end(entry)
             if versions is None:
-                cell.saved, cell.version = None, MISSING  # it may have happened or not
+                cell.forget()  # it may have happened or not
                 continue
             if cell.stamp != entry.stamp:
                 continue  # assigned again meanwhile, and stored or pending with that
-            cell.version = versions.get(entry.key)
+            cell.version = MISSING if cell.overlapping else versions.get(entry.key)
             cell.saved = None if entry.data is None else fingerprint(entry.data)
             state.dirty.pop(entry.name, None)
             state.settled()

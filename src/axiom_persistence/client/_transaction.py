@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from asyncio import _get_running_loop, current_task
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from weakref import ref
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError, PersistenceError
 from ..keys import MISSING
@@ -34,15 +37,27 @@ class _Savepoint(NamedTuple):
 class _Transaction:
     """What a body has changed so far, and how to undo it."""
 
-    def __init__(self, state: State, outer: Holder | None) -> None:
+    def __init__(self, state: State, outer: Holder | None, manager: _Running) -> None:
         state.follow()
         state.notice_mutations()
         self.state = state
         self.outer = outer
-        self.over = False
+        self.task = None if _get_running_loop() is None else current_task()
         self.stamps: dict[str, int] = {}
         self.start = self.savepoint()
+        self._ended = self._sent = False
+        self._manager = ref(manager)
         self._first: Field | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it takes no assignments any more."""
+        return self._ended or self.lost
+
+    @property
+    def lost(self) -> bool:
+        """Whether Ctrl-C kept its end from being said: what manages it goes with its ``with``."""
+        return self._manager() is None
 
     def assign(self, field: Field, value: Any, data: bytes | None) -> None:
         state, name = self.state, field.name
@@ -98,7 +113,19 @@ class _Transaction:
                 if getattr(state.client, name) is point.values[name] and not _encodes_to(state, field, data):
                     state.put(field, state.plain.store.codec.decode(data, field.kind))
 
+    def roll_back(self) -> None:
+        """Undo all of it. If it may have been stored all the same, the old values are stored again."""
+        self.undo(self.start)
+        for name in self.stamps if self._sent else ():
+            if self.state.fields[name].persisted:
+                self.state.cells[name].forget()
+                self.state.later(name, 0.0)
+
     # -- the end -----------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Take no assignments from here on."""
+        self._ended = True
 
     def changes(self) -> list[Entry]:
         """The records that differ from before, sealed."""
@@ -138,28 +165,30 @@ class _Transaction:
         with state.lock:
             entries = self.changes()
             self.ask()
-            self.over = True
-            for entry in entries:
-                entry.cell.under_way += 1
-        if entries:
+            self.end()
             expect = {e.key: e.cell.version for e in entries if e.cell.version is not MISSING}
+            known = [(e.cell.saved, e.cell.version) for e in entries]
+            self._sent = bool(entries)
+            for entry in entries:
+                entry.cell.begin(entry)
+        if entries:
             try:
                 versions = await entries[0].store.commit(
                     {e.key: e.data for e in entries},
                     expect=expect,
                     durability=durability,
                 )
+                settle(entries, versions)
             except ConflictError:
-                for entry in entries:
-                    entry.cell.under_way -= 1
+                self._sent = False
+                for entry, (saved, version) in zip(entries, known, strict=True):
+                    entry.cell.end(entry)
+                    if entry.cell.version is MISSING:
+                        entry.cell.saved, entry.cell.version = saved, version
                 raise
             except BaseException:
-                # It may have happened all the same: what is in memory again is stored again.
                 settle(entries, None)
-                for entry in entries:
-                    state.later(entry.name, 0.0)
                 raise
-            settle(entries, versions)
             if durability is not None:
                 state.unsynced += 1
         else:
@@ -174,7 +203,7 @@ class _Transaction:
             state.refuse_closed()  # another thread may have closed it meanwhile
             entries = self.changes()
             self.ask()
-            self.over = True
+            self.end()
             for entry in entries:
                 state.dirty[entry.name] = None
             if entries and state.is_live:
@@ -183,19 +212,21 @@ class _Transaction:
 
     def _store_now(self, entries: list[Entry]) -> None:
         state, store = self.state, entries[0].store
-        versions = None
+        self._sent, versions = True, None
+        for entry in entries:
+            entry.cell.begin(entry)
         if state.immediate and store is state.plain.store:
             try:
                 versions = store.commit_now({entry.key: entry.data for entry in entries})
             except PersistenceError as error:
+                settle(entries, None)
                 state.failed(error.naming(key=entries[0].key))
                 return
         if versions is None:
+            settle(entries, None)
             for entry in entries:
                 state.later(entry.name, 0.0 if state.immediate else state.auto_save.interval)
             return
-        for entry in entries:
-            entry.cell.under_way += 1
         settle(entries, versions)
         state.unsynced += 1
 
@@ -207,23 +238,30 @@ def _encodes_to(state: State, field: Field, data: bytes) -> bool:
         return False
 
 
-@contextmanager
-def _running(state: State) -> Iterator[_Transaction]:
-    """A transaction that takes the assignments of the body, and undoes them when it raises."""
-    enclosing = current.get()
-    running = _Transaction(state, enclosing)
-    state.transactions.append(running)
-    current.set(running)
-    try:
-        yield running
-    except BaseException:
-        running.over = True
-        running.undo(running.start)
-        raise
-    finally:
-        running.over = True
-        state.transactions.remove(running)
-        current.set(enclosing)
+class _Running:
+    """A transaction that takes the assignments of the body, and undoes them when it raises.
+
+    It is there as long as its ``with`` is. Ctrl-C may come before the first line of ``__exit__``.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._enclosing = current.get()
+        self._body = _Transaction(state, self._enclosing, self)
+        state.transactions.append(self._body)
+        current.set(self._body)
+
+    def __enter__(self) -> _Transaction:
+        return self._body
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        body = self._body
+        body.end()
+        try:
+            if error is not None:
+                body.roll_back()
+        finally:
+            body.state.transactions.remove(body)
+            current.set(self._enclosing)
 
 
 @contextmanager
@@ -238,32 +276,64 @@ def _joined(outer: Holder) -> Iterator[None]:
         raise
 
 
-@asynccontextmanager
-async def transaction(state: State, durability: Durability | None) -> AsyncIterator[None]:
+class transaction:  # noqa: N801 - called like a function
     """All assignments of the body as one commit, or none of them.
 
     Transactions of one client take turns; one inside another joins it. ``ConflictError`` when somebody
     else stored one of the assigned fields meanwhile: the fields then have what is stored.
     """
-    outer = state.transaction()
-    if outer is not None:
-        with _joined(outer):
-            yield
-        return
-    if not state.is_live:
-        state.refuse_closed()
-        raise CapabilityUnavailableError(
-            "the client is not restored yet", key=state.plain.prefix, hint="use it inside its `async with`"
-        )
-    async with state.plain.store.turn("client " + state.plain.prefix):
-        lost: dict[str, int] = {}
+
+    __slots__ = ("_durability", "_joined", "_running", "_state", "_turn")
+
+    def __init__(self, state: State, durability: Durability | None) -> None:
+        self._state = state
+        self._durability = durability
+        self._joined: AbstractContextManager[None] | None = None
+
+    async def __aenter__(self) -> None:
+        state = self._state
+        outer = state.transaction()
+        if outer is not None:
+            self._joined = _joined(outer)
+            self._joined.__enter__()
+            return
+        if not state.is_live:
+            state.refuse_closed()
+            raise CapabilityUnavailableError(
+                "the client is not restored yet",
+                key=state.plain.prefix,
+                hint="use it inside its `async with`",
+            )
+        self._turn = state.plain.store.turn("client " + state.plain.prefix)
+        await self._turn.__aenter__()
         try:
-            with _running(state) as running:
-                yield
-                lost = running.stamps
-                await running.commit(durability)
+            self._running = _Running(state)
+        except BaseException:
+            self._turn.release()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._joined is not None:
+            self._joined.__exit__(kind, error, trace)
+            return
+        try:
+            if error is None:
+                await self._commit()
+            else:
+                self._running.__exit__(kind, error, trace)
+        finally:
+            self._turn.release()
+
+    async def _commit(self) -> None:
+        state = self._state
+        try:
+            with self._running as body:
+                await body.commit(self._durability)
         except ConflictError:
-            await refresh(state, [name for name in lost if state.fields[name].persisted], Origin.PROCESS)
+            lost = [name for name in body.stamps if state.fields[name].persisted]
+            await refresh(state, lost, Origin.PROCESS)
             raise
 
 
@@ -299,7 +369,7 @@ def action(method: Callable[P, R]) -> Callable[P, R]:
                 with _joined(outer):
                     return method(*args, **kwargs)
             state.refuse_closed()
-            with _running(state) as running:
+            with _Running(state) as running:
                 result = method(*args, **kwargs)
                 running.commit_now()
                 return result
@@ -323,6 +393,7 @@ async def forget(state: State, fields: Collection[Field]) -> None:
         if state.will_observe:
             state.client.state_will_update(old, {field.name: field.default() for field in fields})
         by_store: dict[Store, list[Entry]] = {}
+        known: dict[Entry, bytes | None] = {}
         for field in fields:
             name, cell = field.name, state.cells[field.name]
             cell.stamp += 1
@@ -332,10 +403,10 @@ async def forget(state: State, fields: Collection[Field]) -> None:
                 store = state.place(field).store
                 entry = Entry(state, name, cell, cell.stamp, store, state.key(field), None)
                 by_store.setdefault(store, []).append(entry)
-                cell.under_way += 1
+                known[entry] = cell.saved
+                cell.begin(entry)
         state.announce(old, Origin.HERE)
     for store, entries in by_store.items():
-        known = [cell.saved for cell in (entry.cell for entry in entries)]
         try:
             versions = await store.commit({entry.key: None for entry in entries})
         except BaseException:
@@ -344,6 +415,6 @@ async def forget(state: State, fields: Collection[Field]) -> None:
                 state.later(entry.name, 0.0)
             raise
         settle(entries, versions)
-        for entry, saved in zip(entries, known, strict=True):
+        for entry in entries:
             if entry.cell.stamp == entry.stamp:
-                entry.cell.saved = saved
+                entry.cell.saved = known[entry]

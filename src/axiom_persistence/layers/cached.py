@@ -356,9 +356,9 @@ class Cached(Layer):
                 return None
             if not self._entries.is_settled(changes):
                 return None  # what may yet take effect comes first
-            versions = self._pending.accept(changes)
             for key in changes:
                 self._entries.forget(key)
+            versions = self._pending.accept(changes)
         flusher.schedule()
         return versions
 

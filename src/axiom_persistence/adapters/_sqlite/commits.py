@@ -21,6 +21,7 @@ from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job, deliver
 from . import errors
 from .lock import WriteLock
+from .medium import Medium
 from .transactions import Transactions
 from .wal import Log
 
@@ -30,6 +31,7 @@ _GROUP: Final = 256
 """Commits in one transaction: bounds how long a caller's commit waits behind it."""
 _PAGES_UNSEEN: Final = 256
 """Pages written by callers after which the writer thread looks at the size of the log."""
+_SYNCING: Final = "cannot sync the log"
 
 
 class Commits:
@@ -44,6 +46,7 @@ class Commits:
         self,
         transactions: Transactions,
         log: Log,
+        medium: Medium,
         adapter: str,
         wake: Callable[[], None],
         mutex: AbstractContextManager[object],
@@ -60,11 +63,12 @@ class Commits:
         self.counters = dict.fromkeys(("syncs", "deferred"), 0)
         self._adapter = adapter
         self._log = log
+        self._medium = medium
         self._wake = wake
         self._mutex = mutex
         self.unsynced: list[Job] = []
         self._pages_seen = 0
-        self._failure: str | None = None
+        self._failure: PersistenceError | None = None
         self._lock_timeout = lock_timeout
         self._busy_since: float | None = None
 
@@ -108,7 +112,7 @@ class Commits:
                         versions = self.transactions.commit(changes, expect)
         except errors.FAULTS as error:
             if not errors.is_busy(error):
-                raise self._explained(error, next(iter(changes), None)) from error
+                raise self.explained(error, "cannot commit", next(iter(changes), None)) from error
             self._note_busy()
         if versions is None:
             self.counters["deferred"] += 1
@@ -137,7 +141,7 @@ class Commits:
             if errors.is_busy(error):
                 self._note_busy()
                 return False
-            raise self._explained(error, job.key) from error
+            raise self.explained(error, "cannot commit", job.key) from error
         return True
 
     def is_locked_out(self) -> bool:
@@ -170,7 +174,7 @@ class Commits:
                 with self.lock.first():
                     self.write_front(_GROUP)
                     if not self.queue:
-                        if self.transactions.counters["commits"]:
+                        if self.transactions.counters["commits"] and self._failure is None:
                             self.transactions.stamp()  # the next process begins behind the last version given
                         return
             except errors.FAULTS as error:
@@ -200,7 +204,7 @@ class Commits:
                     for _ in jobs:
                         self.write_front(1)
                     return
-                jobs[0].error = self._explained(error, jobs[0].key)
+                jobs[0].error = self.explained(error, "cannot commit", jobs[0].key)
             self._retire(jobs)
         except errors.FAULTS:
             raise
@@ -250,15 +254,16 @@ class Commits:
         with self._mutex:
             jobs, self.unsynced = self.unsynced, []
         # Before the sync: a commit that lands while it runs asks for the next one.
-        since, self.unsynced_since = self.unsynced_since, None
+        self.unsynced_since = None
         if self._failure is None:
+            # Who awaits one of the jobs is told; otherwise the next commit or the close must tell it.
             try:
                 self._log.sync()
                 self.counters["syncs"] += 1
             except OSError as error:
-                # Who awaits one of the jobs is told; otherwise the next commit or the close must tell it.
-                explained = from_os_error(error, "cannot sync the log", adapter=self._adapter)
-                self._fail(explained, None if jobs else since)
+                self._fail(from_os_error(error, _SYNCING, adapter=self._adapter), unreported=not jobs)
+            except errors.ChangedError as error:
+                self._fail(errors.translate(error, _SYNCING, adapter=self._adapter), unreported=not jobs)
         if jobs:
             self.last_group = len(jobs)
         if self._failure is not None:
@@ -313,26 +318,45 @@ class Commits:
             self._note_unsynced()
         deliver(settled)
 
-    def _explained(self, error: errors.Fault, key: str | None) -> PersistenceError:
-        explained = errors.translate(error, "cannot commit", key=key, adapter=self._adapter)
-        if errors.is_failed_sync(error):
-            self._fail(explained, None)
+    def explained(self, error: errors.Fault, doing: str, key: str | None) -> PersistenceError:
+        """The error of our tree for what a commit, a reading or a checkpoint met.
+
+        Nothing is committed any more if a sync failed, or somebody changed the files.
+        """
+        changed = error
+        if errors.is_refusal(error) or errors.looks_damaged(error):
+            try:
+                self._log.check()
+            except errors.ChangedError as found:
+                changed = found
+            except OSError:
+                pass  # moved or replaced: the next sync tells it
+        if isinstance(changed, errors.ChangedError):
+            explained = errors.translate(changed, doing, key=key, adapter=self._adapter)
+        else:
+            explained = self._medium.explained(error, doing, key)
+        if errors.is_failed_sync(error) or isinstance(changed, errors.ChangedError):
+            self._fail(explained, unreported=self.unsynced_since is not None)
         return explained
 
-    def report_failed_sync(self, error: PersistenceError) -> None:
-        """A sync failed elsewhere (a checkpoint's): the same as if our own had."""
-        self._fail(error, self.unsynced_since)
+    def is_log_to_stay(self) -> bool:
+        """Whether a close must leave the log as it is: to copy it into the database would lose more."""
+        return self._failure is not None and not self._log.may_be_copied()
 
-    def _fail(self, error: PersistenceError, unsynced_since: float | None) -> None:
-        self._failure = str(error)
-        if unsynced_since is not None:
-            self.unreported = self._refused(None)  # commits that were acknowledged, by PROCESS_EXIT
+    def _fail(self, error: PersistenceError, *, unreported: bool) -> None:
+        self._failure = error
+        if unreported:
+            self.unreported = self._refused(None)
 
     def _refused(self, key: str | None) -> StorageError:
+        failure = self._failure
+        said, hint = ("", "") if failure is None else (failure.message, failure.hint)
         return StorageError(
-            f"nothing is written any more, because what was written before may not be on the disk"
-            f" ({self._failure})",
+            f"nothing is written any more, because what was written before may not be on the disk ({said})",
             key=key,
             adapter=self._adapter,
-            hint="close the store, check the disk, open it again and read what is there",
+            hint=hint
+            if hint == errors.CHANGED
+            else "close the store, check the disk, open it again and read what is there",
+            code=getattr(failure, "errno", None),
         )

@@ -16,7 +16,23 @@ from ...errors import (
     StorageUnavailableError,
 )
 
-__all__ = ["FAULTS", "MalformedError", "is_busy", "is_damage", "is_failed_sync", "is_foreign", "translate"]
+__all__ = [
+    "CHANGED",
+    "FAULTS",
+    "ChangedError",
+    "Fault",
+    "MalformedError",
+    "is_busy",
+    "is_failed_read",
+    "is_failed_sync",
+    "is_failed_write",
+    "is_foreign",
+    "is_full",
+    "is_refusal",
+    "looks_damaged",
+    "refusal",
+    "translate",
+]
 
 # Primary result codes: https://www.sqlite.org/rescode.html
 _PERM, _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL = 3, 5, 6, 8, 10, 11, 13
@@ -25,6 +41,10 @@ _ERROR: Final = 1
 _WAITING: Final = {_BUSY, _LOCKED, _PROTOCOL}
 # SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC
 _FAILED_SYNCS: Final = {_IOERR | (4 << 8), _IOERR | (5 << 8)}
+# SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_CORRUPTFS
+_FAILED_READS: Final = {_IOERR | (1 << 8), _IOERR | (2 << 8), _IOERR | (33 << 8)}
+# SQLITE_IOERR_WRITE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_SHMSIZE
+_FAILED_WRITES: Final = {_IOERR | (3 << 8), _IOERR | (6 << 8), _IOERR | (19 << 8)}
 # SQLITE_READONLY_DBMOVED
 _MOVED: Final = _READONLY | (4 << 8)
 
@@ -39,6 +59,12 @@ class MalformedError(sqlite3.DatabaseError):
     """A row holds what this library never writes."""
 
     sqlite_errorcode = _CORRUPT
+
+
+class ChangedError(sqlite3.OperationalError):
+    """Somebody shortened or overwrote a file of a store that is open."""
+
+    sqlite_errorcode = _IOERR
 
 
 def _code(error: Fault) -> int:
@@ -61,9 +87,48 @@ def is_foreign(error: Fault) -> bool:
     return _code(error) & 0xFF == _NOTADB
 
 
-def is_damage(error: Fault) -> bool:
-    """The pages of the file contradict each other."""
-    return _code(error) & 0xFF == _CORRUPT
+def is_full(error: Fault) -> bool:
+    """No room was left."""
+    return _code(error) & 0xFF == _FULL
+
+
+def is_refusal(error: Fault) -> bool:
+    """The operating system refused a call."""
+    return _code(error) & 0xFF == _IOERR
+
+
+def is_failed_read(error: Fault) -> bool:
+    return _code(error) in _FAILED_READS
+
+
+def is_failed_write(error: Fault) -> bool:
+    return _code(error) in _FAILED_WRITES
+
+
+def looks_damaged(error: Fault) -> bool:
+    """What SQLite says of pages that contradict each other, and also where the disk refused to read one."""
+    if isinstance(error, (MalformedError, UnicodeDecodeError)):
+        return False  # the bytes were read: that is damage
+    code = _code(error) & 0xFF
+    return code in (_CORRUPT, _NOTADB) or (code == _ERROR and "no such" in str(error))
+
+
+CHANGED: Final = (
+    "close the store, which keeps what is left; keep a copy of all its files, find out who changed them, and "
+    "put a backup back, or open what is left"
+)
+_CHECK_DISK: Final = (
+    "nothing is known to be lost: check the disk (the system's log), close the store and open it again"
+)
+
+
+def refusal(
+    doing: str, why: object, *, code: int | None = None, key: str | None = None, adapter: object = None
+) -> StorageError:
+    """The error for what the disk refused to give. That is no damage."""
+    return StorageError(
+        f"{doing}: the disk refused ({why})", key=key, adapter=adapter, hint=_CHECK_DISK, code=code
+    )
 
 
 def translate(
@@ -74,9 +139,11 @@ def translate(
     said = f"{doing}: {error}"
     if isinstance(error, sqlite3.ProgrammingError) and code == 0:  # Python's own: the connection is closed
         return CapabilityUnavailableError(said, key=key, adapter=adapter, hint="open it again")
+    if isinstance(error, ChangedError):
+        return StorageError(said, key=key, adapter=adapter, hint=CHANGED)
     if isinstance(error, UnicodeDecodeError):
         said, primary = f"{doing}: a text in the database file is none", _CORRUPT
-    if primary in (_CORRUPT, _NOTADB) or (primary == _ERROR and "no such" in str(error)):
+    if primary == _CORRUPT or looks_damaged(error):
         return CorruptedDataError(
             said,
             key=key,
@@ -84,6 +151,8 @@ def translate(
             hint="the database file itself is damaged: keep a copy, and restore a backup, without the -wal "
             "and -shm that lie here",
         )
+    if primary == _IOERR:
+        return refusal(doing, error, key=key, adapter=adapter)
     kind: type[StorageError] = StorageError
     hint = "the medium may be failing: check it before trusting it again"
     if primary in (_FULL, _TOOBIG):

@@ -99,8 +99,8 @@ def _check_length(path: str) -> None:
 def probe(path: str, adapter: object, *, create: bool) -> None:
     """Raise unless the file at ``path`` is a store of ours or, with ``create``, may become one.
 
-    Reads it as an immutable file: no lock, no recovery and no checkpoint at close, so that whatever is
-    there stays byte for byte.
+    Raises OSError, sqlite3.Error where it cannot be read. Reads it as an immutable file: no lock, no
+    recovery and no checkpoint at close, so that whatever is there stays byte for byte.
     """
     try:
         status = os.stat(path)
@@ -136,7 +136,7 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
     except errors.FAULTS as error:
         if errors.is_foreign(error):
             raise _no_database(path, adapter) from error
-        raise errors.translate(error, "cannot read the database file", adapter=adapter) from error
+        raise
     finally:
         connection.close()
     if blank and not create:

@@ -37,9 +37,9 @@ class Inspector:
 
     def run(self, reading: Callable[[sqlite3.Connection], T]) -> T:
         """Raises sqlite3.Error and our own."""
-        probe(self._path, self._adapter, create=False)
         deadline = time.monotonic() + self._lock_timeout
         try:
+            probe(self._path, self._adapter, create=False)
             return patiently(lambda: self._attempt(reading), deadline)
         except OSError as error:
             raise from_os_error(error, "cannot read the store", adapter=self._adapter) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -14,12 +15,14 @@ from . import errors
 __all__ = [
     "BUSY",
     "PAGE",
+    "REFUSED",
     "Reader",
     "data_version",
     "exists",
     "faults",
     "fetch",
     "fetch_range",
+    "is_whole",
     "page",
     "previous",
     "version_of",
@@ -35,6 +38,8 @@ _CHUNK: Final = 512
 PAGE: Final = 1000
 """Keys that are listed by one statement."""
 BUSY: Final = object()
+REFUSED: Final = "the disk refused ({}): check it, and check the store again; no damage is known"
+_UNREAD: Final = re.compile(r"error code=([0-9]+)")
 
 T = TypeVar("T")
 
@@ -182,11 +187,22 @@ def data_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
+def is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether SQLite reads all of it, and finds nothing that contradicts itself."""
+    try:
+        tables = connection.execute("SELECT count(*) FROM record, clock").fetchone()
+        return tables is not None and connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+    except errors.FAULTS:
+        return False
+
+
 def faults(connection: sqlite3.Connection) -> list[str]:
     """What SQLite's own check finds, and rows that this library cannot have written."""
     try:
         said = connection.execute("PRAGMA integrity_check(100)").fetchall()
         found = [row[0] for row in said if row[0] != "ok"]
+        if any(int(code) & 0xFF == 10 for text in found for code in _UNREAD.findall(text)):  # SQLITE_IOERR
+            return [REFUSED.format("SQLite could not read every page")]
         triggers = "SELECT name, tbl_name FROM sqlite_master WHERE type='trigger'"
         for name, table in connection.execute(triggers).fetchall():
             found.append(f"another program's trigger {name!r} on {table} may undo what is saved")
@@ -200,5 +216,7 @@ def faults(connection: sqlite3.Connection) -> list[str]:
     except errors.FAULTS as error:
         if errors.is_busy(error):
             raise
+        if errors.is_refusal(error):
+            return [REFUSED.format(error)]
         return [f"the database file cannot be read to its end: {error}"]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -83,6 +84,12 @@ class Transactions:
         statement = PUT_TEXT if data[:1] == b"{" else PUT_BLOB
         if self._connection.in_transaction:
             self._roll_back()
+        # What is written behind the end of a log that somebody cut would make it as long as before.
+        log = self._log
+        size = os.lseek(log.descriptor, 0, os.SEEK_END)
+        if size < log.longest:
+            log.check_not_cut()
+        log.longest = size
         while True:
             version = self._clock.next()
             if self._cursor.execute(statement, (key, data, version)).rowcount == 1:
@@ -117,6 +124,7 @@ class Transactions:
             batch = Batch(cursor, self._clock, self._generations, self._adapter)
             try:
                 self._begin()
+                self._log.check_not_cut()
                 self._locked()
                 self.own = (count, True, False)
                 fold(batch)
@@ -156,6 +164,7 @@ class Transactions:
 
     def stamp(self) -> None:
         """The first commit of a new log: it syncs the log's header (and the clock)."""
+        self._log.check_not_cut()
         # Always one more, or nothing would be written and the next caller would have to sync the header.
         count = self.own[0]
         self.own = (count, False, True)
@@ -180,6 +189,7 @@ class Transactions:
         """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""
         try:
             self._begin()
+            self._log.check_not_cut()
             self._log.lengthen(length)
         finally:
             self._roll_back()

@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Never
 
-__all__ = ["HEADER", "Index", "Log", "present"]
+from .errors import ChangedError
+
+__all__ = ["HEADER", "Index", "Log", "database_descriptor", "present"]
 
 if sys.platform == "darwin":
     import fcntl
@@ -30,6 +32,12 @@ _TICK_NS: Final = 50_000_000
 _COARSE_TICK_NS: Final = 4_000_000_000
 """Where the file system keeps whole seconds only; FAT keeps every other one."""
 
+_MAGIC: Final = b"\x37\x7f\x06"
+_HEAD: Final = 32
+_FRAME: Final = 24
+_LEAST_PAGE: Final = 512
+"""SQLite never makes a database smaller than its first page."""
+
 
 class Log:
     """The ``-wal`` file, through a descriptor of our own. SQLite takes no lock on it, so that is safe.
@@ -43,18 +51,118 @@ class Log:
     """
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path + "-wal", os.O_RDWR)
+        self.descriptor = os.open(path + "-wal", os.O_RDWR)
+        self.longest = self.size()
+        """Its size when it was last looked at. Only who starts it again may shorten it."""
+        self._index: Index | None = None
+        self._path = path
         self._directory = os.path.dirname(path) or "."
+        status = os.stat(path)
         self._places = (
-            (path, _identity(os.stat(path))),
-            (path + "-wal", _identity(os.fstat(self._descriptor))),
+            (path, _identity(status)),
+            (path + "-wal", _identity(os.fstat(self.descriptor))),
         )
         self._looked_at: tuple[tuple[int, int], int] | None = None
+        self._database_size = status.st_size
+        self._begun = self._begins()
+        self._changed: str | None = None
+        self._log_lost = False
+
+    def share(self, index: Index) -> None:
+        """Know how long the log must be by ``index``; without one, nobody else may shorten it."""
+        self._index = index
 
     def sync(self) -> None:
-        """Bring all that was committed before the call to the disk, and check the files. Raises OSError."""
-        _sync(self._descriptor)
+        """Bring all that was committed before the call to the disk, and check the files. Raises OSError,
+        ChangedError.
+        """
+        _sync(self.descriptor)
+        self.check()
+
+    def check(self) -> None:
+        """Raise unless the files are there, and as long as they must be. Raises OSError, ChangedError."""
         self.check_not_replaced()
+        self.check_not_cut()
+        if self._begins():
+            self._begun = True
+        elif self._begun and self.longest and (self._index is None or self._index.frames()):
+            self._log_lost = True
+            self._refuse(f"overwrote {self._path}-wal")
+        size = os.stat(self._path).st_size
+        if size < self._database_size and (size < _LEAST_PAGE or self._lacks(size)):
+            self._refuse(f"cut {self._path} to {size} bytes")
+        self._database_size = size
+
+    def check_not_cut(self) -> None:
+        """Raise ChangedError if the log is shorter than what it holds, or a file was changed before."""
+        index = self._index
+        while self._changed is None:
+            header = None if index is None else index.header()
+            size = self.size()
+            if size >= (self.longest if index is None else index.end()):
+                self.longest = size
+                return
+            if index is None or index.header() == header:  # else somebody has just started it again
+                self._log_lost = True
+                self._refuse(f"cut {self._path}-wal to {size} bytes")
+        raise ChangedError(self._changed)
+
+    def _refuse(self, what: str) -> Never:
+        """Raise now, and at every later check: what is written from now on may hide the change."""
+        self._changed = f"somebody {what} while the store was open"
+        raise ChangedError(self._changed)
+
+    def may_be_copied(self) -> bool:
+        """Whether to copy the log into the database, after a check that raised, loses nothing."""
+        try:
+            return not self._log_lost and not self._lacks(os.stat(self._path).st_size)
+        except OSError:
+            return False
+
+    def _begins(self) -> bool:
+        try:
+            return os.pread(self.descriptor, 3, 0) == _MAGIC
+        except OSError:
+            return True  # whoever reads from it is told that the disk refuses
+
+    def _lacks(self, size: int) -> bool:
+        """Whether a page is in neither the log nor a database file of ``size`` bytes.
+
+        Another program may have made the database smaller, which is no reason to refuse it.
+        """
+        while True:
+            header = None if self._index is None else self._index.header()
+            page, found, pages = self._walk()
+            if self._index is not None:
+                page, pages = self._index.page(), self._index.pages()
+            if pages and all(number in found for number in range(size // page + 1, pages + 1)):
+                return False
+            if self._index is None or self._index.header() == header:
+                return True
+            size = os.stat(self._path).st_size
+
+    def _walk(self) -> tuple[int, set[int], int]:
+        """The size of a page, the numbers of those in the log, and of how many the database consists.
+
+        Layout: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+        """
+        head = os.pread(self.descriptor, _HEAD, 0)
+        page, salts, at = int.from_bytes(head[8:12]), head[16:24], _HEAD
+        found: set[int] = set()
+        begun: set[int] = set()
+        pages = 0
+        end = self.size() if self._index is None else self._index.end()
+        while at < end:
+            frame = os.pread(self.descriptor, _FRAME, at)
+            if len(frame) < _FRAME or frame[8:16] != salts:
+                break
+            begun.add(int.from_bytes(frame[:4]))
+            after = int.from_bytes(frame[4:8])
+            if after:  # the last frame of a commit
+                found |= begun
+                pages = after
+            at += _FRAME + page
+        return page, found, pages
 
     def check_not_replaced(self) -> None:
         """Raise OSError if somebody deleted, moved or replaced one of the files.
@@ -77,7 +185,7 @@ class Log:
         self._looked_at = seen if settled else None
 
     def size(self) -> int:
-        return os.lseek(self._descriptor, 0, os.SEEK_END)  # fstat would ask for the time of change
+        return os.lseek(self.descriptor, 0, os.SEEK_END)  # fstat would ask for the time of change
 
     def lengthen(self, length: int) -> None:
         """Write ``length`` zeros behind the end of the file, if there is plenty of room; else change nothing.
@@ -88,19 +196,19 @@ class Log:
         """
         if not hasattr(os, "fstatvfs"):
             return
-        room = os.fstatvfs(self._descriptor)
+        room = os.fstatvfs(self.descriptor)
         if room.f_bavail * room.f_frsize < 32 * length:
             return
         size, written = self.size(), 0
         try:
-            written = os.pwrite(self._descriptor, bytes(length), size)
+            written = os.pwrite(self.descriptor, bytes(length), size)
         except OSError:
             pass  # nobody asked for it; whoever needs the space is told when it is not there
         if written < length:
-            os.ftruncate(self._descriptor, size)
+            os.ftruncate(self.descriptor, size)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -123,14 +231,26 @@ class Index:
             self.memory = _presences[database].mapping(path + "-shm")
         """Of which the first ``HEADER`` bytes are rewritten by every commit (a counter, sizes, checksums)."""
 
+    def header(self) -> bytes:
+        return self.memory[:HEADER]
+
     def frames(self) -> int:
         """How many pages the log holds."""
         return int.from_bytes(self.memory[16:20], sys.byteorder)
 
+    def pages(self) -> int:
+        """How many pages the database has."""
+        return int.from_bytes(self.memory[20:24], sys.byteorder)
+
+    def page(self) -> int:
+        """The size of a page in bytes."""
+        size = int.from_bytes(self.memory[14:16], sys.byteorder)
+        return size if size > 1 else 65_536
+
     def end(self) -> int:
-        """Where in the file the last frame ends."""
-        page = int.from_bytes(self.memory[14:16], sys.byteorder)
-        return 32 + self.frames() * (24 + (page if page > 1 else 65_536))
+        """Where in the file the last frame ends; 0 if there is none."""
+        frames = self.frames()
+        return _HEAD + frames * (_FRAME + self.page()) if frames else 0
 
 
 _MAPPED: Final = 4096
@@ -141,6 +261,7 @@ class _Presence:
 
     def __init__(self) -> None:
         self.count = 0
+        self.database: int | None = None
         self.mappings: dict[tuple[int, int], tuple[int, mmap.mmap]] = {}
 
     def mapping(self, path: str) -> mmap.mmap:
@@ -157,11 +278,14 @@ class _Presence:
             memory.close()
             os.close(descriptor)
         self.mappings.clear()
+        if self.database is not None:
+            os.close(self.database)
+            self.database = None
 
 
-# SQLite holds POSIX locks on the -shm file, and they vanish when this process closes *any* descriptor of
-# it. So all who connect to a database from here say so before, and share one mapping, which the last one
-# to leave closes.
+# SQLite holds POSIX locks on the database and the -shm file, and they vanish when this process closes *any*
+# descriptor of them. So all who connect to a database from here say so before, and share one mapping, and one
+# descriptor where somebody needs it, which the last one to leave closes.
 _presences: dict[tuple[int, int], _Presence] = {}
 _lock = threading.Lock()
 
@@ -181,3 +305,12 @@ def present(path: str) -> Iterator[tuple[int, int]]:
             if not presence.count:
                 del _presences[identity]
                 presence.let_go()
+
+
+def database_descriptor(path: str, database: tuple[int, int]) -> int:
+    """To read the file itself, for one who is ``present`` at ``database``, and as long. Raises OSError."""
+    with _lock:
+        presence = _presences[database]
+        if presence.database is None:
+            presence.database = os.open(path, os.O_RDONLY)
+        return presence.database

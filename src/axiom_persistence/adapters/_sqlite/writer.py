@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Final
 
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
@@ -19,10 +19,11 @@ from ...storage.delivery import Job
 from . import errors
 from .checkpoint import COPY_FRAMES, Checkpointer
 from .commits import Commits
-from .file import create_file, creating, probe
+from .file import connect, create_file, creating, probe
 from .fork import watch_forks
 from .mark import ChangeMark
-from .reader import Reader
+from .medium import Medium
+from .reader import Reader, is_whole
 from .schema import open_reader, open_writer
 from .transactions import Transactions
 from .wal import Index, Log, present
@@ -62,6 +63,7 @@ class Writer:
         self.abandoned = False
         self.forked = False
         self.owner: weakref.ref[object] | None = None
+        self.medium = Medium(path, adapter, self._is_whole)
         self._kept = ExitStack()
         self._adapter = adapter
         self._exclusive = exclusive
@@ -234,7 +236,7 @@ class Writer:
         except OSError as error:
             raise from_os_error(error, "cannot open the store", adapter=self._adapter) from error
         except errors.FAULTS as error:
-            raise errors.translate(error, "cannot open the store", adapter=self._adapter) from error
+            raise self.medium.explained(error, "cannot open the store") from error
 
     def _attach(self, connection: sqlite3.Connection, database: tuple[int, int]) -> None:
         self._connection = connection
@@ -242,7 +244,13 @@ class Writer:
         self._kept.callback(self._log.close)
         self.transactions = Transactions(connection, self._log, self._adapter)
         self.commits = Commits(
-            self.transactions, self._log, self._adapter, self.ring, self._mutex, self._lock_timeout
+            self.transactions,
+            self._log,
+            self.medium,
+            self._adapter,
+            self.ring,
+            self._mutex,
+            self._lock_timeout,
         )
         if self._exclusive:
             # No other connection may exist then: one for all, under one lock.
@@ -255,6 +263,7 @@ class Writer:
             self._kept.callback(self.checkpointer.close)
             with suppress(OSError, ValueError):  # no such file where SQLite shares memory in another way
                 self.index = Index(self.path, database)
+                self._log.share(self.index)
                 self.mark = ChangeMark(self.index, self.transactions)
                 self.transactions.when_locked(self.mark.look)
         self._kept.callback(self.transactions.close)  # the first to be closed: a cursor before its connection
@@ -322,19 +331,17 @@ class Writer:
     def _checkpoint(self, idle: bool) -> None:
         self._pages_copied = self.transactions.pages
         try:
+            self._log.check()  # what is copied from a log that was cut takes the place of what is whole
             if self.checkpointer is None:
                 self._restart(self._connection)
             else:
                 self.checkpointer.run(self._restart, whole=idle)
             self._copy_error = None
+        except OSError:
+            pass  # moved or replaced: the next sync tells it
         except errors.FAULTS as error:
-            explained = errors.translate(
-                error, "cannot copy the log into the database", adapter=self._adapter
-            )
-            if errors.is_failed_sync(error):
-                self.commits.report_failed_sync(explained)
             # Nothing is lost, the log stays; it is tried again with the next pages, and raised at close.
-            self._copy_error = explained
+            self._copy_error = self.commits.explained(error, "cannot copy the log into the database", None)
 
     def _restart(self, connection: sqlite3.Connection) -> bool:
         """Copy what is left, start the log again and write its first commit. False: another is reading."""
@@ -343,6 +350,7 @@ class Writer:
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
                 if busy:
                     return False
+                self._log.longest = 0
                 self.transactions.stamp()
             except sqlite3.OperationalError as error:
                 if errors.is_busy(error):
@@ -362,8 +370,25 @@ class Writer:
             commits.drain()
             commits.sync()
             error = commits.unreported or self._copy_error
+            if commits.is_log_to_stay():
+                self._connection.interrupt()  # so that SQLite, too, copies nothing, and deletes nothing
             self._let_go()
         self.closed.set(error)
+
+    def _is_whole(self) -> bool:
+        """Whether SQLite finds nothing wrong in the file, or cannot look now."""
+        if self.is_open and self._exclusive:
+            # No other connection may exist. Whoever has the lock is the one who asks, or is at work.
+            return self.reader.lock.locked() or self.reader.run(is_whole)
+        try:
+            with creating, closing(connect(self.path)) as connection:
+                if self._exclusive:
+                    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                whole = is_whole(connection)
+                connection.interrupt()  # as the last one to be closed it would copy the log
+        except errors.FAULTS:
+            return True  # it cannot be opened
+        return whole
 
     def _let_go(self) -> None:
         """Close every connection, cursor, descriptor and mapping, whoever still holds the objects."""

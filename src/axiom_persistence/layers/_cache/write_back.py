@@ -53,12 +53,10 @@ class Batch:
         mine = self.changes
         return not any(data is not None and mine.get(key, b"") is None for key, data in changes.items())
 
-    def add(self, changes: Changes, number: int) -> None:
-        for key, data in changes.items():
-            if key in self.changes:
-                self.size -= _size(key, self.changes[key])
-            self.size += _size(key, data)
-            self.changes[key] = data
+    def count(self, changes: Changes, number: int) -> None:
+        """Make ready for ``changes``, which are then to be put into ``self.changes``."""
+        replaced = [(key, self.changes[key]) for key in changes if key in self.changes]
+        self.size += sum(_size(*each) for each in changes.items()) - sum(_size(*each) for each in replaced)
         self.last = number
 
 
@@ -116,18 +114,23 @@ class Pending:
         """Add one commit; the versions of what it writes, which no key of any store ever had."""
         self._number += 1
         version = f"{self._session}.{self._number}"
+        accepted = {
+            key: _Accepted(None if data is None else CachedRecord(data, version), self._number)
+            for key, data in changes.items()
+        }
         if not (self._joins and self._batches and self._batches[-1].takes(changes)):
             self._batches.append(Batch(self._number))
-        self._batches[-1].add(changes, self._number)
-        versions = {}
-        for key, data in changes.items():
-            kept = None
-            if data is not None:
-                kept = CachedRecord(data, version)
-                versions[key] = version
-            self._latest[key] = _Accepted(kept, self._number)
+        batch, taken = self._batches[-1], dict(changes)
+        batch.count(taken, self._number)
+        for key in taken:
             self._names.pop(key, None)
-        return versions
+        try:
+            # In one step: Ctrl-C leaves all of them to be stored, or none.
+            batch.changes.update(taken)
+        finally:
+            # What is to be stored is what is shown, also where Ctrl-C comes between the two.
+            self._latest.update(accepted)
+        return {key: version for key, data in changes.items() if data is not None}
 
     def take(self) -> Batch | None:
         """The oldest batch, to be stored; nothing joins it any more, until it is ``settled``."""
@@ -146,16 +149,17 @@ class Pending:
         """Forget ``batch``, which is stored: ``versions`` are those the store gave."""
         if not self._batches or self._batches[0] is not batch:
             return  # stored twice: at the exit of the interpreter, over a flush that never came back
-        self._batches.popleft()
         for key in batch.changes:
             accepted = self._latest.get(key)
             if accepted is None or accepted.number > batch.last:
                 continue
-            del self._latest[key]
             if accepted.kept is not None:
                 self._names[key] = (accepted.kept.version, versions[key])
                 if len(self._names) > _NAMES_KEPT:
                     self._names.popitem(last=False)
+            del self._latest[key]
+        # Last: after Ctrl-C among these lines it is stored once more, and no key waits for ever.
+        self._batches.popleft()
 
     # -- versions ----------------------------------------------------------------------------------
 
