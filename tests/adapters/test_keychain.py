@@ -42,7 +42,9 @@ def keyring(daemon, monkeypatch):
         daemon.start()
     for name in VARIABLES:
         monkeypatch.setenv(name, daemon.environment[name])
-    return daemon
+    yield daemon
+    if daemon.daemon is not None:
+        daemon.clear()
 
 
 @pytest.fixture
@@ -52,6 +54,8 @@ def service(request):
 
 
 class TestKeychain(AdapterSuite):
+    many = 60
+
     def adapter(self, place):
         return KeychainAdapter(f"suite {place}")
 

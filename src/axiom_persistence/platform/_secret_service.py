@@ -38,7 +38,7 @@ T = TypeVar("T")
 _APPLICATION: Final = "axiom-persistence"
 _PROMPT_S: Final = 120.0
 """How long a person has to answer a prompt."""
-_DOES_NOT_ANSWER: Final = (OSError, EOFError, TimeoutError, DBusErrorResponse)
+_DOES_NOT_ANSWER: Final = (OSError, EOFError, DBusErrorResponse, SecretServiceNotAvailableException)
 
 
 class SecretService(Secrets):
@@ -57,9 +57,11 @@ class SecretService(Secrets):
         self._collection: Any = None
 
     def open(self) -> None:
-        if self._connection is None:
-            self._connect()
-        self._unlocked()
+        try:
+            self._unlocked()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -108,7 +110,7 @@ class SecretService(Secrets):
             )
         try:
             connection = secretstorage.dbus_init()
-        except (SecretServiceNotAvailableException, *_DOES_NOT_ANSWER) as error:
+        except _DOES_NOT_ANSWER as error:
             raise StorageUnavailableError(
                 f"the session bus cannot be reached: {error}", hint="see DBUS_SESSION_BUS_ADDRESS"
             ) from error
@@ -171,11 +173,11 @@ class SecretService(Secrets):
             raise AccessDeniedError("the keychain is locked", hint="unlock it and try again") from error
         except PersistenceError:
             raise
-        except SecretStorageException as error:
-            raise StorageError(f"the keychain refused: {error}") from error
         except _DOES_NOT_ANSWER as error:
             self.close()
             raise _no_answer(error) from error
+        except SecretStorageException as error:
+            raise StorageError(f"the keychain refused: {error}") from error
 
 
 def _no_answer(error: Exception) -> StorageUnavailableError:
