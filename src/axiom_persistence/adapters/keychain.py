@@ -14,6 +14,7 @@ from ..platform.secrets import MOST_BYTES, Secrets
 from ..runtime.threads import in_thread
 from ..storage.adapter import Durability, Stored, Traits
 from ..storage.basic import BasicAdapter, content_version
+from ..storage.listing import Listing
 
 __all__ = ["KeychainAdapter"]
 
@@ -89,10 +90,12 @@ class KeychainAdapter(BasicAdapter):
     async def delete(self, key: str) -> None:
         await self._ask(lambda: self._opened().delete(key))
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
-        for key in sorted(await self._ask(lambda: self._opened().names())):
-            if key.startswith(prefix):
-                yield key
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        listing = Listing(prefix, after, limit, reverse)
+        for key in listing.of(sorted(await self._ask(lambda: self._opened().names()))):
+            yield key
 
     def _opened(self) -> Secrets:
         if self._secrets is None:
