@@ -38,6 +38,7 @@ BASES = {
     "storage/listing",
     "platform/filesystem",
     "platform/making",
+    "platform/secrets",
     "persistence/capability",
     "jobs/walk",
     "security/cipher",

@@ -43,8 +43,8 @@ def open_persistence(
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
-    secure: StorageAdapter | None = None,
-    keys: KeyProvider | None = None,
+    secure: StorageAdapter | str | None = None,
+    keys: KeyProvider | Literal["keychain"] | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> Persistence:
