@@ -11,6 +11,7 @@ from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
+from ..client._transaction import in_client_transaction_on
 from ..errors import CapabilityUnavailableError
 from ..persistence._turns import in_transaction_on
 from ..runtime.ending import BACKGROUND, CLIENTS, after_fork, at_exit
@@ -260,10 +261,10 @@ def refuse_deadlock() -> None:
             "a blocking call from a hook or callback on the background thread would wait for itself",
             hint="await the verbs of `persistence.inner` there, or hand the work to another thread",
         )
-    if in_transaction_on(running):
+    if in_transaction_on(running) or in_client_transaction_on(running):
         raise CapabilityUnavailableError(
             "a blocking call inside an asynchronous transaction of this event loop would hold up its end",
-            hint="use the transaction's own verbs and await them, or call after it",
+            hint="await the verbs of the asynchronous face there, or call after it",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop, current_task
+from asyncio import Task
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from weakref import ref
@@ -35,7 +35,7 @@ class Body:
         state.notice_mutations()
         self.state = state
         self.outer = outer
-        self.task = None if _get_running_loop() is None else current_task()
+        self.task: Task[Any] | None = None  # that waits where it ends, if one does
         self.stamps: dict[str, int] = {}
         self.points: list[Savepoint] = []
         self.start = self.savepoint()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from asyncio import AbstractEventLoop, current_task
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from types import TracebackType
@@ -18,7 +19,7 @@ from ._fields import Field
 from ._restore import refresh
 from ._state import Entry, Holder, State, current, settle, state_of
 
-__all__ = ["Participation", "action", "forget", "transaction"]
+__all__ = ["Participation", "action", "forget", "in_client_transaction_on", "transaction"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,15 +33,15 @@ class _Running:
 
     def __init__(self, state: State, store: Store | None = None) -> None:
         self._enclosing = current.get()
-        self._body = Body(state, self._enclosing, self, store)
-        state.transactions.append(self._body)
-        current.set(self._body)
+        self.body = Body(state, self._enclosing, self, store)
+        state.transactions.append(self.body)
+        current.set(self.body)
 
     def __enter__(self) -> Body:
-        return self._body
+        return self.body
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        body = self._body
+        body = self.body
         body.end()
         try:
             if error is not None:
@@ -89,7 +90,8 @@ class _InTurn:
         await self._turn.__aenter__()
         try:
             self._running = _Running(state, self._store)
-            return self._running.__enter__()
+            self._running.body.task = current_task()
+            return self._running.body
         except BaseException:
             self._turn.release()
             raise
@@ -97,7 +99,7 @@ class _InTurn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        state, body = self._state, self._running.__enter__()
+        state, body = self._state, self._running.body
         tried = body.over
         try:
             self._running.__exit__(kind, error, trace)
@@ -165,6 +167,16 @@ class Participation:
                 hint="use a transaction of that one",
             )
         return _InTurn(state, store)
+
+
+def in_client_transaction_on(loop: AbstractEventLoop) -> bool:
+    """Whether the running code is inside the body of a client's transaction whose task ``loop`` runs."""
+    holder = current.get()
+    while isinstance(holder, Body):
+        if not holder.over and holder.task is not None and holder.task.get_loop() is loop:
+            return True
+        holder = holder.outer
+    return False
 
 
 def action(method: Callable[P, R]) -> Callable[P, R]:

@@ -73,19 +73,23 @@ async def end_together(
         for part in prepared:
             part.withdrawn()
         raise
-    await commit_together(store, parts, changes, wanted if changes else None, durability)
+    await commit_together(store, parts, changes, wanted, durability)
 
 
 async def commit_together(
     store: Store,
     parts: Sequence[Part],
     changes: Changes,
-    expect: Expect | None,
+    expect: Expect,
     durability: Durability | None,
 ) -> None:
     """Commit what the parts have prepared, and tell each of them how that ended."""
     try:
-        versions = await store.commit(changes, expect=expect, durability=durability)
+        versions: Mapping[str, str] = {}
+        if changes:
+            versions = await store.commit(changes, expect=expect, durability=durability)
+        else:  # each read has checked that the others still held
+            await store.rely_on(expect, durability=durability)
         for part in parts:
             part.committed(versions, durability)
     except ConflictError:
