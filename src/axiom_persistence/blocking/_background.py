@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from ..client._transaction import in_client_transaction_on
 from ..errors import CapabilityUnavailableError
-from ..persistence.transaction import in_transaction_on
+from ..persistence._turns import in_transaction_on
 from ..runtime.ending import BACKGROUND, CLIENTS, after_fork, at_exit
 
 __all__ = ["entered", "in_caller", "post", "refuse_deadlock", "run"]
