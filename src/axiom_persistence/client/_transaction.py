@@ -333,7 +333,7 @@ class transaction:  # noqa: N801 - called like a function
             with self._running as body:
                 await body.commit(self._durability)
         except ConflictError:
-            lost = [name for name in body.stamps if state.fields[name].persisted]
+            lost = [name for name in self._running.body.stamps if state.fields[name].persisted]
             await refresh(state, lost, Origin.PROCESS)
             raise
 
