@@ -33,15 +33,15 @@ class _Running:
 
     def __init__(self, state: State, store: Store | None = None) -> None:
         self._enclosing = current.get()
-        self._body = Body(state, self._enclosing, self, store)
-        state.transactions.append(self._body)
-        current.set(self._body)
+        self.body = Body(state, self._enclosing, self, store)
+        state.transactions.append(self.body)
+        current.set(self.body)
 
     def __enter__(self) -> Body:
-        return self._body
+        return self.body
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        body = self._body
+        body = self.body
         body.end()
         try:
             if error is not None:
@@ -90,9 +90,8 @@ class _InTurn:
         await self._turn.__aenter__()
         try:
             self._running = _Running(state, self._store)
-            body = self._running.__enter__()
-            body.task = current_task()
-            return body
+            self._running.body.task = current_task()
+            return self._running.body
         except BaseException:
             self._turn.release()
             raise
@@ -100,7 +99,7 @@ class _InTurn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        state, body = self._state, self._running.__enter__()
+        state, body = self._state, self._running.body
         tried = body.over
         try:
             self._running.__exit__(kind, error, trace)

@@ -264,8 +264,6 @@ class TransactionBody:
     async def _end(self, parts: Sequence[Part], durability: Durability | None) -> None:
         if self._listed:
             await self._list_again()
-        # Without writes each read has checked that the others still held. What they have found may have been
-        # saved by somebody who promised less, and whoever acts on it relies on this transaction.
         expect = {key: seen.version for key, seen in self._seen.items()}
         await end_together(self._store, parts, self._writes, expect, durability)
 

@@ -80,17 +80,16 @@ async def commit_together(
     store: Store,
     parts: Sequence[Part],
     changes: Changes,
-    expect: Expect | None,
+    expect: Expect,
     durability: Durability | None,
 ) -> None:
     """Commit what the parts have prepared, and tell each of them how that ended."""
-    versions: Mapping[str, str]
     try:
+        versions: Mapping[str, str] = {}
         if changes:
             versions = await store.commit(changes, expect=expect, durability=durability)
         else:  # each read has checked that the others still held
-            versions = {}
-            await store.rely_on(expect or {}, durability=durability)
+            await store.rely_on(expect, durability=durability)
         for part in parts:
             part.committed(versions, durability)
     except ConflictError:
