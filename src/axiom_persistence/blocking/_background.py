@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -179,6 +180,7 @@ class _Background:
                     "the interpreter is exiting", hint="close the persistence before, in a `with` block"
                 )
             if self._loop is None:
+                _refuse_green_threads()
                 loop = asyncio.new_event_loop()
                 loop.set_default_executor(_Threads(thread_name_prefix="axiom-blocking"))
                 # A daemon: a program that never closes anything ends all the same.
@@ -220,6 +222,16 @@ class _Background:
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(_EXIT_WAIT_S)
+
+
+def _refuse_green_threads() -> None:
+    """Raise where gevent has replaced what an event loop in a thread of its own is made of."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and any(map(monkey.is_module_patched, ("threading", "select", "queue"))):
+        raise CapabilityUnavailableError(
+            "gevent has replaced this program's threads, and an event loop in one of them would block all",
+            hint="patch the rest only: monkey.patch_all(thread=False, select=False, queue=False)",
+        )
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -37,8 +37,7 @@ def open_persistence(
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
     ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
     ``"file+documents:notes"``, ``"memory:"``); a path (a suffix .db, .sqlite or .sqlite3 means one SQLite
-    file, anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is always
-    a path.
+    file, anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
@@ -48,18 +47,12 @@ def open_persistence(
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then.
     ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write. ``exclusive``: no
-    other process may use the SQLite file meanwhile, which can then be where memory cannot be shared, as on a
-    network file system.
+    other process may use the SQLite file meanwhile, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    if mode not in ("normal", "inspect"):
-        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
-    if not isinstance(cache, (CachePolicy, NoneType)):
-        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
-    if not isinstance(secure, (StorageAdapter, str, NoneType)):
-        raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
+    _check(mode, cache, secure)
     if secure == "keychain":
         secure = "keychain:" + _application(where, "secure")
     if keys == "keychain":
@@ -68,8 +61,7 @@ def open_persistence(
         keys = KeychainKey(_application(where, "keys"))
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    writes_back = cache is not None and cache.interval is not None and not inspect
-    if writes_back and durability is None:
+    if cache is not None and cache.interval is not None and not inspect and durability is None:
         durability = Durability.MEMORY  # what a write-back cache is for
     if secure is not None:
         secure = stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
@@ -79,6 +71,15 @@ def open_persistence(
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=secure,
     )
+
+
+def _check(mode: object, cache: object, secure: object) -> None:
+    if mode not in ("normal", "inspect"):
+        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
+    if not isinstance(cache, (CachePolicy, NoneType)):
+        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
+    if not isinstance(secure, (StorageAdapter, str, NoneType)):
+        raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
 
 
 def _application(where: Where, option: str) -> str:
