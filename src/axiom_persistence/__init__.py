@@ -27,6 +27,7 @@ _NAMES = {
     "persistence.protocol": ("PersistenceCapability",),
     "records.codec": ("register",),
     "records.corruption": ("Corruption", "CorruptionReport"),
+    "records.migrations": ("Migrations",),
     "storage.adapter": ("Durability", "StorageAdapter"),
     "storage.basic": ("BasicAdapter",),
 }
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .persistence.protocol import PersistenceCapability
     from .records.codec import register
     from .records.corruption import Corruption, CorruptionReport
+    from .records.migrations import Migrations
     from .storage.adapter import Durability, StorageAdapter
     from .storage.basic import BasicAdapter
 
@@ -65,6 +67,7 @@ __all__ = [
     "FileStorageAdapter",
     "Key",
     "MemoryAdapter",
+    "Migrations",
     "Persistable",
     "PersistenceCapability",
     "PersistenceError",

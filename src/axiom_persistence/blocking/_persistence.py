@@ -20,6 +20,7 @@ from ..persistence.persistence import AdapterBasedPersistence
 from ..persistence.transaction import ATTEMPTS
 from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
+from ..records.migrations import Migrations
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 from ._background import entered, in_caller, refuse_deadlock, run
 from ._collection import Collection
@@ -45,6 +46,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    migrations: Migrations | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> Persistence:
@@ -57,6 +59,7 @@ def open_persistence(
             on_corruption=on_corruption,
             secure=secure,
             keys=keys,
+            migrations=migrations,
             mode=mode,
             exclusive=exclusive,
         )

@@ -12,6 +12,7 @@ from ..errors import ConfigurationError, InsecureStorageError
 from ..keys import INTERNAL, MISSING, Key, encode_segment
 from ..layers.observed import Observed
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
+from ..records.migrations import Migrations
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 from ..store.store import Store
 from ._arguments import kind_and_default, several
@@ -45,6 +46,7 @@ class AdapterBasedPersistence(Maintenance, Capability):
         durability: Durability | str | None = None,
         on_corruption: OnCorruption | str = Corruption.RECOVER,
         secure: StorageAdapter | None = None,
+        migrations: Migrations | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(adapter, StorageAdapter):
@@ -54,9 +56,9 @@ class AdapterBasedPersistence(Maintenance, Capability):
             )
         choice = corruption_choice(on_corruption)
         self._prefix = ""
-        self._opened = Store(adapter, durability=durability, on_corruption=choice)
+        self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
         self._open_store: Store | None = None
-        self._secure = None if secure is None else _secure_persistence(secure, choice)
+        self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
 
     @property
     def _root(self) -> AdapterBasedPersistence:
@@ -382,14 +384,16 @@ async def _without_prefix(changes: AsyncIterator[Change], cut: int) -> AsyncIter
             yield change._replace(key=change.key[cut:]) if cut else change
 
 
-def _secure_persistence(adapter: StorageAdapter, choice: OnCorruption) -> AdapterBasedPersistence:
+def _secure_persistence(
+    adapter: StorageAdapter, choice: OnCorruption, migrations: Migrations | None
+) -> AdapterBasedPersistence:
     if not adapter.traits.confidential:
         raise InsecureStorageError(
             "the place given for secrets is not confidential",
             adapter=adapter,
             hint="give secure= an adapter whose traits say confidential",
         )
-    return AdapterBasedPersistence(adapter, on_corruption=choice)
+    return AdapterBasedPersistence(adapter, on_corruption=choice, migrations=migrations)
 
 
 class _Namespace(AdapterBasedPersistence):
