@@ -252,6 +252,8 @@ class Persistence(Face[AdapterBasedPersistence]):
     rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)
     change_key: Final = waiting(AdapterBasedPersistence.change_key)
     migrate: Final = waiting(AdapterBasedPersistence.migrate)
+    rollback: Final = waiting(AdapterBasedPersistence.rollback)
+    finalize: Final = waiting(AdapterBasedPersistence.finalize)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 
     def stats(self) -> dict[str, int]:

@@ -98,6 +98,12 @@ class AdapterBasedPersistence(Maintenance, Capability):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     @property
+    def _second(self) -> Store | None:
+        """The open store of secrets, where that is another one."""
+        secure = self._root._secure
+        return None if secure is None else secure._store
+
+    @property
     def adapter(self) -> StorageAdapter:
         """The outermost adapter this persistence writes to."""
         return self._root._opened.adapter
@@ -393,7 +399,8 @@ def _secure_persistence(
             adapter=adapter,
             hint="give secure= an adapter whose traits say confidential",
         )
-    return AdapterBasedPersistence(adapter, on_corruption=choice, migrations=migrations)
+    values = None if migrations is None else migrations.values_only()
+    return AdapterBasedPersistence(adapter, on_corruption=choice, migrations=values)
 
 
 class _Namespace(AdapterBasedPersistence):

@@ -73,16 +73,17 @@ class Line:
     """The versions of a store, or of one client type, and the steps between them."""
 
     def __init__(self, name: str, current: str) -> None:
-        self.name = name
-        self.current = current
+        self.name: str = name
+        self.current: str = current
         self.edges: dict[str, Edge] = {}
-        self.way = lru_cache(maxsize=256)(self._way)
-        self.label = lru_cache(maxsize=8192)(self._label)
+        self.way: Callable[..., tuple[Edge, ...] | None]
+        self.label: Callable[..., str]
+        self.forget()
 
     def forget(self) -> None:
         """Forget the ways that were found: the current version is another one."""
-        self.way.cache_clear()
-        self.label.cache_clear()
+        self.way = lru_cache(maxsize=256)(self._way)
+        self.label = lru_cache(maxsize=8192)(self._label)
 
     def __str__(self) -> str:
         return f"the client type {self.name}" if self.name else "the store"

@@ -91,7 +91,7 @@ class Migrations:
         self._lines = {"": Line("", check_version(current))}
         self._checks: list[_Check] = []
         self._in_use = False
-        self.leads_back = False
+        self.leads_back: bool = False
         """Whether any step has a ``down``: only then is there anything to write as ``compat``."""
         self._codec = Codec()
 
@@ -183,6 +183,15 @@ class Migrations:
             line.check()
         self._in_use = True
 
+    def values_only(self) -> Migrations:
+        """The same without the store steps: for a second store, which only has values."""
+        other = Migrations(self.current)
+        other._checks, other.leads_back = self._checks, self.leads_back
+        for name, line in self._lines.items():
+            own = other._lines.setdefault(name, Line(name, line.current))
+            own.edges = {start: Edge(edge.start, edge.end, edge.values) for start, edge in line.edges.items()}
+        return other
+
     def declare_client(self, name: str, schema: str | None) -> bool:
         """What the class of a client type says of its schema (None: nothing); whether that is news."""
         line = self._lines.get(name)
@@ -243,10 +252,11 @@ class Migrations:
                 value = _run(edge, step.name, step.function, value, key)
         return value
 
-    def down(self, key: str, value: Any, end: str) -> Any:
-        """``value``, which is at the current version, as ``end`` has it. Raises ``MigrationError``."""
+    def down(self, key: str, value: Any, end: str, start: str | None = None) -> Any:
+        """``value`` at ``start`` (None: the current version) as ``end`` has it. Raises ``MigrationError``."""
         line = self.line_of(key)
-        for edge in reversed(line.way(end) or ()):
+        way = line.way(end) if start is None else line.way(end, start)
+        for edge in reversed(way or ()):
             for step in reversed(edge.touching(key)):
                 if step.down is None:
                     raise MigrationError(
@@ -261,6 +271,10 @@ class Migrations:
         """Whether every step that touches ``key`` since ``end`` leads back."""
         way = self.line_of(key).way(end)
         return way is not None and all(step.down for edge in way for step in edge.touching(key))
+
+    def names(self, key: str, start: str) -> list[str]:
+        """The steps that bring ``key`` from ``start`` to the current version."""
+        return [step.name for edge in self.line_of(key).way(start) or () for step in edge.touching(key)]
 
     def is_old(self, key: str, schema: str) -> bool:
         """Whether a record with ``schema`` is not as this program would write it."""
@@ -296,7 +310,7 @@ class Migrations:
             return None
         return self.encoded(key, self.down(key, msgspec.json.decode(body), before))
 
-    def check(self, key: str, body: bytes) -> None:
+    def validated(self, key: str, body: bytes) -> None:
         """Raise ``MigrationError`` unless a result is of the types that ``validate`` was told."""
         for check in self._checks:
             if check.matches(key):
@@ -308,6 +322,11 @@ class Migrations:
     def sealed(self, key: str, body: bytes, expires: int | None) -> bytes:
         """The record of ``key`` with a value of today, JSON already."""
         return seal_record(key, body, self.label(key), expires=expires, compat=self.compat(key, body))
+
+    def sealed_as(self, key: str, value: Any, version: str, expires: int | None) -> bytes:
+        """The record of ``key`` with a value of an earlier version, as a program of that version wrote it."""
+        label = self.line_of(key).label(key, version)
+        return seal_record(key, self.encoded(key, value), label, expires=expires)
 
 
 def _run(edge: Edge, name: str, function: Callable[[Any], Any], value: Any, key: str) -> Any:

@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import ConflictError, CorruptedDataError, KeyUnavailableError, SchemaTooNewError
 from ..keys import INTERNAL, KEYSET
-from ..records.record import FORMAT, INTERNAL_SCHEMA, look_at, seal_record
+from ..records.record import FIRST_SCHEMA, FORMAT, INTERNAL_SCHEMA, look_at, seal_record
 from ..runtime.turn import Turn
 from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter
 from ._options import Asked
@@ -27,12 +27,17 @@ HEADER: Final = INTERNAL + "store"
 
 _KEY_TURNS: Final = 64
 
+_VERSIONS: Final = ("schema", "layout", "migrated")
+
 _NEVER: Final = object()
 """In place of a mark that tells nothing: the header is never known to be as it was."""
 
 
 def sealed_header(header: Header) -> bytes:
-    """The record of a header."""
+    """The record of a header: the same bytes for the same header."""
+    # What is as it always was is left out, which msgspec tells by the object, not by its value.
+    plain = {name: FIRST_SCHEMA for name in _VERSIONS if getattr(header, name) == FIRST_SCHEMA}
+    header = msgspec.structs.replace(header, **plain)
     return seal_record(HEADER, msgspec.json.encode(header), INTERNAL_SCHEMA)
 
 

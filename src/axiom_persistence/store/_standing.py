@@ -46,10 +46,11 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     start: str
     end: str
+    schema: str
+    """What the header said before it, this and the others below."""
     layout: str = FIRST_SCHEMA
     migrated: str = FIRST_SCHEMA
     clients: dict[str, str] = {}
-    """The schemas of client types before it."""
 
 
 class Running(msgspec.Struct, frozen=True, omit_defaults=True):
