@@ -12,14 +12,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from ..errors import ConfigurationError, MigrationError, PersistenceError
 from ._lines import Edge, Line, StoreStep, ValueStep, check_version, order
 from .codec import Codec, encode_value
-from .record import FIRST_SCHEMA, Record, seal_record
+from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_record
 
 __all__ = [
     "Edge",
@@ -31,6 +31,8 @@ __all__ = [
     "check_version",
     "order",
 ]
+
+_INTERNAL: Final = Line("", INTERNAL_SCHEMA)
 
 V = TypeVar("V", bound=Callable[[Any], Any])
 
@@ -220,7 +222,9 @@ class Migrations:
         return (line for name, line in self._lines.items() if name)
 
     def line_of(self, key: str) -> Line:
-        """Whose versions count for ``key``."""
+        """Whose versions count for ``key``. The library's own records have one that no step changes."""
+        if key[:1] == "\x01":
+            return _INTERNAL
         if len(self._lines) > 1:
             parts = key.split("/")
             for name in (*parts[-2:-1], *parts[-3:-2]):
