@@ -40,11 +40,10 @@ def load_migrations(app: str) -> Migrations:
         found: Any = import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = found() if callable(found) else found
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         hint = "write --app module:name, as for `python -c 'from module import name'`"
         raise Ending(ExitCode.USAGE, f"no migrations at {app!r}: {error}", hint=hint) from error
-    if callable(found):
-        found = found()
     if not isinstance(found, Migrations):
         raise Ending(ExitCode.USAGE, f"{app!r} is no Migrations but {type(found).__name__}")
     return found

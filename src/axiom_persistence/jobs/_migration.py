@@ -27,6 +27,7 @@ __all__ = [
     "originals",
     "restored_key",
     "user_keys",
+    "validated",
 ]
 
 CHUNK: Final = 1000
@@ -81,6 +82,16 @@ async def user_keys(store: Store) -> AsyncIterator[str]:
     async for key in store.adapter.keys():
         if key[0] != INTERNAL:
             yield key
+
+
+def validated(store: Store, key: str, body: bytes) -> None:
+    """Raise ``MigrationError`` unless a result is of the type that ``validate`` was told."""
+    try:
+        store.migrations.validated(key, body)
+    except MigrationError as error:
+        if store.confidential:  # the reasons may quote the value
+            raise MigrationError("the result is not valid", key=key, adapter=store.adapter) from None
+        raise error.naming(adapter=store.adapter)  # noqa: B904 - the same error, named
 
 
 class Headline:
@@ -236,6 +247,6 @@ class View:
                 line = migrations.line_of(key)
                 start = line.current if line.name else entry.version
                 body = migrations.encoded(key, migrations.up(key, entry.value, start))
-                migrations.validated(key, body)
+                validated(self.store, key, body)
                 made[key] = migrations.sealed(key, body, entry.expires)
         return {key: data for key, data in made.items() if data != self.before.get(key)}

@@ -31,7 +31,7 @@ from ..store._standing import (
     updated,
 )
 from ..store.store import Store
-from ._migration import CHUNK, Headline, Original, View, original_key, user_keys
+from ._migration import CHUNK, Headline, Original, View, original_key, user_keys, validated
 from ._undoing import Undoing
 from .walk import pages
 
@@ -220,12 +220,7 @@ class _Migration:
         for name in migrations.names(key, record.schema):
             self.report.steps[name] = self.report.steps.get(name, 0) + 1
         body = store.migrated(key, record).value
-        try:
-            migrations.validated(key, body)
-        except MigrationError as error:
-            if store.confidential:  # the reasons may quote the value
-                raise MigrationError("the result is not valid", key=key, adapter=store.adapter) from None
-            raise error.naming(adapter=store.adapter)  # noqa: B904 - the same error, named
+        validated(store, key, body)
         return migrations.sealed(key, body, record.expires)
 
     # -- switching ---------------------------------------------------------------------------------
