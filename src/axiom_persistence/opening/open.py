@@ -57,12 +57,8 @@ def open_persistence(
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
     _check_options(cache, secure, mode)
-    if secure == "keychain":
-        secure = "keychain:" + _application(where, "secure")
-    if keys == "keychain":
-        from ..security.keys import KeychainKey
-
-        keys = KeychainKey(_application(where, "keys"))
+    secure = "keychain:" + _application(where, "secure") if secure == "keychain" else secure
+    keys = _keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     writes_back = cache is not None and cache.interval is not None and not inspect
@@ -86,6 +82,12 @@ def _check_options(cache: object, secure: object, mode: str) -> None:
         raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
     if not isinstance(secure, (StorageAdapter, str, NoneType)):
         raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
+
+
+def _keychain_key(where: Where) -> KeyProvider:
+    from ..security.keys import KeychainKey
+
+    return KeychainKey(_application(where, "keys"))
 
 
 def _application(where: Where, option: str) -> str:
