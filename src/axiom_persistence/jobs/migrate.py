@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import ConfigurationError, ConflictError, MigrationError, SchemaTooNewError
 from ..records.migrations import Edge, order
-from ..records.record import Damage, NewerFormat
+from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
 from ..store._standing import (
@@ -38,6 +38,9 @@ from .walk import pages
 __all__ = ["MigrationProgress", "MigrationReport", "migrate"]
 
 _ATTEMPTS = 32
+
+_READY_BYTES_MAX = 32 << 20
+"""Results of the trial that are kept for the rewriting; beyond, each step runs once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,10 @@ class _Migration:
         self.line = store.migrations.store_line
         self.head = Headline(store)
         self._progress = progress
+        self._likely = FIRST_SCHEMA  # of the next record: that of the last
+        # What was made of a version of a record when it was tried, as far as there is room for it.
+        self._ready: dict[str, tuple[str, bytes, list[str]]] = {}
+        self._room = _READY_BYTES_MAX
 
     async def run(self) -> None:
         header = await self.head.read()
@@ -205,23 +212,34 @@ class _Migration:
 
     def _renewed(self, key: str, stored: Stored) -> bytes | None:
         """The record of today for an older one. None: it stays as it is."""
-        store, migrations = self.store, self.store.migrations
+        ready = self._ready.get(key)
+        if ready is not None and ready[0] == stored.version:
+            return self._counted(*ready[1:])
+        store = self.store
         try:
             if stored.damage is not None:
                 raise Damage(stored.damage)
-            record = store.open_record(key, stored.data)
+            record = open_record(key, stored.data, self._likely)
         except Damage:
             self.report.damaged.append(key)
             return None
         except NewerFormat:
             return None
-        if not migrations.is_old(key, record.schema) or store.expired(record):
+        self._likely = record.schema
+        made = store.renewed(key, record)
+        if made is None or store.expired(record):
             return None
-        for name in migrations.names(key, record.schema):
+        validated(store, key, made.body)
+        data = store.migrations.sealed(key, made.body, record.expires, made.label)
+        if self._room > len(data):
+            self._room -= len(data)
+            self._ready[key] = stored.version, data, made.steps
+        return self._counted(data, made.steps)
+
+    def _counted(self, data: bytes, steps: list[str]) -> bytes:
+        for name in steps:
             self.report.steps[name] = self.report.steps.get(name, 0) + 1
-        body = store.migrated(key, record).value
-        validated(store, key, body)
-        return migrations.sealed(key, body, record.expires)
+        return data
 
     # -- switching ---------------------------------------------------------------------------------
 

@@ -39,8 +39,7 @@ def open_persistence(
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
     ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
     ``"file+documents:notes"``, ``"memory:"``); a path (a suffix .db, .sqlite or .sqlite3 means one SQLite
-    file, anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is always
-    a path.
+    file, anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
@@ -50,8 +49,8 @@ def open_persistence(
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
     the version that this program knows, and the steps to it. ``mode="inspect"`` creates, migrates, repairs
-    and sweeps nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file
-    meanwhile, which can then be where memory cannot be shared, as on a network file system.
+    and sweeps nothing, and refuses to write. ``exclusive``: the SQLite file is for this process alone, and
+    may be where memory cannot be shared, as on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
@@ -59,10 +58,8 @@ def open_persistence(
     _check_options(cache, secure, mode)
     secure = "keychain:" + _application(where, "secure") if secure == "keychain" else secure
     keys = _keychain_key(where) if keys == "keychain" else keys
-    inspect = mode == "inspect"
-    adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    writes_back = cache is not None and cache.interval is not None and not inspect
-    if writes_back and durability is None:
+    adapter = adapter_for(where, inspect=(inspect := mode == "inspect"), exclusive=exclusive)
+    if durability is None and cache is not None and cache.interval is not None and not inspect:
         durability = Durability.MEMORY  # what a write-back cache is for
     if secure is not None:
         secure = stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)

@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ __all__ = [
     "Edge",
     "Line",
     "Migrations",
+    "Renewed",
     "StoreStep",
     "StoreTransaction",
     "ValueStep",
@@ -66,6 +67,17 @@ S = TypeVar("S", bound=Callable[[StoreTransaction], Awaitable[None]])
 class _Check:
     matches: Callable[[str], object]
     kind: Any
+
+
+class Renewed(NamedTuple):
+    """An older value in its form of today."""
+
+    body: bytes
+    """As JSON."""
+    label: str
+    """The version in which that form began."""
+    steps: list[str]
+    """The names of the steps that were run."""
 
 
 class Migrations:
@@ -246,11 +258,7 @@ class Migrations:
         line = self.line_of(key)
         way = line.way(start) if end is None else line.way(start, end)
         if way is None:
-            raise MigrationError(
-                f"no way is known from version {start} of {line} to {end or line.current}",
-                key=key,
-                hint=f"declare a step that begins at {start!r}",
-            )
+            self._no_way(line, key, start, end or line.current)
         for edge in way:
             for step in edge.touching(key):
                 value = _run(edge, step.name, step.function, value, key)
@@ -276,9 +284,33 @@ class Migrations:
         way = self.line_of(key).way(end)
         return way is not None and all(step.down for edge in way for step in edge.touching(key))
 
-    def names(self, key: str, start: str) -> list[str]:
-        """The steps that bring ``key`` from ``start`` to the current version."""
-        return [step.name for edge in self.line_of(key).way(start) or () for step in edge.touching(key)]
+    def renewed(self, key: str, record: Record, floor: str = "") -> Renewed | None:
+        """What an older record becomes; None: no step touches it. Raises ``MigrationError``."""
+        line = self.line_of(key)
+        if not line.edges:
+            return None
+        way = self._way(line, record.schema, floor)
+        if way is None:
+            self._no_way(line, key, record.schema, line.current)
+        steps = [(edge, step) for edge in way for step in edge.values if step.matches(key)]
+        if not steps:
+            return None
+        value = msgspec.json.decode(record.value)
+        for edge, step in steps:
+            value = _run(edge, step.name, step.function, value, key)
+        return Renewed(self.encoded(key, value), steps[-1][0].end, [step.name for _, step in steps])
+
+    def _way(self, line: Line, schema: str, floor: str) -> tuple[Edge, ...] | None:
+        """The edges from a record's version on. The steps up to ``floor`` may be gone from the program."""
+        way = line.way(schema)
+        return line.way(max(schema, floor, key=order)) if way is None and floor and not line.name else way
+
+    def _no_way(self, line: Line, key: str, start: str, end: str) -> NoReturn:
+        raise MigrationError(
+            f"no way is known from version {start} of {line} to {end}",
+            key=key,
+            hint=f"declare a step that begins at {start!r}",
+        )
 
     def is_old(self, key: str, schema: str) -> bool:
         """Whether a record with ``schema`` is not as this program would write it."""
@@ -291,10 +323,8 @@ class Migrations:
         ``floor``: every record of the store has been brought to this version at least, so that one which says
         less was touched by no step since; the steps up to there may be gone from the program.
         """
-        start, line = record.schema, self.line_of(key)
-        if floor and line.way(start) is None and not line.name:
-            start = max(start, floor, key=order)
-        return self.encoded(key, self.up(key, msgspec.json.decode(record.value), start))
+        made = self.renewed(key, record, floor)
+        return record.value if made is None else made.body
 
     def encoded(self, key: str, value: Any) -> bytes:
         """What the steps made of a value, as JSON. Raises ``MigrationError`` for what cannot be written."""
@@ -323,9 +353,10 @@ class Migrations:
                 except PersistenceError as error:
                     raise MigrationError(f"the result is not valid: {error}", key=key) from error
 
-    def sealed(self, key: str, body: bytes, expires: int | None) -> bytes:
+    def sealed(self, key: str, body: bytes, expires: int | None, label: str | None = None) -> bytes:
         """The record of ``key`` with a value of today, JSON already."""
-        return seal_record(key, body, self.label(key), expires=expires, compat=self.compat(key, body))
+        compat = self.compat(key, body) if self.leads_back else None
+        return seal_record(key, body, label or self.label(key), expires=expires, compat=compat)
 
     def sealed_as(self, key: str, value: Any, version: str, expires: int | None) -> bytes:
         """The record of ``key`` with a value of an earlier version, as a program of that version wrote it."""

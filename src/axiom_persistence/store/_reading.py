@@ -18,6 +18,7 @@ from ..errors import (
 from ..keys import INTERNAL
 from ..records.codec import Codec
 from ..records.corruption import Corruption, OnCorruption
+from ..records.migrations import Renewed
 from ..records.record import Damage, NewerFormat, Record, major, open_record, plain_value
 from ..runtime.turn import backoff
 from ..storage.adapter import NOT_NOW, CachedRecord, NotNow, StorageAdapter, Stored
@@ -210,8 +211,8 @@ class Reading(Options):
                 continue
             if record.expires is not None and self.expired(record):
                 return Seen(stored.version, None)
-            old = record.schema != self.schema_of(key) and self.migrations.is_old(key, record.schema)
-            return Seen(stored.version, self.migrated(key, record) if old else record)
+            today = record.schema == self.schema_of(key)
+            return Seen(stored.version, record if today else self.migrated(key, record))
         raise CorruptedDataError(
             "the record is damaged again and again while it is being recovered",
             key=key,
@@ -219,10 +220,10 @@ class Reading(Options):
             hint="check the medium; the bytes are in quarantine",
         )
 
-    def migrated(self, key: str, record: Record) -> Record:
-        """An older record with its value as it is today. Raises ``MigrationError``, naming step and key."""
+    def renewed(self, key: str, record: Record) -> Renewed | None:
+        """What an older record is today. Raises ``MigrationError``, naming step and key."""
         try:
-            return record._replace(value=self.migrations.migrated(key, record, self._floor))
+            return self.migrations.renewed(key, record, self._floor)
         except MigrationError as error:
             if self.confidential:  # the reasons may quote the value
                 failed = f"the step {error.step!r} failed" if error.step else "it cannot be migrated"
@@ -230,6 +231,11 @@ class Reading(Options):
                     f"{failed}; the value is confidential", key=key, adapter=self.adapter, step=error.step
                 ) from None
             raise error.naming(adapter=self.adapter)  # noqa: B904 - the same error, named
+
+    def migrated(self, key: str, record: Record) -> Record:
+        """An older record with its value as it is today, or the record itself."""
+        made = self.renewed(key, record)
+        return record if made is None else record._replace(value=made.body)
 
     def open_record(self, key: str, data: bytes) -> Record:
         """The record in ``data``, checked. Raises ``Damage`` or ``NewerFormat``."""
