@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -114,7 +114,6 @@ class Client(_Client):
         """The present state first, then the changes; the loop ends after ``timeout`` quiet seconds."""
         return Stream(self._face.state_stream(*fields), timeout)
 
-    def observe(self, field: str, *, timeout: float | None = None) -> Iterator[Any]:
+    def observe(self, field: str, *, timeout: float | None = None) -> Stream[Any]:
         """The present value of ``field`` first, then each new one; ends like ``state_stream``."""
-        for update in self.state_stream(field, timeout=timeout):
-            yield update.values[field]
+        return Stream(self._face.observe(field), timeout)

@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import msgspec
 
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
-from ..keys import INTERNAL
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
-from ..records.record import open_record
 from ..store import store as typed
-from ..store._header import HEADER, Header
 from ._endings import ExitCode
 from ._output import (
     STATUS_EVERY_SECONDS,
@@ -59,25 +55,23 @@ def info(where: str, key: str | None, as_json: bool) -> None:
 async def _about_store(where: str) -> dict[str, Any]:
     async with opened(where, "inspect") as persistence:
         adapter = persistence.adapter
-        records = quarantined = 0
-        async for key in adapter.keys():
-            records += not key.startswith(INTERNAL)
-            quarantined += key.startswith(QUARANTINE)
-        stored = (await adapter.fetch((HEADER,))).get(HEADER)  # None before the first save
-        header = stored and msgspec.json.decode(open_record(HEADER, stored.data).value, type=Header)
+        quarantined = 0
+        async for _ in adapter.keys(QUARANTINE):
+            quarantined += 1
+        about = await persistence.about()
         return {
-            "adapter": type(adapter_for(where)).__name__,
-            "location": adapter.location,
-            "records": records,
+            "adapter": about.adapter,
+            "location": about.location,
+            "records": await persistence.count(),
             "quarantined": quarantined,
-            "size": _size_on_disk(adapter.location),
-            "durability": adapter.traits.durability.value,
-            "atomic": adapter.traits.atomic,
-            "shared": adapter.traits.shared,
-            "confidential": adapter.traits.confidential,
-            "id": header and header.id,
-            "format": header and header.format,
-            "created": header and timestamp(header.created),
+            "size": _size_on_disk(about.location),
+            "durability": about.durability.value,
+            "atomic": about.traits.atomic,
+            "shared": about.traits.shared,
+            "confidential": about.traits.confidential,
+            "id": about.id,
+            "format": about.format,
+            "created": None if about.created is None else timestamp(about.created),
         }
 
 

@@ -173,9 +173,7 @@ class Client:
 
     def __delattr__(self, name: str) -> None:
         if name in self._fields:
-            raise AttributeError(
-                f"a field cannot be deleted; `await client.reset({name!r})` forgets its value"
-            )
+            raise AttributeError(f"a field cannot be deleted; `client.reset({name!r})` forgets its value")
         object.__delattr__(self, name)
 
     def __repr__(self) -> str:
@@ -211,6 +209,21 @@ class Client:
     def last_error(self) -> PersistenceError | None:
         """Why the latest save in the background did not succeed; None once everything is stored."""
         return self._state.last_error
+
+    def snapshot(self, *, secure: bool = False) -> dict[str, Any]:
+        """The values of all fields at one moment, by name; secure ones only if ``secure`` says so.
+
+        Values of stored fields that can be changed in place are copies; those of the fields with
+        ``persisted=False`` are the objects themselves. Raises ``EncodingError`` for a value that was changed
+        into what cannot be stored.
+        """
+        state = self._state
+        with state.lock:
+            values = state.values(name for name, field in state.fields.items() if secure or not field.secure)
+            for name in state.mutable & values.keys():
+                field = state.fields[name]
+                values[name] = state.place(field).store.codec.decode(state.encoded(field), field.kind)
+        return values
 
     # -- the store ---------------------------------------------------------------------------------
 
@@ -357,6 +370,11 @@ class Client:
         """
         state = self._state
         return _transaction.transaction(state, state.plain.store.durability(durability))
+
+    @property
+    def _participation(self) -> _transaction.Participation:
+        """How it takes part in ``persistence.transaction(client, ...)``."""
+        return _transaction.Participation(self._state)
 
     @_transaction.action
     async def process(self, action: Any) -> Any:

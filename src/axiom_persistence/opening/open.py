@@ -49,17 +49,18 @@ def open_persistence(
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
     the version that this program knows, and the steps to it. ``mode="inspect"`` creates, migrates, repairs
-    and sweeps nothing, and refuses to write. ``exclusive``: the SQLite file is for this process alone, and
-    may be where memory cannot be shared, as on a network file system.
+    and sweeps nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file
+    meanwhile, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _check_options(cache, secure, mode)
+    _check(mode, cache, secure)
     secure = "keychain:" + _application(where, "secure") if secure == "keychain" else secure
     keys = _keychain_key(where) if keys == "keychain" else keys
-    adapter = adapter_for(where, inspect=(inspect := mode == "inspect"), exclusive=exclusive)
-    if durability is None and cache is not None and cache.interval is not None and not inspect:
+    inspect = mode == "inspect"
+    adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
+    if cache is not None and cache.interval is not None and not inspect and durability is None:
         durability = Durability.MEMORY  # what a write-back cache is for
     if secure is not None:
         secure = stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
@@ -72,7 +73,7 @@ def open_persistence(
     )
 
 
-def _check_options(cache: object, secure: object, mode: str) -> None:
+def _check(mode: object, cache: object, secure: object) -> None:
     if mode not in ("normal", "inspect"):
         raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
     if not isinstance(cache, (CachePolicy, NoneType)):
