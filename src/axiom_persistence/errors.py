@@ -141,7 +141,14 @@ class ClientsFailedError(PersistenceError):
 
 
 class MigrationError(PersistenceError):
-    """A migration step failed. Every record is byte for byte as it was."""
+    """A migration is not possible, not finished, or failed: then every record is as it was.
+
+    ``step`` names the step that failed, if one did; ``key`` names the record.
+    """
+
+    def __init__(self, message: str = "", *, step: str | None = None, **where: Unpack[_Where]) -> None:
+        super().__init__(message, **where)
+        self.step = step
 
 
 class InsecureStorageError(PersistenceError):

@@ -19,6 +19,7 @@ from ..persistence.capability import CapabilityState
 from ..persistence.persistence import AdapterBasedPersistence
 from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
+from ..records.migrations import Migrations
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ._background import entered, in_caller, run
@@ -48,6 +49,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    migrations: Migrations | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> Persistence:
@@ -60,6 +62,7 @@ def open_persistence(
             on_corruption=on_corruption,
             secure=secure,
             keys=keys,
+            migrations=migrations,
             mode=mode,
             exclusive=exclusive,
         )
@@ -254,6 +257,8 @@ class Persistence(Values):
     rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)
     change_key: Final = waiting(AdapterBasedPersistence.change_key)
     migrate: Final = waiting(AdapterBasedPersistence.migrate)
+    rollback: Final = waiting(AdapterBasedPersistence.rollback)
+    finalize: Final = waiting(AdapterBasedPersistence.finalize)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 
     def stats(self) -> dict[str, int]:

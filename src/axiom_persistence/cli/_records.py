@@ -16,7 +16,16 @@ from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability
 from ._endings import Ending, ExitCode
 from ._output import data, note, printable, to_json
-from .base import command, complete_key, complete_store, facts_of, must_be_there, no_such_key, opened
+from .base import (
+    command,
+    complete_key,
+    complete_store,
+    facts_of,
+    must_be_there,
+    no_such_key,
+    opened,
+    versions_of,
+)
 
 __all__ = ["get", "has", "listing", "remove", "save"]
 
@@ -144,12 +153,12 @@ async def _set(where: str, key: str, value: Any) -> None:
         )
     try:
         await must_be_there(where)
-        new = False
+        migrations, new = await versions_of(where), False
     except Ending as ending:
         if ending.code is not ExitCode.NO_SUCH_STORE:
             raise
-        new = True
-    async with open_persistence(where) as persistence:
+        migrations, new = None, True
+    async with open_persistence(where, migrations=migrations) as persistence:
         await persistence.save(key, value)
     if new:
         note(f"made a new store at {adapter.location}")

@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from ._endings import ExitCode, ending_of
+from ._migrations import finalize, migrate, rollback
 from ._output import data, report, set_colour, to_json
 from ._records import get, has, listing, remove, save
 from ._stores import info, path, verify
@@ -91,7 +92,21 @@ def completion(shell: str, as_json: bool) -> None:
     data(to_json({"shell": shell, "script": script}) if as_json else script)
 
 
-for _command in (demo, listing, get, save, remove, has, info, path, verify, completion):
+for _command in (
+    demo,
+    listing,
+    get,
+    save,
+    remove,
+    has,
+    info,
+    path,
+    verify,
+    migrate,
+    rollback,
+    finalize,
+    completion,
+):
     app.add_command(_command)
 
 

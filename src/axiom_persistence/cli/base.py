@@ -17,7 +17,10 @@ from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
 from ..opening.addresses import adapter_for
 from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
+from ..records.migrations import Migrations
+from ..records.record import INTERNAL_SCHEMA, look_at
 from ..storage.adapter import StorageAdapter
+from ..store._header import HEADER, Header
 from ._endings import Ending, ExitCode, message_of
 from ._output import Colour, printable, set_colour, timestamp
 
@@ -31,6 +34,7 @@ __all__ = [
     "no_such_key",
     "opened",
     "suggestion",
+    "versions_of",
 ]
 
 T = TypeVar("T")
@@ -90,12 +94,33 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 @asynccontextmanager
-async def opened(where: str, mode: Literal["normal", "inspect"]) -> AsyncIterator[AdapterBasedPersistence]:
-    """The store at ``where``, which must be there: only ``set`` makes one."""
-    if mode == "normal":
-        await must_be_there(where)
-    async with _explained(where), open_persistence(where, mode=mode) as persistence:
-        yield persistence
+async def opened(
+    where: str, mode: Literal["normal", "inspect"], migrations: Migrations | None = None
+) -> AsyncIterator[AdapterBasedPersistence]:
+    """The store at ``where``, which must be there: only ``set`` makes one.
+
+    Without ``migrations`` it is read and saved as the version that it has.
+    """
+    async with _explained(where):
+        as_stored = await versions_of(where)
+        opening = open_persistence(where, mode=mode, migrations=migrations or as_stored)
+        async with opening as persistence:
+            yield persistence
+
+
+async def versions_of(where: str) -> Migrations:
+    """The versions that the store at ``where`` says it has. Raises ``StoreNotFoundError``."""
+    migrations = Migrations()
+    async with adapter_for(where, inspect=True) as adapter:
+        stored = (await adapter.fetch((HEADER,))).get(HEADER)
+    record = stored and look_at(HEADER, stored.data, INTERNAL_SCHEMA)[0]
+    if record is not None:  # else it is damaged, and whoever opens the store says so
+        header = msgspec.json.decode(record.value, type=Header)
+        migrations = Migrations(header.schema)
+        for name, client in header.clients.items():
+            if client.schema:
+                migrations.declare_client(name, client.schema)
+    return migrations
 
 
 async def must_be_there(where: str) -> None:

@@ -9,6 +9,7 @@ from ..errors import ConfigurationError
 from ..layers.cached import CachePolicy
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption, OnCorruption
+from ..records.migrations import Migrations
 from ..storage.adapter import Durability, StorageAdapter
 from ._stack import stack
 from .addresses import Where, adapter_for, address_of
@@ -29,6 +30,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    migrations: Migrations | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> AdapterBasedPersistence:
@@ -45,20 +47,17 @@ def open_persistence(
     ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
     which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
-    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then.
-    ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write. ``exclusive``: no
-    other process may use the SQLite file meanwhile, which may then be on a network file system.
+    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
+    the version that this program knows, and the steps to it. ``mode="inspect"`` creates, migrates, repairs
+    and sweeps nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file
+    meanwhile, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
     _check(mode, cache, secure)
-    if secure == "keychain":
-        secure = "keychain:" + _application(where, "secure")
-    if keys == "keychain":
-        from ..security.keys import KeychainKey
-
-        keys = KeychainKey(_application(where, "keys"))
+    secure = "keychain:" + _application(where, "secure") if secure == "keychain" else secure
+    keys = _keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     if cache is not None and cache.interval is not None and not inspect and durability is None:
@@ -70,6 +69,7 @@ def open_persistence(
         durability=durability,
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=secure,
+        migrations=migrations,
     )
 
 
@@ -80,6 +80,12 @@ def _check(mode: object, cache: object, secure: object) -> None:
         raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
     if not isinstance(secure, (StorageAdapter, str, NoneType)):
         raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
+
+
+def _keychain_key(where: Where) -> KeyProvider:
+    from ..security.keys import KeychainKey
+
+    return KeychainKey(_application(where, "keys"))
 
 
 def _application(where: Where, option: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..errors import ConfigurationError, InsecureStorageError
 from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
+from ..records.migrations import Migrations
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ..store.store import Store
@@ -43,6 +44,7 @@ class AdapterBasedPersistence(Watching, Capability):
         durability: Durability | str | None = None,
         on_corruption: OnCorruption | str = Corruption.RECOVER,
         secure: StorageAdapter | None = None,
+        migrations: Migrations | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(adapter, StorageAdapter):
@@ -52,9 +54,9 @@ class AdapterBasedPersistence(Watching, Capability):
             )
         choice = corruption_choice(on_corruption)
         self._prefix = ""
-        self._opened = Store(adapter, durability=durability, on_corruption=choice)
+        self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
         self._open_store: Store | None = None
-        self._secure = None if secure is None else _secure_persistence(secure, choice)
+        self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
 
     @property
     def _root(self) -> AdapterBasedPersistence:
@@ -92,6 +94,12 @@ class AdapterBasedPersistence(Watching, Capability):
         # Only a notice: what was acknowledged is stored already.
         if getattr(self, "_root", None) is self and getattr(self, "_state", "") == "available":
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    @property
+    def _second(self) -> Store | None:
+        """The open store of secrets, where that is another one."""
+        secure = self._root._secure
+        return None if secure is None else secure._store
 
     @property
     def adapter(self) -> StorageAdapter:
@@ -187,14 +195,17 @@ class AdapterBasedPersistence(Watching, Capability):
         return Collection(self._store, f"{self._prefix}{encode_segment(name)}/", type, ttl=ttl)
 
 
-def _secure_persistence(adapter: StorageAdapter, choice: OnCorruption) -> AdapterBasedPersistence:
+def _secure_persistence(
+    adapter: StorageAdapter, choice: OnCorruption, migrations: Migrations | None
+) -> AdapterBasedPersistence:
     if not adapter.traits.confidential:
         raise InsecureStorageError(
             "the place given for secrets is not confidential",
             adapter=adapter,
             hint="give secure= an adapter whose traits say confidential",
         )
-    return AdapterBasedPersistence(adapter, on_corruption=choice)
+    values = None if migrations is None else migrations.values_only()
+    return AdapterBasedPersistence(adapter, on_corruption=choice, migrations=values)
 
 
 class _Namespace(AdapterBasedPersistence):

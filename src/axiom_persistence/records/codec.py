@@ -36,7 +36,15 @@ from ._types import (
     registered,
 )
 
-__all__ = ["Codec", "can_change_in_place", "encode_bare", "is_hashable", "is_immutable", "register"]
+__all__ = [
+    "Codec",
+    "can_change_in_place",
+    "encode_bare",
+    "encode_value",
+    "is_hashable",
+    "is_immutable",
+    "register",
+]
 
 T = TypeVar("T")
 

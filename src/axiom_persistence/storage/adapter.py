@@ -7,7 +7,7 @@ changes anything (one save, a batch, a transaction, a quarantine) is one ``commi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -251,6 +251,11 @@ class StorageAdapter(ABC):
         Cheap enough to be compared at every cached load. May differ without need, never fail to.
         """
         return None
+
+    @property
+    def mark_reader(self) -> Callable[[], Hashable | None]:
+        """The function that says the change mark, for whoever asks it often: that of the adapter itself."""
+        return self.change_mark
 
     def stats(self) -> dict[str, int]:
         """Counters of this adapter, by name."""
