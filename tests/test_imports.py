@@ -255,7 +255,7 @@ AT_START = {
         ".storage.generations",
     ],
     *[".records", ".records.record", ".records.head", ".records.codec", ".records.corruption"],
-    *[".records._checks", ".records._types"],
+    *[".records._checks", ".records._refusals", ".records._types"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),
     *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "medium", "reader", "schema"]),

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self
 
 from ..client import AutoSave, ClientUpdate, RestoreReport
 from ..client import Client as _Client
-from ..errors import ConfigurationError, PersistenceError
+from ..errors import ConfigurationError, PersistenceError, shown
 from ..storage.adapter import Durability
 from ._background import entered, run
 from ._persistence import Persistence
@@ -50,7 +50,7 @@ class Client(_Client):
     ) -> None:
         if not isinstance(persistence, Persistence):
             raise ConfigurationError(
-                f"a blocking client is built over a blocking persistence, not {persistence!r:.80}",
+                f"a blocking client is built over a blocking persistence, not {shown(persistence)}",
                 hint="open it with axiom_persistence.blocking.open_persistence, or declare the class as an "
                 "axiom_persistence.Client",
             )
@@ -105,7 +105,7 @@ class Client(_Client):
         """Do ``action``: what it changes is one commit, undone when it raises. Override it."""
         if not callable(action):
             raise ConfigurationError(
-                f"{type(self).__qualname__} does not know the action {action!r:.80}",
+                f"{type(self).__qualname__} does not know the action {shown(action)}",
                 hint="override `def process(self, action)`",
             )
         return action(self)

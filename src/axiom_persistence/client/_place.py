@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping
 from typing import NamedTuple
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..persistence.persistence import AdapterBasedPersistence
 from ..store.store import Store
 
@@ -30,7 +30,7 @@ def plain_place(persistence: AdapterBasedPersistence, path: str) -> Place:
     """Where the ordinary fields of the client at ``path`` are kept."""
     if not isinstance(persistence, AdapterBasedPersistence):
         raise ConfigurationError(
-            f"a client is built over a persistence, not {persistence!r:.80}",
+            f"a client is built over a persistence, not {shown(persistence)}",
             hint="for example Preferences(open_persistence('notes'))",
         )
     return Place(*persistence.place(path))

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
-from ..errors import ConfigurationError, PersistenceError
+from ..errors import ConfigurationError, PersistenceError, shown
 from ..keys import encode_segment
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability
@@ -361,7 +361,7 @@ class Client:
         """
         if not callable(action):
             raise ConfigurationError(
-                f"{type(self).__qualname__} does not know the action {action!r:.80}",
+                f"{type(self).__qualname__} does not know the action {shown(action)}",
                 hint="override `async def process(self, action)`",
             )
         result = action(self)

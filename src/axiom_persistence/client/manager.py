@@ -42,7 +42,8 @@ class ClientManager:
                 if not hasattr(client, name)
             ]
             raise ConfigurationError(
-                f"{type(client).__qualname__} is not Persistable: it has no {', '.join(missing)}"
+                f"{type(client).__qualname__} is not Persistable: it has no {', '.join(missing)}",
+                hint="make it a Client, or give it these",
             )
         name = type(client).__qualname__ if key is None else key
         if name in self._clients:

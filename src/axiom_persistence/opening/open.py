@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..layers.cached import CachePolicy
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption, OnCorruption
@@ -50,12 +50,7 @@ def open_persistence(
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    if mode not in ("normal", "inspect"):
-        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
-    if not isinstance(cache, (CachePolicy, NoneType)):
-        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
-    if not isinstance(secure, (StorageAdapter, NoneType)):
-        raise ConfigurationError(f"secure is a confidential adapter, not {secure!r:.80}")
+    _refuse_wrong_options(mode, cache, secure)
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect)
     writes_back = cache is not None and cache.interval is not None and not inspect
@@ -69,3 +64,20 @@ def open_persistence(
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=secure,
     )
+
+
+def _refuse_wrong_options(mode: object, cache: object, secure: object) -> None:
+    if mode not in ("normal", "inspect"):
+        raise ConfigurationError(
+            f"mode is 'normal' or 'inspect', not {shown(mode)}", hint="leave mode out to read and write"
+        )
+    if not isinstance(cache, (CachePolicy, NoneType)):
+        raise ConfigurationError(
+            f"cache is a CachePolicy or None, not {shown(cache)}",
+            hint="leave cache out for the usual one; CachePolicy(max_bytes=...) makes another",
+        )
+    if not isinstance(secure, (StorageAdapter, NoneType)):
+        raise ConfigurationError(
+            f"secure is a confidential adapter, not {shown(secure)}",
+            hint="pass an adapter whose traits say confidential; it takes no password",
+        )

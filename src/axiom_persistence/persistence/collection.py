@@ -236,7 +236,7 @@ class Collection(Generic[T]):
         Each page is one snapshot; what is written meanwhile is seen or not. ``after`` need not exist.
         """
         if page < 1:
-            raise ConfigurationError(f"a page has at least 1 item, not {page}")
+            raise ConfigurationError(f"a page has at least 1 item, not {page}", hint="leave page out")
         keys = (key async for key, _ in self._keys())
         async for some in pages(keys, size=page, after=None if after is None else self._key(after)):
             found = await self._store.load_many(some, self._kind)

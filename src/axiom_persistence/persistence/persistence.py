@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from ..errors import ConfigurationError, InsecureStorageError
+from ..errors import ConfigurationError, InsecureStorageError, shown
 from ..keys import INTERNAL, MISSING, Key, encode_segment
 from ..layers.observed import Observed
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
@@ -49,7 +49,7 @@ class AdapterBasedPersistence(Maintenance, Capability):
         super().__init__()
         if not isinstance(adapter, StorageAdapter):
             raise ConfigurationError(
-                f"AdapterBasedPersistence takes a StorageAdapter, not {adapter!r:.80}",
+                f"AdapterBasedPersistence takes a StorageAdapter, not {shown(adapter)}",
                 hint="for an address such as 'notes.db' use open_persistence",
             )
         choice = corruption_choice(on_corruption)
@@ -259,7 +259,10 @@ class AdapterBasedPersistence(Maintenance, Capability):
         if key.__class__ is not str or type is MISSING:
             type, default = kind_and_default(key, type, default)
         if not callable(function):
-            raise ConfigurationError(f"update needs a function of the old value, not {function!r}")
+            raise ConfigurationError(
+                f"update needs a function of the old value, not {shown(function)}",
+                hint="for example `update('count', int, lambda n: n + 1, default=0)`",
+            )
         store = self._open_store or self._not_open()
         name = self._name(key) if self._prefix or key.__class__ is not str else store.check_plain(key)  # type: ignore[arg-type]
         asked = None if durability is None else store.durability(durability)
@@ -278,7 +281,10 @@ class AdapterBasedPersistence(Maintenance, Capability):
         """Store all of ``values`` in one commit: all or nothing."""
         store = self._store
         if not isinstance(values, Mapping):
-            raise ConfigurationError(f"save_many takes a dict of keys and values, not {values!r:.80}")
+            raise ConfigurationError(
+                f"save_many takes a dict of keys and values, not {shown(values)}",
+                hint="for example `save_many({'width': 800, 'height': 600})`",
+            )
         self._must_be_atomic("save_many", len(values))
         asked = store.durability(durability)
         expires = store.expiry(ttl)

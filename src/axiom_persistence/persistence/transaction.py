@@ -198,7 +198,9 @@ async def run_transaction(
     that takes longer than the pauses between the commits of other processes may lose every time.
     """
     if attempts < 1:
-        raise ConfigurationError(f"attempts is at least 1, not {attempts}")
+        raise ConfigurationError(
+            f"attempts is at least 1, not {attempts}", hint="leave attempts out, or pass 1 to try once"
+        )
     lost: set[str] = set()
     for attempt in range(attempts):
         try:

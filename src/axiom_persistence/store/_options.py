@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TypedDict, Unpack
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..keys import MAX_KEY_BYTES, check_key, key_text
 from ..records.corruption import Corruption, OnCorruption
 from ..records.record import FIRST_SCHEMA, Record
@@ -59,7 +59,10 @@ class Options:
             durability = Durability(asked)
         except (ValueError, TypeError):
             names = ", ".join(repr(d.value) for d in Durability)
-            raise ConfigurationError(f"durability is one of {names}, not {asked!r}") from None
+            raise ConfigurationError(
+                f"durability is one of {names}, not {shown(asked)}",
+                hint="leave durability out for the strongest that the place can promise",
+            ) from None
         strongest = self.adapter.traits.durability
         if durability > strongest:
             raise ConfigurationError(
@@ -83,7 +86,9 @@ class Options:
         if ttl is None:
             return None
         if not isinstance(ttl, timedelta) or ttl <= timedelta(0):
-            raise ConfigurationError(f"ttl is a timedelta above zero, not {ttl!r}")
+            raise ConfigurationError(
+                f"ttl is a timedelta above zero, not {shown(ttl)}", hint="for example ttl=timedelta(hours=1)"
+            )
         return int((self.clock() + ttl.total_seconds()) * 1000)
 
     def expired(self, record: Record) -> bool:
