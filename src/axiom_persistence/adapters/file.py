@@ -201,7 +201,7 @@ class FileStorageAdapter(StorageAdapter):
 
     def _not_open(self) -> CapabilityUnavailableError:
         return CapabilityUnavailableError(
-            "the store is not open", adapter=self, hint="await aopen() first, or use async with"
+            "the store is not open", adapter=self, hint="open it first, in `async with`"
         )
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

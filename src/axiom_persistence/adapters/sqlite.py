@@ -306,7 +306,7 @@ class SQLiteAdapter(StorageAdapter):
         raise CapabilityUnavailableError(
             "the store is not open" if writer is None else writer.commits.refusal or "",
             adapter=self,
-            hint="open it first (async with, or await aopen())" if writer is None else "open it again",
+            hint="open it first, in `async with`" if writer is None else "open it again",
         )
 
     async def _read(

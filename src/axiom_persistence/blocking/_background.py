@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 from ..errors import CapabilityUnavailableError
 from ..persistence.transaction import in_transaction_on
 from ..runtime.ending import BACKGROUND, CLIENTS, after_fork, at_exit
+from ._spelling import respelled
 
 __all__ = ["entered", "in_caller", "post", "refuse_deadlock", "run"]
 
@@ -54,7 +55,7 @@ class _Call(Generic[T]):
         if self._error is None:
             return cast(T, self._value)
         try:
-            raise self._error
+            raise respelled(self._error)
         finally:
             del self._error, self  # its traceback has this frame
 
@@ -258,12 +259,12 @@ def refuse_deadlock() -> None:
     if _background.runs(running):
         raise CapabilityUnavailableError(
             "a blocking call from a hook or callback on the background thread would wait for itself",
-            hint="await the verbs of `persistence.inner` there, or hand the work to another thread",
+            hint="hand the work to another thread: `threading.Thread(target=work).start()`",
         )
     if in_transaction_on(running):
         raise CapabilityUnavailableError(
             "a blocking call inside an asynchronous transaction of this event loop would hold up its end",
-            hint="use the transaction's own verbs and await them, or call after it",
+            hint="use the verbs of the transaction itself, or call after it",
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from ..client import AutoSave, ClientUpdate, RestoreReport
 from ..client import Client as _Client
@@ -17,6 +17,7 @@ from ..errors import ConfigurationError, PersistenceError, shown
 from ..storage.adapter import Durability
 from ._background import entered, run
 from ._persistence import Persistence
+from ._spelling import Entering
 from ._streams import Stream
 
 __all__ = ["Client"]
@@ -37,6 +38,8 @@ class Client(_Client):
     actions are plain methods.
     """
 
+    _await: ClassVar[str] = ""
+    _with: ClassVar[str] = "with"
     persistence: Persistence  # type: ignore[assignment]  # the blocking face of what the base class has
     _face: _Client
 
@@ -77,7 +80,7 @@ class Client(_Client):
     async def __aenter__(self) -> NoReturn:
         raise ConfigurationError(
             f"{type(self).__qualname__} is a blocking client, and is entered with `with`",
-            hint="for `async with`, declare it as an axiom_persistence.Client",
+            hint="for an asynchronous one, declare it as an `axiom_persistence.Client`",
         )
 
     def __enter__(self) -> Self:
@@ -99,7 +102,7 @@ class Client(_Client):
 
     def transaction(self, *, durability: Durability | str | None = None) -> AbstractContextManager[None]:
         """Make the assignments of a ``with`` body one commit, or none of them, in memory and stored."""
-        return entered(self._face.transaction(durability=durability))
+        return Entering(entered(self._face.transaction(durability=durability)))
 
     def process(self, action: Any) -> Any:
         """Do ``action``: what it changes is one commit, undone when it raises. Override it."""

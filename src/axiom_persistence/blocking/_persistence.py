@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
 
@@ -23,6 +23,7 @@ from ..records.corruption import Corruption, CorruptionReport, OnCorruption
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 from ._background import entered, in_caller, refuse_deadlock, run
 from ._collection import Collection
+from ._spelling import Entering
 from ._streams import Stream, paged
 from ._transaction import Transaction
 from ._waiting import ByHand, Face, waiting
@@ -188,9 +189,14 @@ class Persistence(Face[AdapterBasedPersistence]):
 
     # -- transactions ------------------------------------------------------------------------------
 
-    @contextmanager
-    def transaction(self, *, durability: Durability | str | None = None) -> Iterator[Transaction]:
+    def transaction(
+        self, *, durability: Durability | str | None = None
+    ) -> AbstractContextManager[Transaction]:
         """All or nothing, isolated: ``with persistence.transaction() as tx``."""
+        return Entering(self._transaction(durability))
+
+    @contextmanager
+    def _transaction(self, durability: Durability | str | None) -> Iterator[Transaction]:
         with self._only_one(), entered(self.inner.transaction(durability=durability)) as tx:
             yield Transaction(tx)
 

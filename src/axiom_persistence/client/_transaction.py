@@ -14,6 +14,7 @@ from weakref import ref
 from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError, PersistenceError
 from ..keys import MISSING
 from ..layers.observed import Origin
+from ..runtime.faces import AsyncOnly
 from ..storage.adapter import Durability
 from ..store.store import Store
 from ._cell import fingerprint
@@ -276,7 +277,7 @@ def _joined(outer: Holder) -> Iterator[None]:
         raise
 
 
-class transaction:  # noqa: N801 - called like a function
+class transaction(AsyncOnly):  # noqa: N801 - called like a function
     """All assignments of the body as one commit, or none of them.
 
     Transactions of one client take turns; one inside another joins it. ``ConflictError`` when somebody
@@ -302,7 +303,7 @@ class transaction:  # noqa: N801 - called like a function
             raise CapabilityUnavailableError(
                 "the client is not restored yet",
                 key=state.plain.prefix,
-                hint="use it inside its `async with`",
+                hint=f"use it inside its `{state.client._with}`",
             )
         self._turn = state.plain.store.turn("client " + state.plain.prefix)
         await self._turn.__aenter__()

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NoReturn, Self
 from ..errors import ConfigurationError, PersistenceError, shown
 from ..keys import encode_segment
 from ..persistence.persistence import AdapterBasedPersistence
+from ..runtime.faces import AsyncOnly, Walk, walk
 from ..storage.adapter import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
@@ -28,7 +29,7 @@ from ._unsaved import finish, replace_live, tell, watch_close
 __all__ = ["Client"]
 
 
-class Client:
+class Client(AsyncOnly):
     """Declared state that keeps itself::
 
         class Preferences(Client):
@@ -64,6 +65,9 @@ class Client:
     _fields: ClassVar[dict[str, Field]] = {}
     _unresolved: ClassVar[dict[str, Any]] = {}
     _stored_name: ClassVar[str] = ""
+    _await: ClassVar[str] = "await "
+    """How the methods are called, in hints; with what it is entered."""
+    _with: ClassVar[str] = "async with"
     _state: State
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
@@ -168,7 +172,7 @@ class Client:
     def __delattr__(self, name: str) -> None:
         if name in self._fields:
             raise AttributeError(
-                f"a field cannot be deleted; `await client.reset({name!r})` forgets its value"
+                f"a field cannot be deleted; `{self._await}client.reset({name!r})` forgets its value"
             )
         object.__delattr__(self, name)
 
@@ -386,8 +390,9 @@ class Client:
         state.follow()
         only = frozenset(state.field(name).name for name in fields) if fields else None
         hidden = frozenset(name for name, field in state.fields.items() if field.secure)
-        return state.watchers.stream(state.values, hidden, only)
+        return Walk(state.watchers.stream(state.values, hidden, only))
 
+    @walk
     async def observe(self, field: str) -> AsyncIterator[Any]:
         """The present value of ``field`` first, then each new one, until the client is closed."""
         async for update in self.state_stream(field):

@@ -31,7 +31,7 @@ class Maintenance:
         """Raise ``CapabilityUnavailableError``: there is no open store to return."""
         raise CapabilityUnavailableError(
             "this persistence is not open, or closed again",
-            hint="open it with `async with` or `await`; in blocking mode, `with`",
+            hint="open it in `async with`",
         )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from xxhash import xxh3_128_digest
@@ -15,6 +15,7 @@ from ..keys import MISSING, encode_segment
 from ..layers.cached import Cached, Follower
 from ..records.codec import encode_bare, is_immutable
 from ..records.record import Record, look_at, value_of
+from ..runtime.faces import not_iterable, walk
 from ..runtime.turn import Turn
 from ..storage.adapter import NOT_NOW, Durability
 from ..store.store import Store
@@ -230,6 +231,7 @@ class Collection(Generic[T]):
 
     # -- in order ----------------------------------------------------------------------------------
 
+    @walk
     async def items(self, *, after: str | None = None, page: int = PAGE) -> AsyncIterator[tuple[str, T]]:
         """Ids and items in key order, those behind ``after`` only, ``page`` of them read at a time.
 
@@ -246,6 +248,12 @@ class Collection(Generic[T]):
     def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
         return self.items()
 
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> None:
+            raise not_iterable("the content of a collection")
+
+    @walk
     async def ids(self) -> AsyncIterator[str]:
         """All ids, in key order."""
         async for _, id in self._keys():

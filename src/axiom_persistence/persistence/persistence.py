@@ -12,6 +12,7 @@ from ..errors import ConfigurationError, InsecureStorageError, shown
 from ..keys import INTERNAL, MISSING, Key, encode_segment
 from ..layers.observed import Observed
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
+from ..runtime.faces import walk
 from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
 from ..store.store import Store
 from ._arguments import kind_and_default, several
@@ -314,6 +315,7 @@ class AdapterBasedPersistence(Maintenance, Capability):
                 hint="put Journaled around it, or save one by one",
             )
 
+    @walk
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
         """Every key that begins with ``prefix``, in code point order. Expired ones may be among them."""
         cut = len(self._prefix)
@@ -382,6 +384,7 @@ class AdapterBasedPersistence(Maintenance, Capability):
         return _without_prefix(observed.changes(self._prefix + prefix), len(self._prefix))
 
 
+@walk
 async def _without_prefix(changes: AsyncIterator[Change], cut: int) -> AsyncIterator[Change]:
     async for change in changes:
         if change.key[cut : cut + 1] != INTERNAL:

@@ -12,6 +12,7 @@ from weakref import ref
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError
 from ..keys import MISSING, Key
+from ..runtime.faces import AsyncOnly
 from ..runtime.turn import Turn, backoff
 from ..storage.adapter import Durability
 from ..store._reading import Seen
@@ -123,7 +124,7 @@ class Transaction:
         await self._store.commit(self._writes, expect=expect, durability=durability)
 
 
-class transaction:  # noqa: N801 - called like a function
+class transaction(AsyncOnly):  # noqa: N801 - called like a function
     """One transaction: committed when the body ends, nothing at all when it raises.
 
     Raises ``ConfigurationError`` where the adapter is not atomic, and inside another transaction of the
@@ -237,7 +238,9 @@ async def update(
             if isinstance(value, CoroutineType):
                 value.close()
                 raise ConfigurationError(
-                    "update takes a plain function, not an async one", key=name, hint="use run_transaction"
+                    "update takes a plain function, and this one returned a coroutine",
+                    key=name,
+                    hint="load and save in `run_transaction`, whose function may wait",
                 )
             expires = None if seen.record is None else seen.record.expires
             data = store.seal(name, value, kind, expires)

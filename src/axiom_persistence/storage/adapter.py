@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from ..errors import ConflictError, StorageFullError
 from ..keys import check_stored_key
+from ..runtime.faces import AsyncOnly
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
@@ -127,7 +128,7 @@ class Traits:
     max_key_bytes: int = MAX_STORED_KEY_BYTES
 
 
-class StorageAdapter(ABC):
+class StorageAdapter(AsyncOnly, ABC):
     """A place that keeps bytes under string keys.
 
     To write one, implement ``traits``, ``fetch``, ``commit`` and ``keys``; or subclass
@@ -180,10 +181,10 @@ class StorageAdapter(ABC):
         ``limit`` below 0.
         """
 
-    async def aopen(self) -> None:  # noqa: B027 - most adapters have nothing to do
+    async def aopen(self) -> None:
         """Make ready for use; finish what a crash left half done. Opening twice is fine."""
 
-    async def aclose(self) -> None:  # noqa: B027
+    async def aclose(self) -> None:
         """Let go of everything, after all that was accepted is stored. Closing twice is fine."""
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:  # noqa: ARG002
