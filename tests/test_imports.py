@@ -249,6 +249,7 @@ AT_START = {
     *[
         ".storage",
         ".storage.adapter",
+        ".storage._foreign",
         ".storage.basic",
         ".storage.layer",
         ".storage.listing",

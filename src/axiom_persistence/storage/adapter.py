@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 from ..errors import ConflictError, StorageFullError
 from ..keys import check_stored_key
 from ..runtime.faces import AsyncOnly
+from ._foreign import guard
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
@@ -136,8 +137,13 @@ class StorageAdapter(AsyncOnly, ABC):
     surrogates, up to ``traits.max_key_bytes`` of UTF-8; ``keys.check_stored_key`` refuses any other. An
     adapter escapes whatever its medium cannot take, so that different keys never meet.
 
-    Any number of tasks, threads and event loops may call one adapter at once.
+    Any number of tasks, threads and event loops may call one adapter at once. What a class of yours raises
+    that is no ``PersistenceError`` leaves it as a ``StorageError`` with key, adapter and cause.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        guard(cls)
 
     @property
     @abstractmethod
