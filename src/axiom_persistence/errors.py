@@ -36,7 +36,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Self, TypedDict, Unpack
 
 import msgspec
@@ -66,6 +66,7 @@ __all__ = [
     "counted",
     "cut",
     "from_os_error",
+    "nearest",
     "refused_by",
     "shown",
     "values_are_shown",
@@ -245,6 +246,20 @@ def counted(number: int, things: str) -> str:
 def cut(text: str, most: int = _SHOWN_MAX) -> str:
     """``text``, its end left out where it is long."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that was probably meant: in other case, without what is before it, or misspelt."""
+    import difflib  # takes longer than everything else here together
+
+    folded, wanted = {name.casefold(): name for name in known}, word.casefold()
+    if wanted in folded:
+        return folded[wanted]
+    for name in folded:
+        if name.endswith("/" + wanted):
+            return folded[name]
+    near = difflib.get_close_matches(wanted, folded, n=1)
+    return folded[near[0]] if near else None
 
 
 def refused_by(error: BaseException) -> str:

@@ -81,7 +81,7 @@ def check_stored_key(key: str, limit: int) -> str:
         raise InvalidKeyError(
             "a key cannot contain a lone surrogate; it has no UTF-8 form",
             key=key,
-            hint="decode the bytes it was made of with errors='replace', or use their hex()",
+            hint="give it another name: the bytes it was made of are no UTF-8",
         ) from None
     if size > limit:
         raise InvalidKeyError(

@@ -98,5 +98,5 @@ async def test_a_path_that_cannot_be_is_not_blamed_on_the_disk(tmp_path):
 
 def test_a_blocking_persistence_that_is_not_open_names_with():
     """Without an event loop nobody is left with the advice to await."""
-    with pytest.raises(CapabilityUnavailableError, match="open it in `with`"):
+    with pytest.raises(CapabilityUnavailableError, match=r"open it in `with`, or call its `open\(\)`$"):
         blocking.open_persistence("memory:").save("k", 5)

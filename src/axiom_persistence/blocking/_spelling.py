@@ -20,6 +20,7 @@ _SPELLINGS: Final = tuple(
         (r"save its result: `await (.+?)`", r"save its result: `axiom_persistence.blocking.run(\1)`"),
         (r"save `\[(.+?) async for .+?\]`", r"save a list of its items"),
         (r"\basync (with|for|def)\b", r"\1"),
+        (r"or `await` it", "or call its `open()`"),
         (r"\bawait ", ""),
     )
 )

@@ -18,7 +18,7 @@ from ..jobs.verify import verify as verify_store
 from ..keys import INTERNAL
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
-from ..records.record import open_record
+from ..records.record import INTERNAL_SCHEMA, look_at
 from ..store import store as typed
 from ..store._header import HEADER, Header
 from ._endings import ExitCode
@@ -44,16 +44,21 @@ PROGRESS_AFTER_SECONDS: Final = 0.5
 @click.argument("where", shell_complete=complete_store)
 @click.argument("key", shell_complete=complete_key, required=False)
 @command
-def info(where: str, key: str | None, as_json: bool) -> None:
-    """Describe the store, or KEY, without showing a value."""
+def info(where: str, key: str | None, as_json: bool) -> int:
+    """Describe the store, or KEY, without showing a value. Exits with 3 when that is damaged."""
     facts = asyncio.run(_about_store(where) if key is None else _about_key(where, key))
     if as_json:
         data(to_json(facts))
-        return
+        return _ending(facts)
     width = max(len(name) for name in facts)
     for name, fact in facts.items():
         shown = "-" if fact is None else f"{fact:,}" if type(fact) is int else printable(str(fact))
         data(f"{name.replace('_', ' '):<{width}}  {shown}")
+    return _ending(facts)
+
+
+def _ending(facts: dict[str, Any]) -> ExitCode:
+    return ExitCode.FOUND if facts["damage"] else ExitCode.DONE
 
 
 async def _about_store(where: str) -> dict[str, Any]:
@@ -64,7 +69,8 @@ async def _about_store(where: str) -> dict[str, Any]:
             records += not key.startswith(INTERNAL)
             quarantined += key.startswith(QUARANTINE)
         stored = (await adapter.fetch((HEADER,))).get(HEADER)  # None before the first save
-        header = stored and msgspec.json.decode(open_record(HEADER, stored.data).value, type=Header)
+        record, damage, _ = look_at(HEADER, stored.data, INTERNAL_SCHEMA) if stored else (None, None, False)
+        header = record and msgspec.json.decode(record.value, type=Header)
         return {
             "adapter": type(adapter_for(where)).__name__,
             "location": adapter.location,
@@ -78,6 +84,7 @@ async def _about_store(where: str) -> dict[str, Any]:
             "id": header and header.id,
             "format": header and header.format,
             "created": header and timestamp(header.created),
+            "damage": damage and f"of the header: {damage}",
         }
 
 
@@ -179,5 +186,5 @@ def _write_text(result: VerifyReport, where: str, repair: bool) -> None:
     said = f"{found} {'fault' if found == 1 else 'faults'} found" if found else "no fault found"
     earlier = f", {result.quarantined} in quarantine" if result.quarantined else ""
     note(f"{result.records:,} records checked, {said}{earlier}")
-    if found and not repair:
+    if result.findings and not repair:  # no repair of records helps the medium
         note(f"hint: axiom-persistence verify {shlex.quote(where)} --repair")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 import types
@@ -16,6 +15,7 @@ from ..errors import (
     PersistenceError,
     TypeMismatchError,
     ValidationError,
+    nearest,
     refused_by,
     shown,
 )
@@ -306,8 +306,8 @@ def _check_default(owner: str, field: Field, value: Any) -> None:
 
 def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that is no field."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known)
+    meant = f"; did you mean {near!r}?" if near else ""
     return f"{owner} has no field {name!r}{meant}"
 
 

@@ -31,7 +31,7 @@ class Maintenance:
         """Raise ``CapabilityUnavailableError``: there is no open store to return."""
         raise CapabilityUnavailableError(
             "this persistence is not open, or closed again",
-            hint="open it in `async with`",
+            hint="open it in `async with`, or `await` it",
         )
 
     @property
