@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from axiom_persistence import MISSING, Key
-from axiom_persistence.adapters._sqlite.reader import prefix_end
 from axiom_persistence.errors import ConfigurationError, InvalidKeyError
 from axiom_persistence.keys import check_key, encode_segment
+from axiom_persistence.storage.listing import prefix_end
 from support.embedded import Kept, listed
 
 MEANT_FOR_TROUBLE = [

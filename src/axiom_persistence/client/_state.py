@@ -380,8 +380,7 @@ class State:
     def warn_unclosed(self) -> None:
         """Name a client that was left without a close."""
         warnings.warn(
-            f"unclosed client {self.plain.prefix.rstrip('/')!r}: use it in `{self.client._with}`, "
-            "or close it",
+            f"unclosed client {self.plain.prefix[:-1]!r}: use it in `{self.client._with}`, or close it",
             ResourceWarning,
             stacklevel=2,
         )
