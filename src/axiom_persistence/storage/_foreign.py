@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import aclosing
 from functools import wraps
 from typing import Any, Final
@@ -36,8 +36,8 @@ def _awaited(method: Callable[..., Any]) -> Callable[..., Any]:
     async def guarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         try:
             return await method(self, *args, **kwargs)
-        except PersistenceError:
-            raise
+        except PersistenceError as error:
+            raise error.naming(key=_key_of(args), adapter=self)  # noqa: B904 - the same error, named
         except Exception as error:
             raise _wrapped(error, self, method, args) from error
 
@@ -49,8 +49,8 @@ def _at_once(method: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(self: Any, /, *args: Any) -> Any:
         try:
             return method(self, *args)
-        except PersistenceError:
-            raise
+        except PersistenceError as error:
+            raise error.naming(key=_key_of(args), adapter=self)  # noqa: B904 - the same error, named
         except Exception as error:
             raise _wrapped(error, self, method, args) from error
 
@@ -77,13 +77,19 @@ def _walked(method: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
+def _key_of(args: tuple[Any, ...]) -> str | None:
+    """The key that a call is about, if it is about one."""
+    keys = args[0] if args else ()
+    if isinstance(keys, str):
+        return keys
+    return next(iter(keys)) if isinstance(keys, Collection) and len(keys) == 1 else None
+
+
 def _wrapped(
     error: Exception, adapter: Any, method: Callable[..., Any], args: tuple[Any, ...]
 ) -> StorageError:
     """Its class is named and not its text, which may quote what was to be stored."""
-    keys = args[0] if args else ()
-    keys = (keys,) if isinstance(keys, str) else keys
-    key = next(iter(keys)) if len(keys) == 1 else None
+    key = _key_of(args)
     doing = f"{type(adapter).__qualname__}.{method.__name__}"
     if isinstance(error, OSError):
         return from_os_error(error, doing, key=key, adapter=adapter)
