@@ -156,7 +156,7 @@ class Key(Generic[T]):
         default_factory: Callable[[], Any] | None = None,
     ) -> Any:
         self = object.__new__(cls)
-        self.name = check_key(name) if isinstance(name, str) else check_stored_key(name, MAX_KEY_BYTES)
+        self.name = check_key(key_text(name))
         codec = Codec()
         codec.decoder(type)
         if default_factory is not None:

@@ -297,7 +297,12 @@ class FileStorageAdapter(StorageAdapter):
         self._refuse_forked()
         if self.inspect:
             key = next(iter(changes), None)
-            raise AccessDeniedError("the store was opened for inspection only", key=key, adapter=self)
+            raise AccessDeniedError(
+                "the store is open for inspection only",
+                key=key,
+                adapter=self,
+                hint="open it without mode='inspect' to write",
+            )
         check_changes(changes, self._traits, self)
         for key in expect or ():
             file_name(key)

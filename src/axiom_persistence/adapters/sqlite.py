@@ -301,7 +301,9 @@ class SQLiteAdapter(StorageAdapter):
             return writer
         if self._inspect and writing:
             raise AccessDeniedError(
-                "the store is open for inspection only", adapter=self, hint="open it without inspect=True"
+                "the store is open for inspection only",
+                adapter=self,
+                hint="open it without mode='inspect' to write",
             )
         raise CapabilityUnavailableError(
             "the store is not open" if writer is None else writer.commits.refusal or "",

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
 
 from ..errors import ConfigurationError, PersistenceError
@@ -210,7 +211,15 @@ class Persistence(Face[AdapterBasedPersistence]):
         """Run ``function(tx)`` in a transaction, on this thread, again after each conflict, fairly."""
 
         async def body(tx: _Transaction) -> T:
-            return await in_caller(lambda: function(Transaction(tx)))
+            answer = await in_caller(lambda: function(Transaction(tx)))
+            if isinstance(answer, CoroutineType):
+                answer.close()
+                raise ConfigurationError(
+                    "run_transaction takes a plain function, and this one returned a coroutine",
+                    adapter=self.adapter,
+                    hint="write `def` and call the verbs of the transaction plainly",
+                )
+            return answer
 
         with self._only_one():
             return run(self.inner.run_transaction(body, attempts=attempts, durability=durability))

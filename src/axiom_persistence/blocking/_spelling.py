@@ -61,7 +61,7 @@ class BlockingOnly:
 
         def _not_awaited(self, how: str) -> ConfigurationError:
             return ConfigurationError(
-                f"a {type(self).__qualname__} of axiom_persistence.blocking is {how}",
+                f"this is of axiom_persistence.blocking, and {how}",
                 hint="for asynchronous programs there is `axiom_persistence.open_persistence`",
             )
 

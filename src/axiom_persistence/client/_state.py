@@ -171,7 +171,8 @@ class State:
     def field(self, name: str) -> Field:
         field = self.fields.get(name)
         if field is None:
-            raise ConfigurationError(unknown_field(self.name, name, self.fields))
+            known = f"its fields are {', '.join(self.fields)}"
+            raise ConfigurationError(unknown_field(self.name, name, self.fields), hint=known)
         return field
 
     def place(self, field: Field) -> Place:

@@ -383,7 +383,10 @@ def action(method: Callable[P, R]) -> Callable[P, R]:
 def _own_state(method: Callable[..., Any], args: tuple[Any, ...]) -> State:
     state = state_of(args[0]) if args else None
     if state is None:
-        raise ConfigurationError(f"@action is for methods of a Client; {method.__qualname__} is none")
+        raise ConfigurationError(
+            f"@action is for methods of a Client; {method.__qualname__} is none",
+            hint="write it in the body of the class, with self first",
+        )
     return state
 
 

@@ -80,7 +80,11 @@ class Encrypted(Layer):
             while not await self._read_keyset():
                 await self._refuse_what_is_there()
                 if self._inspect:
-                    raise StoreNotFoundError("there is no encrypted store here yet", adapter=self.inner)
+                    raise StoreNotFoundError(
+                        "there is no encrypted store here yet",
+                        adapter=self.inner,
+                        hint="check the path, or save something first",
+                    )
                 await self._begin()
         except BaseException:
             await self.inner.aclose()
@@ -257,7 +261,7 @@ class Encrypted(Layer):
         """What sealed bytes begin with, what seals, and what is bound to them beside the key's name."""
         if self._seal is None:
             raise CapabilityUnavailableError(
-                "the store is not open", adapter=self.inner, hint="open it with `async with` or aopen()"
+                "the store is not open", adapter=self.inner, hint="open it first, in `async with`"
             )
         return self._seal
 

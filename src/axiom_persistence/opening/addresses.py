@@ -204,6 +204,7 @@ def _file(rest: str) -> Address:
     """The directory of a ``file:`` URL (RFC 8089), or of the plain form behind the scheme."""
     if rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
+        host = host.rpartition("@")[2]  # users and passwords are shown to nobody
         if host not in ("", "localhost"):
             raise ConfigurationError(
                 f"file:{rest} names a host, {host!r}, and files are on this one",

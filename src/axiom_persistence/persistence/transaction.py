@@ -10,7 +10,7 @@ from types import CoroutineType
 from typing import Any, Final, TypeVar, overload
 from weakref import ref
 
-from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError
+from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError, shown
 from ..keys import MISSING, Key
 from ..runtime.faces import AsyncOnly
 from ..runtime.turn import Turn, backoff
@@ -210,7 +210,14 @@ async def run_transaction(
                 _Turns(store, lost),
                 transaction(store, prefix=prefix, durability=durability) as tx,
             ):
-                return await function(tx)
+                answer = function(tx)
+                if not isinstance(answer, Awaitable):
+                    raise ConfigurationError(
+                        f"run_transaction takes an asynchronous function; this one returned {shown(answer)}",
+                        adapter=store.adapter,
+                        hint="write `async def`; `update` takes a plain function of one value",
+                    )
+                return await answer
         except ConflictError as conflict:
             if attempt == attempts - 1:
                 raise

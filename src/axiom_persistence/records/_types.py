@@ -182,7 +182,9 @@ def _check_readable(form: Any) -> None:
             if cls not in registered and not is_model(cls) and not is_path(cls) and not _stands_in(cls):
                 raise ConfigurationError(
                     f"{name_of(cls)}{_held_by(form, cls)} is a type this library cannot read",
-                    hint=f"make it a dataclass, a Struct, a pydantic or attrs model, or call "
+                    hint="name a class of data: str, list[int], a dataclass"
+                    if cls.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
+                    else "make it a dataclass, a Struct, a pydantic or attrs model, or call "
                     f"`register({name_of(cls)}, encode, decode)`",
                 )
         elif hasattr(cls, "__attrs_attrs__"):

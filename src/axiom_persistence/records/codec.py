@@ -246,7 +246,8 @@ class Codec:
         elif not _accepts(kind, value):
             own, asked = names_of(cls, kind)
             raise TypeMismatchError(
-                f"the value is of type {own}, not {asked}", hint=f"pass a {name_of(kind)}; nothing was stored"
+                f"the value is of type {own}, not {asked}",
+                hint=f"pass a value of type {asked}; nothing was stored",
             )
         _check_back(value, kind, decode, data)
         return data

@@ -23,7 +23,7 @@ class AsyncOnly:
 
         def __enter__(self) -> None:
             raise ConfigurationError(
-                f"a {type(self).__qualname__} is asynchronous, and entered with `async with`, not `with`",
+                f"{type(self).__qualname__} is asynchronous, and entered with `async with`, not `with`",
                 hint="write `async with`, in an `async def`; programs without an event loop open the store "
                 "with `axiom_persistence.blocking.open_persistence`",
             )
@@ -55,7 +55,7 @@ class Walk(AsyncIterator[T]):
     if not TYPE_CHECKING:
 
         def __iter__(self) -> None:
-            raise not_iterable("what it yields")
+            raise not_iterable("each item")
 
 
 def not_iterable(what: str) -> ConfigurationError:
