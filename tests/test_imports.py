@@ -38,6 +38,7 @@ BASES = {
     "storage/listing",
     "platform/filesystem",
     "platform/making",
+    "platform/secrets",
     "persistence/capability",
     "jobs/walk",
     "security/cipher",
@@ -260,8 +261,8 @@ AT_START = {
     *[".records._checks", ".records._refusals", ".records._types"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),
-    *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "medium", "reader", "schema"]),
-    *(f".adapters._sqlite.{part}" for part in ["transactions", "wal", "writer"]),
+    *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "medium", "reader", "room"]),
+    *(f".adapters._sqlite.{part}" for part in ["schema", "transactions", "wal", "writer"]),
     *[
         ".layers",
         ".layers.cached",

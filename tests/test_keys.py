@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 import pytest
@@ -300,6 +301,27 @@ def test_a_key_is_checked_when_it_is_made():
             Key(name, int)
 
 
+@dataclass(frozen=True)
+class Pair:
+    number: int
+    items: list[int]
+
+
+@dataclass(eq=False)
+class Shared:
+    """Has a hash, and can be changed all the same."""
+
+    items: list[int]
+
+
+def test_a_default_with_a_hash_that_can_be_changed_is_copied():
+    """Each who loads it has one of his own."""
+    key = Key("k", Shared, default=Shared([]))
+    key.default.items.append(1)
+    assert key.default.items == []
+    assert "Shared(items=[])" in repr(key)
+
+
 WRONG_KEYS = [
     (lambda: Key("k", int, default="a"), "is of type str, not int"),
     (lambda: Key("k", dict[str, int], default=("a",)), "not dict"),
@@ -309,6 +331,7 @@ WRONG_KEYS = [
     (lambda: Key("k", dict, default={}), "default_factory"),
     (lambda: Key("k", list[int], default=[1]), "default_factory"),
     (lambda: Key("k", tuple, default=([],)), "default_factory"),
+    (lambda: Key("k", Pair, default=Pair(1, [])), "default_factory"),
     (lambda: Key("k", dict, default={}, default_factory=dict), "a default or a default_factory"),
     (lambda: Key("k", dict, default_factory={}), "a default or a default_factory"),
 ]

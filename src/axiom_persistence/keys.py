@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Generic, Optional, TypeVar, overload
 from uuid import UUID
 
 from .errors import ConfigurationError, InvalidKeyError, PersistenceError, shown
-from .records.codec import Codec
+from .records.codec import Codec, can_change_in_place, is_hashable
 
 __all__ = [
     "INTERNAL",
@@ -168,6 +169,8 @@ class Key(Generic[T]):
                 )
         elif default is not MISSING and default is not None:
             _check_default(codec, name, type, default)
+            if can_change_in_place(default):
+                default_factory = partial(deepcopy, default)
         # Without a default the value may be None, so a stored None must read back as one.
         given = default is not MISSING or default_factory is not None
         self.kind = type if given or codec.is_adapter(type) else Optional[type]  # noqa: UP045 - any form
@@ -181,20 +184,22 @@ class Key(Generic[T]):
         return self._default if self._factory is None else self._factory()
 
     def __repr__(self) -> str:
-        made = f"default={self._default!r}" if self._factory is None else f"default_factory={self._factory!r}"
+        made = (
+            f"default={self._default!r}"
+            if self._factory is None or self._default is not None
+            else f"default_factory={self._factory!r}"
+        )
         return f"Key({self.name!r}, {self.kind!r}, {made})"
 
 
 def _check_default(codec: Codec, name: str, type: Any, default: Any) -> None:
     """Refuse a default that is not of the type, or that one who loads it could change for all others."""
-    try:
-        hash(default)
-    except TypeError:
+    if not is_hashable(default):
         raise ConfigurationError(
             f"the default, {shown(default)}, can be changed, and all who load it would share it",
             key=name,
             hint="pass default_factory=, a function that makes it: list, dict, or a lambda",
-        ) from None
+        )
     try:
         codec.encode(default, type)
     except PersistenceError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pytest
 
@@ -18,6 +18,7 @@ from axiom_persistence.errors import (
     InvalidKeyError,
     TypeMismatchError,
 )
+from axiom_persistence.opening.open import open_persistence
 from support.client_worlds import Counter, Preferences, Theme
 
 
@@ -25,6 +26,24 @@ from support.client_worlds import Counter, Preferences, Theme
 class Window:
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    number: int
+    items: list[int]
+
+
+class Named(NamedTuple):
+    number: int
+    items: list[int]
+
+
+@dataclass(eq=False)
+class Shared:
+    """Has a hash, and can be changed all the same."""
+
+    items: list[int]
 
 
 class Base(Client):
@@ -98,7 +117,14 @@ def test_a_field_without_a_type():
 
 @pytest.mark.parametrize(
     ("default", "correction"),
-    [([], "default_factory=list"), ({}, "default_factory=dict"), (Window(1, 2), "lambda: Window")],
+    [
+        ([], "default_factory=list"),
+        ({}, "default_factory=dict"),
+        (Window(1, 2), "lambda: Window"),
+        ((1, []), "lambda: "),
+        (Pair(1, []), "lambda: Pair"),
+        (Named(1, []), "lambda: Named"),
+    ],
 )
 def test_a_mutable_default(default, correction):
     """A default that all instances would share is refused with the correction."""
@@ -106,6 +132,21 @@ def test_a_mutable_default(default, correction):
 
         class Wrong(Client):
             field: object = client_state(default)
+
+
+async def test_a_default_with_a_hash_that_can_be_changed_is_copied():
+    """What one instance changes inside its default, no other sees."""
+
+    class Holding(Client):
+        shared: Shared = client_state(Shared([]))
+        loose: Shared = client_state(Shared([]), persisted=False)
+
+    async with open_persistence("memory:") as store:
+        first, second = Holding(store, instance="1"), Holding(store, instance="2")
+        first.shared.items.append(1)
+        first.loose.items.append(1)
+        assert (second.shared.items, second.loose.items) == ([], [])
+        await first.close()
 
 
 def test_two_fields_with_one_key():

@@ -5,18 +5,23 @@ import errno
 import re
 import shutil
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.errors import StorageError
+from axiom_persistence.opening.open import open_persistence
 from axiom_persistence.platform.local import local_filesystem
 from axiom_persistence.storage.adapter import Durability
 from axiom_persistence.testing.crash import Image, explore, final_image
 from axiom_persistence.testing.failing import FailingFileSystem, Fault
 from axiom_persistence.testing.recording import Action, RecordingFileSystem
 from support import planted_files as planted
+from support.known import Known
+from support.nothing_to_sync import nothing_to_sync
+from support.verbs import RELYING, Padded, User
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 LENGTH = 24  # all values are as long, so that a write in place can do without truncation
@@ -232,6 +237,78 @@ async def test_commits_that_share_their_syncs(scratch):
         assert found.exhaustive
         assert not found.violations, str(found.violations[0])
         shutil.rmtree(place)
+
+
+# -- every verb ------------------------------------------------------------------------------------
+
+
+class Both(RecordingFileSystem):
+    """What one of several adapters over a directory asks for, in the record of all."""
+
+    def __init__(self, place, others):
+        super().__init__(local_filesystem(place))
+        if others:
+            self.operations, self._lock = others[0].operations, others[0]._lock
+        self._count = len(others) << 20
+
+
+async def used(kind, place, names):
+    """The record of one adapter that uses every verb, or of two that rely on each other."""
+    here = place.parent
+    recordings, users = [], []
+
+    def tell(*words):
+        recordings[0].acknowledge(" ".join(map(str, words)))
+
+    async with AsyncExitStack() as stack:
+        for name in names:
+            recordings.append(Both(place, recordings))
+            adapter = kind(place, filesystem=recordings[-1])
+            persistence = await stack.enter_async_context(open_persistence(adapter))
+            users.append(User(persistence, name, tell, pads=(10,)))
+        if len(users) == 1:
+            await users[0].alone()
+        else:
+            await asyncio.gather(users[0].publish(here, RELYING), users[1].rely(here, RELYING))
+        return list(recordings[0].operations)
+
+
+async def all_kept(place, said):
+    """What a persistence finds in an image, compared with what was said."""
+    known = Known()
+    for words in said:
+        known.note(*words.split())
+    async with open_persistence(FileStorageAdapter(place)) as persistence:
+        keys = [key async for key in persistence.keys("")]
+        found = {key: await persistence.load(key, Padded) for key in keys}
+    fault = known.compare({key: value.n for key, value in found.items() if value is not None})
+    assert fault is None, fault
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+async def test_what_was_found_done_is_as_durable_as_was_asked(names, scratch):
+    """Deletions, empty work and work already done by somebody, here or there, who promised less."""
+    operations = await used(FileStorageAdapter, scratch / "recorded", names)
+    found = await explore(operations, all_kept, scratch=scratch, random_names=TEMPORARY, ordered=True)
+    print(f"\n{names}: {found.states} crash states")
+    assert not found.violations, str(found.violations[0])
+    assert found.states > 100
+
+
+class NothingToSync(FileStorageAdapter):
+    commit = nothing_to_sync(FileStorageAdapter.commit)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [(NothingToSync, "a"), (NothingToSync, "ab"), (planted.planted(planted.ReliesOnNothing), "ab")],
+)
+async def test_nothing_to_do_and_nothing_to_sync_is_caught(kind, names, scratch):
+    """The same exploration finds an adapter that syncs only what it writes itself."""
+    operations = await used(kind, scratch / "recorded", names)
+    found = await explore(operations, all_kept, scratch=scratch, random_names=TEMPORARY, stop_at=1)
+    assert found.violations
+    assert "was acknowledged" in str(found.violations[0].error)
 
 
 async def test_the_record_is_complete(scratch):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
-from support.sqlite_replay import STORE, Disk, compare, count_restarts, explore, record
+from support.sqlite_replay import HEADER, STORE, Disk, count_restarts, explore, number_of, record
 from support.strace import needs_strace
 
 pytestmark = needs_strace
@@ -23,17 +23,17 @@ def scratch():
         yield Path(place)
 
 
-def traced(tmp_path, names, saves, plant="none"):
+def traced(tmp_path, names, saves, plant="none", **program):
     directory = tmp_path / "store"
     directory.mkdir()
-    return directory, record(directory, names, saves, plant)
+    return directory, record(directory, names, saves, plant, **program)
 
 
 async def listed(adapter):
     return [key async for key in adapter.keys("")]
 
 
-def reopened(place, acked, tried):
+def reopened(place, known):
     """The whole adapter over an image: it recovers, agrees, and saves again."""
 
     async def look():
@@ -46,9 +46,9 @@ def reopened(place, acked, tried):
             again = await adapter.fetch(await listed(adapter))
             del again["after"]
             assert again == rows
-        return {key: int(stored.data[5:].partition(b",")[0]) for key, stored in rows.items()}
+        return {key: number_of(stored.data.decode()) for key, stored in rows.items() if key != HEADER}
 
-    return compare(asyncio.run(look()), acked, tried)
+    return known.compare(asyncio.run(look()))
 
 
 def test_a_sync_of_the_log_stands_before_every_acknowledgement(tmp_path):
@@ -121,3 +121,28 @@ def test_planted_bugs_are_caught(tmp_path, scratch, plant, names):
 
     print(f"\n{report.states} crash states, {len(report.violations)} violations")
     assert report.violations
+
+
+VERBS = Path(__file__).parents[1] / "support" / "sqlite_verbs.py"
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_what_was_found_done_is_as_durable_as_was_asked(tmp_path, scratch, names):
+    """Deletions, empty work and work already done by somebody, here or there, who promised less."""
+    directory, calls = traced(tmp_path, names, 0, program=VERBS)
+    report = explore(calls, directory, scratch, samples=2, check=reopened)
+
+    print(f"\n{report.states} crash states, {report.restarts} starts of the log")
+    assert report.violations == []
+    assert report.states > 300
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_nothing_to_do_and_nothing_to_sync_is_caught(tmp_path, scratch, names):
+    """The same exploration finds an adapter that syncs only what it writes itself."""
+    directory, calls = traced(tmp_path, names, 0, "nothing-to-sync", program=VERBS)
+    report = explore(calls, directory, scratch, samples=1)
+
+    print(f"\n{report.states} crash states, {len(report.violations)} violations")
+    assert report.violations
+    assert all("was acknowledged" in fault for *_, fault in report.violations)

@@ -26,7 +26,7 @@ from typing import Any
 
 from axiom_persistence import blocking
 from axiom_persistence.client import Client, client_state
-from axiom_persistence.errors import StorageError
+from axiom_persistence.errors import ConflictError, StorageError
 from axiom_persistence.layers.cached import CachePolicy
 from axiom_persistence.opening.open import open_persistence
 
@@ -88,6 +88,7 @@ class Interrupts:
         self.random = random.Random(seed)
         self.count = 0
         self._armed = False
+        self._conflict: ConflictError | None = None
         self._usual: dict[str, float] = {}
         signal.signal(signal.SIGALRM, self._handle)
 
@@ -110,11 +111,20 @@ class Interrupts:
         """Whoever waits for what another task or thread was interrupted in writing is told so."""
         if isinstance(error, StorageError) and "interrupted by KeyboardInterrupt()" not in str(error):
             raise error
+        if isinstance(error, ConflictError):
+            # What was interrupted may take effect a little later, under the feet of the next: once.
+            if self._conflict is not None or not name.startswith("client transaction"):
+                raise error
+            self._conflict = error
+        else:
+            self._conflict = None
         self.count += isinstance(error, KeyboardInterrupt)
         self._usual[name] = 1.02 * self._usual.get(name, 1e-4)
         return False
 
     def took(self, name: str, seconds: float) -> None:
+        if name.startswith("client transaction"):
+            self._conflict = None
         usual = self._usual.get(name, seconds)
         self._usual[name] = usual + 0.1 * (min(seconds, 4 * usual) - usual)
 
@@ -127,7 +137,7 @@ class Interrupts:
                 work()
             finally:
                 self.disarm()
-        except (KeyboardInterrupt, StorageError) as error:
+        except (KeyboardInterrupt, StorageError, ConflictError) as error:
             return self.interrupted(name, error)
         self.took(name, time.perf_counter() - started)
         return True
@@ -140,7 +150,7 @@ class Interrupts:
                 await work()
             finally:
                 self.disarm()
-        except (KeyboardInterrupt, StorageError) as error:
+        except (KeyboardInterrupt, StorageError, ConflictError) as error:
             return self.interrupted(name, error)
         self.took(name, time.perf_counter() - started)
         return True

@@ -148,7 +148,7 @@ async def test_a_secret_is_shown_to_nobody(persistence, monkeypatch):
 async def test_a_check_of_ones_own_is_the_cause(persistence):
     """What it said is in the cause, which the message only names."""
     await persistence.save("k", {"name": "hunter2"})
-    with pytest.raises(TypeMismatchError, match="Refusing.__post_init__ raised ValueError") as caught:
+    with pytest.raises(TypeMismatchError, match=r"Refusing\.__post_init__ raised ValueError") as caught:
         await persistence.load("k", Refusing)
     assert "hunter2" not in str(caught.value)
     assert "hunter2 is refused" in str(caught.value.__cause__)

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.errors import ConflictError, PersistenceError
+from axiom_persistence.layers.cached import Cached
 from axiom_persistence.storage.adapter import Durability, Stored
 from axiom_persistence.storage.basic import BasicAdapter
 
@@ -201,6 +202,107 @@ class ListsByOffset(MemoryAdapter):
             for key in page:
                 yield key
             at += 5
+
+
+class PagesFromTheKeyItself(MemoryAdapter):
+    """Lists the key that a page is to begin behind."""
+
+    async def keys(self, prefix="", *, after=None, limit=None, reverse=False):
+        keys = sorted(self._records, reverse=reverse)
+        keys = [key for key in keys if key.startswith(prefix)]
+        if after is not None:
+            keys = [key for key in keys if (key <= after if reverse else key >= after)]
+        for key in keys[:limit]:
+            yield key
+
+
+class ReversesThePage(MemoryAdapter):
+    """Turns round the first keys instead of beginning with the last."""
+
+    async def keys(self, prefix="", *, after=None, limit=None, reverse=False):
+        keys = [key async for key in super().keys(prefix, after=None if reverse else after, limit=limit)]
+        for key in reversed(keys) if reverse else keys:
+            yield key
+
+
+class PagesByUTF16(MemoryAdapter):
+    """Compares where a page begins by UTF-16 units, as several systems do, and sorts rightly."""
+
+    async def keys(self, prefix="", *, after=None, limit=None, reverse=False):
+        def units(key):
+            return key.encode("utf-16-be")
+
+        keys = [key async for key in super().keys(prefix, reverse=reverse)]
+        if after is not None:
+            keys = [k for k in keys if (units(k) < units(after) if reverse else units(k) > units(after))]
+        for key in keys[:limit]:
+            yield key
+
+
+class LimitsBeforeThePrefix(MemoryAdapter):
+    """Counts keys that it does not list."""
+
+    async def keys(self, prefix="", *, after=None, limit=None, reverse=False):
+        keys = [key async for key in super().keys("", after=after, limit=limit, reverse=reverse)]
+        for key in keys:
+            if key.startswith(prefix):
+                yield key
+
+
+class MissesEmptyBytes(MemoryAdapter):
+    """Says that what is empty does not exist."""
+
+    async def exists(self, key):
+        return bool(await self.read(key))
+
+
+class ReadsFromTheStart(MemoryAdapter):
+    """Gives the first bytes of a value, whichever are asked for."""
+
+    async def fetch_range(self, keys, start, length):
+        return await super().fetch_range(keys, 0, length)
+
+
+class GivesAbsentParts(MemoryAdapter):
+    """Gives a part of what is not there."""
+
+    async def fetch_range(self, keys, start, length):
+        return dict.fromkeys(keys, b"") | await super().fetch_range(keys, start, length)
+
+
+class DeletesByPattern(MemoryAdapter):
+    """Takes the prefix of a deletion for a pattern."""
+
+    async def delete_prefix(self, prefix, *, after=None, durability=None):
+        keys = [key for key in self._records if fnmatchcase(key, prefix.replace("%", "*") + "*")]
+        await self.commit(dict.fromkeys(key for key in keys if after is None or key > after))
+        return len(keys)
+
+
+class DeletesOnePage(MemoryAdapter):
+    """Deletes as many keys by prefix as fit on a page."""
+
+    async def delete_prefix(self, prefix, *, after=None, durability=None):
+        keys = [key async for key in self.keys(prefix, after=after, limit=1000)]
+        await self.commit(dict.fromkeys(keys[:-1]))
+        return len(keys)
+
+
+class Markless(MemoryAdapter):
+    """Says nothing about commits."""
+
+    def change_mark(self):
+        return None
+
+
+class CachesSwept(Cached):
+    """A cache that does not notice a deletion by prefix."""
+
+    def __init__(self):
+        super().__init__(Markless())
+
+    async def delete_prefix(self, prefix, **options):
+        return await self.inner.delete_prefix(prefix, **options)
 
 
 class SwallowsDeletes(MemoryAdapter):

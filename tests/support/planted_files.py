@@ -137,6 +137,13 @@ class RevivingTree(FileTree):
                 self.files.unlink(name)
 
 
+class ReliesOnNothing(FileTree):
+    """Syncs what it wrote itself, and not what another wrote that it found."""
+
+    def rely_on(self, keys):
+        pass
+
+
 def planted(tree):
     """An adapter with this bug."""
     return type(f"{tree.__name__}Adapter", (FileStorageAdapter,), {"tree_class": tree})

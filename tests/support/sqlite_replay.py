@@ -19,7 +19,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
+from support.known import Known
+
 STORE = "store.db"
+HEADER = "\x01store"
 CALLS = "openat,write,pwrite64,pwritev,fsync,fdatasync,sync_file_range,ftruncate,unlink,unlinkat,rename"
 
 
@@ -69,30 +72,41 @@ def plant_bug(name, process):
             _sqlite_wal.Log.size = size
 
         _sqlite_wal.Log.lengthen = too_early
+    elif name == "nothing-to-sync":  # what has nothing to do has nothing to sync
+        from axiom_persistence.adapters.sqlite import SQLiteAdapter
+        from support.nothing_to_sync import nothing_to_sync
+
+        SQLiteAdapter.commit = nothing_to_sync(SQLiteAdapter.commit)
     else:
         assert name == "none", name
 
 
-async def save_and_tell(directory, name, saves, together):
+def shorten_logs():
     from axiom_persistence.adapters._sqlite import checkpoint as _sqlite_checkpoint
-    from axiom_persistence.adapters._sqlite import commits as _sqlite_commits
     from axiom_persistence.adapters._sqlite import writer as _sqlite_writer
-    from axiom_persistence.adapters.sqlite import SQLiteAdapter
-    from axiom_persistence.storage.adapter import Durability
 
     # A log that is copied and started again every few saves.
     _sqlite_writer.COPY_FRAMES = _sqlite_checkpoint.RESTART_FRAMES = 12
     # And made longer ahead of the second save that is waited for.
     _sqlite_writer._LOOK_PAGES = 1
     _sqlite_writer._SAVER_SYNCS, _sqlite_writer._MARGIN_BYTES, _sqlite_writer._AHEAD_BYTES = 1, 8192, 20_480
+
+
+def tell(*words):
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+async def save_and_tell(directory, name, saves, together):
+    from axiom_persistence.adapters._sqlite import commits as _sqlite_commits
+    from axiom_persistence.adapters.sqlite import SQLiteAdapter
+    from axiom_persistence.storage.adapter import Durability
+
+    shorten_logs()
     alone = []
     take_alone = _sqlite_commits.Commits.commit_alone
     _sqlite_commits.Commits.commit_alone = (
         lambda self, job: alone.append(taken := take_alone(self, job)) or taken
     )
-
-    def tell(*words):
-        os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
     rng = random.Random(name)
     async with SQLiteAdapter(directory / STORE, lock_timeout=60) as adapter:
@@ -136,23 +150,26 @@ class Call:
     thread: str = ""
 
 
-def record(directory, names, saves, plant="none"):
+def record(directory, names, saves, plant="none", program=__file__):
     """Run one process for each name at once; what they and SQLite asked of the system, in order."""
     log = directory.with_suffix(".strace")
     command = " & ".join(
-        f'"{sys.executable}" "{__file__}" "{directory}" {name} {saves} {plant} {len(names)}' for name in names
+        f'"{sys.executable}" "{program}" "{directory}" {name} {saves} {plant} {len(names)}' for name in names
     )
     done = subprocess.run(
         [
             *("strace", "-f", "-y", "-xx", "-qq", "-s", "1000000", "-e", "signal=none"),
             *("-e", f"trace={CALLS}", "-o", str(log), "/bin/sh", "-c", f"{command} & wait"),
         ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("ack") == len(names) * (3 * saves - 2 * (saves // 3)), done.stderr
+    if program == __file__:
+        assert done.stdout.count("ack") == len(names) * (3 * saves - 2 * (saves // 3)), done.stderr
+    assert not done.stderr, done.stderr
     return list(parse(log.read_text(), str(directory)))
 
 
@@ -351,18 +368,17 @@ class Report:
 
 
 def explore(calls, directory, scratch, *, samples=4, check=None):
-    """Some states for every moment, equal ones once. ``check(place, acked, tried)`` sees one in twenty."""
+    """Some states for every moment, equal ones once. ``check(place, known)`` sees one in twenty."""
     disk, report, rng = Disk(str(directory)), Report(), random.Random(7)
-    acked, tried, seen = {}, {}, set()
+    known, seen = Known(), set()
     report.restarts, report.overtaken = count_restarts(calls)
     for moment, call in enumerate(calls):
         if call.kind in ("try", "ack"):
-            number, *keys = call.words
-            (tried if call.kind == "try" else acked).update(dict.fromkeys(keys, number))
+            known.note(call.kind, *call.words)
         else:
             disk.apply(call)
         for content in disk.images(samples, rng):
-            mark = fingerprint(content, acked)
+            mark = fingerprint(content, known.acked)
             if mark in seen:
                 continue
             seen.add(mark)
@@ -371,9 +387,9 @@ def explore(calls, directory, scratch, *, samples=4, check=None):
             place.mkdir()
             for name, data in content.items():
                 (place / name).write_bytes(data)
-            fault = judge(place, acked, tried)
+            fault = judge(place, known)
             if fault is None and check is not None and report.states % 20 == 0:
-                fault = check(place, acked, tried)
+                fault = check(place, known)
             if fault is not None:
                 report.violations.append((moment, call.kind, call.path, fault))
             for file in place.iterdir():
@@ -407,17 +423,20 @@ def count_restarts(calls):
     return restarts, overtaken
 
 
-def judge(place, acked, tried):
-    """What SQLite finds in an image: every key has its last acknowledged value or a later one tried."""
+def number_of(data):
+    """Of a value that was saved, as it is or as a record."""
+    return int(re.match(r'(?:\{"axiom":.*"value":)?\{"n":(\d+),"pad":"x+"\}\}?$', data or "")[1])
+
+
+def judge(place, known):
+    """What SQLite finds in an image, compared with what is known."""
     found = {}
     try:
         connection = sqlite3.connect(place / STORE)
         try:
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 rows = connection.execute("SELECT key, data FROM record").fetchall()
-                found = {
-                    key: int(re.match(r'\{"n":(\d+),"pad":"x+"\}$', data or "")[1]) for key, data in rows
-                }
+                found = {key: number_of(data) for key, data in rows if key != HEADER}
                 if connection.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                     return "the file is malformed"
         finally:
@@ -426,18 +445,7 @@ def judge(place, acked, tried):
         return f"the file cannot be read: {error}"
     except TypeError:
         return "a value is torn"
-    return compare(found, acked, tried)
-
-
-def compare(found, acked, tried):
-    for key in {*acked, *tried, *found}:
-        if found.get(key, 0) < acked.get(key, 0):
-            return f"{key}: {acked[key]} was acknowledged, {found.get(key)} is there"
-        if found.get(key, 0) > tried.get(key, 0):
-            return f"{key}: {found[key]} is there and was never saved"
-        if key.endswith("/left") and found.get(key) != found.get(key.removesuffix("left") + "right"):
-            return f"{key}: half of a commit is there"
-    return None
+    return known.compare(found)
 
 
 if __name__ == "__main__":

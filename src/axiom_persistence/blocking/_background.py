@@ -11,6 +11,7 @@ from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
+from ..client._transaction import in_client_transaction_on
 from ..errors import CapabilityUnavailableError
 from ..persistence.transaction import in_transaction_on
 from ..runtime.ending import BACKGROUND, CLIENTS, after_fork, at_exit
@@ -261,7 +262,7 @@ def refuse_deadlock() -> None:
             "a blocking call from a hook or callback on the background thread would wait for itself",
             hint="hand the work to another thread: `threading.Thread(target=work).start()`",
         )
-    if in_transaction_on(running):
+    if in_transaction_on(running) or in_client_transaction_on(running):
         raise CapabilityUnavailableError(
             "a blocking call inside an asynchronous transaction of this event loop would hold up its end",
             hint="use the verbs of the transaction itself, or call after it",

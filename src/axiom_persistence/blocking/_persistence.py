@@ -45,9 +45,10 @@ def open_persistence(
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
-    secure: StorageAdapter | None = None,
-    keys: KeyProvider | None = None,
+    secure: StorageAdapter | str | None = None,
+    keys: KeyProvider | Literal["keychain"] | None = None,
     mode: Literal["normal", "inspect"] = "normal",
+    exclusive: bool = False,
 ) -> Persistence:
     """The persistence at ``where``, to be used in a ``with`` block; with the same arguments."""
     return Persistence(
@@ -59,6 +60,7 @@ def open_persistence(
             secure=secure,
             keys=keys,
             mode=mode,
+            exclusive=exclusive,
         )
     )
 

@@ -7,7 +7,8 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from copy import deepcopy
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from ..errors import (
@@ -20,9 +21,9 @@ from ..errors import (
     shown,
 )
 from ..keys import MISSING, encode_segment
-from ..records.codec import Codec, is_immutable
+from ..records.codec import Codec, can_change_in_place, is_hashable
 
-__all__ = ["Field", "can_change_in_place", "client_state", "collect_fields", "resolve_kinds", "unknown_field"]
+__all__ = ["Field", "client_state", "collect_fields", "resolve_kinds", "unknown_field"]
 
 T = TypeVar("T")
 
@@ -64,12 +65,14 @@ class Field:
             raise ConfigurationError(
                 f"{where} is secure and not persisted", hint="what is not stored needs no confidential place"
             )
-        if self._factory is None and self._default.__class__.__hash__ is None:
+        if self._factory is None and not is_hashable(self._default):
             kind = type(self._default).__name__
             raise ConfigurationError(
                 f"the default of {where} is a {kind}, which all instances would share",
                 hint=f"write {_proper(self._default)}",
             )
+        if self._factory is None and can_change_in_place(self._default):
+            self._factory = partial(deepcopy, self._default)
 
     def default(self) -> Any:
         return self._default if self._factory is None else self._factory()
@@ -232,7 +235,7 @@ def _proper(value: Any) -> str:
     """How a field with ``value`` as its default is declared."""
     if value is MISSING:
         return "client_state(...) with a default in it"
-    if value.__class__.__hash__ is not None:
+    if is_hashable(value):
         return "client_state(...) around the default"
     kind = type(value)
     made = kind.__name__ if kind in (list, dict, set) and not value else f"lambda: {kind.__name__}(...)"
@@ -309,15 +312,3 @@ def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:
     near = nearest(name, known)
     meant = f"; did you mean {near!r}?" if near else ""
     return f"{owner} has no field {name!r}{meant}"
-
-
-def can_change_in_place(value: Any) -> bool:
-    """Whether ``value`` may become another one without being assigned."""
-    if is_immutable(value):
-        return False
-    kind = type(value)
-    if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        return any(can_change_in_place(getattr(value, field.name)) for field in fields(kind))
-    if kind in (tuple, frozenset):
-        return any(can_change_in_place(item) for item in value)
-    return True

@@ -15,10 +15,11 @@ from typing import Any, Final, Protocol
 from ..errors import CapabilityUnavailableError, ConfigurationError, PersistenceError
 from ..keys import MISSING
 from ..layers.observed import Origin
+from ..records.codec import can_change_in_place
 from ..store.store import Store
 from ._auto_save import AutoSave
 from ._cell import Cell, fingerprint
-from ._fields import Field, can_change_in_place, unknown_field
+from ._fields import Field, unknown_field
 from ._lifecycle import ClientPhase, RestoreReport
 from ._place import Place
 from ._stream import Watchers
@@ -310,8 +311,7 @@ class State:
     def running(self) -> list[Holder]:
         """The transactions under way. One whose end Ctrl-C kept from being said is undone here."""
         with self.lock:
-            lost = [holder for holder in self.transactions if holder.lost]
-            for holder in lost:
+            for holder in [each for each in self.transactions if each.lost]:
                 holder.roll_back()
                 self.transactions.remove(holder)
             return self.transactions
@@ -421,8 +421,8 @@ class State:
         elif self.saver is not None:
             self.saver.changed(self, self.auto_save.interval)
         if told:
-            return
-        if self.on_error is None:
+            pass
+        elif self.on_error is None:
             _log.error("%s could not be saved and stays pending: %s", self.plain.prefix.rstrip("/"), error)
         else:
             self.on_error(self.client, error)

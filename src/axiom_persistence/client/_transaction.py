@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from asyncio import _get_running_loop, current_task
+from asyncio import AbstractEventLoop, Task, current_task
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -22,7 +22,7 @@ from ._fields import Field
 from ._restore import refresh
 from ._state import Entry, Holder, State, current, settle, state_of
 
-__all__ = ["action", "forget", "transaction"]
+__all__ = ["action", "forget", "in_client_transaction_on", "transaction"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ class _Transaction:
         state.notice_mutations()
         self.state = state
         self.outer = outer
-        self.task = None if _get_running_loop() is None else current_task()
+        self.task: Task[Any] | None = None  # that waits where it ends, if one does
         self.stamps: dict[str, int] = {}
         self.start = self.savepoint()
         self._ended = self._sent = False
@@ -247,15 +247,15 @@ class _Running:
 
     def __init__(self, state: State) -> None:
         self._enclosing = current.get()
-        self._body = _Transaction(state, self._enclosing, self)
-        state.transactions.append(self._body)
-        current.set(self._body)
+        self.body = _Transaction(state, self._enclosing, self)
+        state.transactions.append(self.body)
+        current.set(self.body)
 
     def __enter__(self) -> _Transaction:
-        return self._body
+        return self.body
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        body = self._body
+        body = self.body
         body.end()
         try:
             if error is not None:
@@ -309,6 +309,7 @@ class transaction(AsyncOnly):  # noqa: N801 - called like a function
         await self._turn.__aenter__()
         try:
             self._running = _Running(state)
+            self._running.body.task = current_task()
         except BaseException:
             self._turn.release()
             raise
@@ -336,6 +337,16 @@ class transaction(AsyncOnly):  # noqa: N801 - called like a function
             lost = [name for name in body.stamps if state.fields[name].persisted]
             await refresh(state, lost, Origin.PROCESS)
             raise
+
+
+def in_client_transaction_on(loop: AbstractEventLoop) -> bool:
+    """Whether the running code is inside the body of a client's transaction whose task ``loop`` runs."""
+    holder = current.get()
+    while isinstance(holder, _Transaction):
+        if not holder.over and holder.task is not None and holder.task.get_loop() is loop:
+            return True
+        holder = holder.outer
+    return False
 
 
 def action(method: Callable[P, R]) -> Callable[P, R]:

@@ -21,7 +21,7 @@ _FILE_LIKE: Final = (
     *(".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".txt", ".xml", ".plist", ".csv"),
     *(".pickle", ".pkl", ".dat", ".bin", ".shelve"),
 )
-_SCHEMES: Final = ("sqlite", "file", "file+documents", "memory")
+_SCHEMES: Final = ("sqlite", "file", "file+documents", "memory", "keychain")
 
 Where = str | os.PathLike[str] | StorageAdapter
 
@@ -30,18 +30,26 @@ class Address(NamedTuple):
     """Where a store is, before anything is looked at."""
 
     kind: str
-    """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, or a scheme from elsewhere."""
+    """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, ``keychain``, or a scheme from
+    elsewhere."""
     place: str
-    """A name for ``application`` and ``file+documents``, a path for ``sqlite`` and ``file``, nothing for
-    ``memory``; else what stands behind the scheme."""
+    """A name for ``application``, ``file+documents`` and ``keychain``, a path for ``sqlite`` and ``file``,
+    nothing for ``memory``; else what stands behind the scheme."""
 
 
-def adapter_for(where: Where, *, inspect: bool = False) -> StorageAdapter:
+def adapter_for(where: Where, *, inspect: bool = False, exclusive: bool = False) -> StorageAdapter:
     """The adapter that ``where`` names. Nothing is opened or created yet.
 
-    ``inspect``: it refuses to write. Raises ``ConfigurationError`` for an invalid address.
+    ``inspect``: it refuses to write. ``exclusive``: no other process may use it, which is for SQLite. Raises
+    ``ConfigurationError`` for an invalid address.
     """
     if isinstance(where, StorageAdapter):
+        if exclusive:
+            raise ConfigurationError(
+                "exclusive=True is for an address; this adapter is made already",
+                adapter=where,
+                hint="leave it out, or give it to the adapter: SQLiteAdapter(path, exclusive=True)",
+            )
         return _only_read(where) if inspect else where
     kind, place = address_of(where)
     if kind == "application":
@@ -54,7 +62,12 @@ def adapter_for(where: Where, *, inspect: bool = False) -> StorageAdapter:
     if kind == "sqlite":
         from ..adapters.sqlite import SQLiteAdapter
 
-        return SQLiteAdapter(place, inspect=inspect)
+        return SQLiteAdapter(place, inspect=inspect, exclusive=exclusive)
+    if exclusive:
+        raise ConfigurationError(
+            f"exclusive=True is for a SQLite file, and {os.fspath(where)!r} names a store of another kind",
+            hint="leave it out, or choose a path that ends in .db",
+        )
     if kind in ("file", "file+documents"):
         from ..adapters.file import FileStorageAdapter
 
@@ -64,6 +77,10 @@ def adapter_for(where: Where, *, inspect: bool = False) -> StorageAdapter:
         from ..adapters.memory import MemoryAdapter
 
         return _only_read(MemoryAdapter()) if inspect else MemoryAdapter()
+    if kind == "keychain":
+        from ..adapters.keychain import KeychainAdapter
+
+        return _only_read(KeychainAdapter(place)) if inspect else KeychainAdapter(place)
     return _made_elsewhere(kind, place, inspect=inspect)
 
 

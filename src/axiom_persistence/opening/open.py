@@ -11,7 +11,7 @@ from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption, OnCorruption
 from ..storage.adapter import Durability, StorageAdapter
 from ._stack import stack
-from .addresses import Where, adapter_for
+from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
     from ..security.keys import KeyProvider
@@ -27,9 +27,10 @@ def open_persistence(
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
-    secure: StorageAdapter | None = None,
-    keys: KeyProvider | None = None,
+    secure: StorageAdapter | str | None = None,
+    keys: KeyProvider | Literal["keychain"] | None = None,
     mode: Literal["normal", "inspect"] = "normal",
+    exclusive: bool = False,
 ) -> AdapterBasedPersistence:
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
 
@@ -43,16 +44,25 @@ def open_persistence(
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
     ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
     ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
-    which are never cached. ``keys``: who gives the key that everything here is encrypted under (extra
-    ``encryption``); the store is confidential then. ``mode="inspect"`` creates, migrates, repairs and sweeps
-    nothing, and refuses to write.
+    which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
+    name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
+    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then.
+    ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write. ``exclusive``: no
+    other process may use the SQLite file meanwhile, which can then be where memory cannot be shared, as on a
+    network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
     _refuse_wrong_options(mode, cache, secure)
+    if secure == "keychain":
+        secure = "keychain:" + _application(where, "secure")
+    if keys == "keychain":
+        from ..security.keys import KeychainKey
+
+        keys = KeychainKey(_application(where, "keys"))
     inspect = mode == "inspect"
-    adapter = adapter_for(where, inspect=inspect)
+    adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     writes_back = cache is not None and cache.interval is not None and not inspect
     if writes_back and durability is None:
         durability = Durability.MEMORY  # what a write-back cache is for
@@ -76,8 +86,23 @@ def _refuse_wrong_options(mode: object, cache: object, secure: object) -> None:
             f"cache is a CachePolicy or None, not {shown(cache)}",
             hint="leave cache out for the usual one; CachePolicy(max_bytes=...) makes another",
         )
-    if not isinstance(secure, (StorageAdapter, NoneType)):
+    addressed = isinstance(secure, str) and (secure == "keychain" or ":" in secure)
+    if not addressed and not isinstance(secure, (StorageAdapter, NoneType)):
         raise ConfigurationError(
-            f"secure is a confidential adapter, not {shown(secure)}",
-            hint="pass an adapter whose traits say confidential; it takes no password",
+            f"secure is a confidential adapter or its address, not {shown(secure)}",
+            hint="write secure='keychain', or pass an adapter whose traits say confidential; it takes no "
+            "password",
         )
+
+
+def _application(where: Where, option: str) -> str:
+    """The application's name, which a keychain shows to people."""
+    if isinstance(where, str):
+        kind, name = address_of(where)
+        if kind == "application":
+            return name
+    way = "secure=KeychainAdapter('name')" if option == "secure" else "keys=KeychainKey('name')"
+    raise ConfigurationError(
+        f"{option}='keychain' needs the name of an application, and the store is opened by another address",
+        hint=f"name what the keychain shall show: {way}",
+    )

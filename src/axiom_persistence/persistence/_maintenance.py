@@ -96,6 +96,6 @@ class Maintenance:
         await self._encrypted().change_key(keys)
 
     async def flush(self) -> None:
-        """Return when everything acknowledged so far is as durable as the adapter can make it."""
+        """Return when everything acknowledged here so far is as durable as the adapter can make it."""
         adapter = self._store.adapter
         await adapter.commit({}, durability=adapter.traits.durability)

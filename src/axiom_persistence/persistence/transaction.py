@@ -118,10 +118,11 @@ class Transaction:
         )
 
     async def _commit(self, durability: Durability | None) -> None:
-        # Without writes each read has checked that the others still held. What they have found may have been
-        # saved by somebody who promised less, and whoever acts on it relies on this transaction.
-        expect = {key: seen.version for key, seen in self._seen.items()} if self._writes else None
-        await self._store.commit(self._writes, expect=expect, durability=durability)
+        expect = {key: seen.version for key, seen in self._seen.items()}
+        if self._writes:
+            await self._store.commit(self._writes, expect=expect, durability=durability)
+        else:  # each read has checked that the others still held
+            await self._store.rely_on(expect, durability=durability)
 
 
 class transaction(AsyncOnly):  # noqa: N801 - called like a function

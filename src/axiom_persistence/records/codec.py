@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Annotated, Any, Final, TypeVar, get_origin
 
@@ -46,7 +47,7 @@ from ._types import (
     registered,
 )
 
-__all__ = ["Codec", "encode_bare", "is_immutable", "register"]
+__all__ = ["Codec", "can_change_in_place", "encode_bare", "is_hashable", "is_immutable", "register"]
 
 T = TypeVar("T")
 
@@ -319,6 +320,27 @@ def is_immutable(value: Any) -> bool:
             is_immutable(getattr(value, name)) for name in value.__struct_fields__
         )
     return False
+
+
+def can_change_in_place(value: Any) -> bool:
+    """Whether ``value`` may become another one without being assigned."""
+    if is_immutable(value):
+        return False
+    kind = type(value)
+    if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return any(can_change_in_place(getattr(value, field.name)) for field in fields(kind))
+    if kind in (tuple, frozenset):
+        return any(can_change_in_place(item) for item in value)
+    return True
+
+
+def is_hashable(value: Any) -> bool:
+    """Whether it has a hash: a list in a tuple, or in a frozen dataclass, has none."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _accepts(kind: Any, value: Any) -> bool:

@@ -8,20 +8,34 @@ import binascii
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ..errors import (
+    AccessDeniedError,
     ConfigurationError,
     InsecureStorageError,
     KeyUnavailableError,
     PersistenceError,
+    StorageUnavailableError,
     from_os_error,
 )
-from ..platform.local import local_filesystem
+from ..platform.local import local_filesystem, local_secrets
+from ..platform.secrets import Secrets
+from ..runtime.threads import in_thread
 
-__all__ = ["CredentialKey", "EnvironmentKey", "FileKey", "KeyProvider", "PassphraseKey", "StaticKey"]
+__all__ = [
+    "CredentialKey",
+    "EnvironmentKey",
+    "FileKey",
+    "KeyProvider",
+    "KeychainKey",
+    "PassphraseKey",
+    "StaticKey",
+]
+
+T = TypeVar("T")
 
 _KEY_BYTES: Final = 32
 _ARGON2: Final = {"iterations": "3", "lanes": "4", "memory_kib": "65536"}
@@ -140,6 +154,52 @@ class CredentialKey(KeyProvider):
                 hint=f"run it as a systemd service with LoadCredentialEncrypted={self.credential}",
             )
         return await FileKey(Path(directory) / self.credential).find(parameters)
+
+
+class KeychainKey(KeyProvider):
+    """A random key that the system's keychain keeps under ``service`` (extra ``keychain``).
+
+    Each store has a key of its own there. A keychain that is locked or missing raises
+    ``KeyUnavailableError``; ``allow_prompt``: a person may be asked to unlock it. Deleting the item in the
+    keychain makes the store unreadable for good.
+    """
+
+    name: str = "keychain"
+
+    def __init__(self, service: str, *, allow_prompt: bool = False) -> None:
+        self.service: str = service
+        self._allow_prompt = allow_prompt
+
+    async def create(self) -> tuple[bytes, dict[str, str]]:
+        item, key = f"key {os.urandom(8).hex()}", os.urandom(_KEY_BYTES)
+        await self._ask(lambda secrets: secrets.write(item, key))
+        return key, {"item": item}
+
+    async def find(self, parameters: Mapping[str, str]) -> bytes:
+        item = parameters.get("item", "")
+        key = (await self._ask(lambda secrets: secrets.read((item,)))).get(item)
+        if key is None:
+            raise KeyUnavailableError(
+                f"the keychain has no item {item!r} of {self.service!r}, which holds this store's key",
+                hint="open it as the user who made it, on the machine where it was made",
+            )
+        return key
+
+    async def _ask(self, work: Callable[[Secrets], T]) -> T:
+        def ask() -> T:
+            secrets = local_secrets(self.service, allow_prompt=self._allow_prompt)
+            secrets.open()
+            try:
+                return work(secrets)
+            finally:
+                secrets.close()
+
+        try:
+            return await in_thread(ask)
+        except (AccessDeniedError, StorageUnavailableError) as error:
+            raise KeyUnavailableError(
+                f"the store's key is in the keychain: {error.message}", hint=error.hint
+            ) from error
 
 
 class PassphraseKey(KeyProvider):

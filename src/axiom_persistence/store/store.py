@@ -13,7 +13,7 @@ from ..errors import ConfigurationError, ConflictError, EncodingError, Persisten
 from ..keys import INTERNAL, MISSING
 from ..records.record import seal_record
 from ..runtime.turn import backoff
-from ..storage.adapter import Durability, StorageAdapter
+from ..storage.adapter import Durability, Expect, StorageAdapter
 from ._expiring import Expiring
 from ._options import Asked
 from .describe import RecordInfo, describe
@@ -77,6 +77,20 @@ class Store(Expiring):
     async def settle(self) -> None:
         """Return when all commits that were called before have taken effect, or never will."""
         await self.adapter.commit({}, durability=self.weakest)
+
+    async def rely_on(self, versions: Expect, *, durability: Durability | None = None) -> None:
+        """Return when what was found under these keys, or what came after it, is as durable as asked.
+
+        It may have been saved, or deleted, by somebody who promised less.
+        """
+        while True:
+            try:
+                await self.commit({}, expect=versions or None, durability=durability)
+                return
+            except ConflictError:
+                await backoff(0)
+                found = await self.adapter.fetch(list(versions))
+                versions = {key: found[key].version if key in found else None for key in versions}
 
     async def delete(self, keys: Iterable[str], *, durability: Durability | None = None) -> int:
         """Forget ``keys`` in one commit; how many of them were there.

@@ -4,7 +4,8 @@
   under the new length; of several writes, any may be missing.
 * Of the entries of a directory changed since its last sync, any subset may be there: a rename before
   the data, a later change without an earlier one. A rename within a directory is one change. A later
-  change of a name is never undone by an earlier one.
+  change of a name is never undone by an earlier one. Where they are ``ordered``, only those up to some
+  moment: so file systems do it that keep a journal.
 * Syncing a file does not make its name durable, nor syncing a directory that of the directory.
 * After a failed sync, nothing written before it becomes durable by a later one: operating systems mark
   the pages clean. (A. Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020.)
@@ -183,31 +184,39 @@ class _File(_Node[bytes]):
         return list(found)
 
 
+@dataclass
 class _Directory(_Node[dict[str, int]]):
-    pending: list[_Change]
+    pending: list[_Change] = field(default_factory=list)
+    ordered: bool = False
 
     def outcomes(self) -> list[dict[str, int]]:
         """Every set of entries it may have after a crash."""
-        found = {frozenset(self.durable.items()): self.durable}
+        last = self.durable
+        found = {frozenset(last.items()): last}
         for change in self.pending:
-            for entries in [change.over(entries) for entries in found.values()]:
-                found[frozenset(entries.items())] = entries
+            before = [last] if self.ordered else [*found.values()]
+            for last in [change.over(entries) for entries in before]:
+                found[frozenset(last.items())] = last
         return list(found.values())
 
 
 class Medium:
     """Follows recorded operations and says what a crash may leave."""
 
-    def __init__(self, initial: Image | None = None) -> None:
-        self.nodes: list[_File | _Directory] = [_Directory({})]
+    def __init__(self, initial: Image | None = None, *, ordered: bool = False) -> None:
+        self._ordered = ordered
+        self.nodes: list[_File | _Directory] = [self._new_directory()]
         self._open: dict[int, int] = {}
         image = initial or Image()
-        there = {folder: self._add(_Directory({})) for folder in sorted(image.directories)}
+        there = {folder: self._add(self._new_directory()) for folder in sorted(image.directories)}
         numbers = {number: self._add(_File(content)) for number, content in image.contents.items()}
         there |= {name: numbers[number] for name, number in image.files.items()}
         for name, node in there.items():
             parent, last = self._parent(name)
             parent.durable[last] = node
+
+    def _new_directory(self) -> _Directory:
+        return _Directory({}, ordered=self._ordered)
 
     def _add(self, node: _File | _Directory) -> int:
         self.nodes.append(node)
@@ -241,7 +250,7 @@ class Medium:
                 self._directory(operation.name).sync(failed=operation.failed)
             case Action.MKDIR:
                 parent, last = self._parent(operation.name)
-                parent.pending.append(_Change({last: self._add(_Directory({}))}))
+                parent.pending.append(_Change({last: self._add(self._new_directory())}))
             case Action.UNLINK | Action.RMDIR:
                 parent, last = self._parent(operation.name)
                 parent.pending.append(_Change({last: None}))
@@ -296,6 +305,8 @@ class Medium:
         for node in self.nodes:
             if isinstance(node, _Directory):
                 kept = [change for change in node.pending if chance.random() < keep]
+                if node.ordered:
+                    kept = node.pending[: len(kept)]
                 states.append(_Directory(node.durable, kept).live)
             else:
                 states.append(chance.choice(node.outcomes()) if keep else node.durable)

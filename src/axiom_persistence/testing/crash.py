@@ -88,12 +88,14 @@ def crash_states(
     acknowledged: tuple[str, ...] = (),
     limit: int = 4096,
     found: Exploration | None = None,
+    ordered: bool = False,
 ) -> Iterator[CrashState]:
     """Every state that a crash after any of ``operations`` may leave; some more than once.
 
     At most about ``limit`` for each moment; ``found.exhaustive`` is cleared where that left some out.
+    ``ordered``: changes of one directory reach the disk in their order, as where there is a journal.
     """
-    medium = Medium(initial)
+    medium = Medium(initial, ordered=ordered)
     for after in range(len(operations) + 1):
         if after:
             operation = operations[after - 1]
@@ -126,20 +128,23 @@ async def explore(
     limit: int = 4096,
     stop_at: int | None = None,
     random_names: re.Pattern[str] | None = None,
+    ordered: bool = False,
 ) -> Exploration:
     """Put every crash state into a directory of its own below ``scratch`` and ``check`` it there.
 
     Where ``check`` returns operations, the states that a second crash during them may leave are checked
     as well. ``stop_at``: give up after so many violations.
     ``random_names`` matches what differs from run to run in a file's name, so that states which differ in
-    nothing else are checked once.
+    nothing else are checked once. ``ordered``: changes of one directory reach the disk in their order.
     """
     found = Exploration()
     seen: set[tuple[object, ...]] = set()
     pending: list[tuple[Sequence[Operation], Image | None, tuple[str, ...], bool]]
     pending = [(operations, initial, (), False)]
     for ops, start, before, second in pending:  # which grows meanwhile
-        for state in crash_states(ops, initial=start, acknowledged=before, limit=limit, found=found):
+        for state in crash_states(
+            ops, initial=start, acknowledged=before, limit=limit, found=found, ordered=ordered
+        ):
             key = (state.image.key(random_names), state.acknowledged)
             if key in seen:
                 continue

@@ -16,7 +16,7 @@ from typing import Final
 from ...platform.filesystem import FileKind, FileSystem
 from ...storage.generations import Generations
 from ...storage.journal import encode_journal
-from .edits import NO_LINKS, Edit, Loose, Staged, folder_of
+from .edits import NO_LINKS, NOT_THERE, Edit, Loose, Staged, folder_of
 from .names import PREVIOUS, SUFFIX, file_name
 from .place import JOURNAL, TEMPORARY
 from .values import FileValues
@@ -25,8 +25,6 @@ __all__ = ["FileTree"]
 
 STAGED_AT_ONCE: Final = 64
 """Files written before the first of them is synced: the later syncs then find little left to do."""
-
-_NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
 
 class FileTree(FileValues):
@@ -237,14 +235,13 @@ class FileTree(FileValues):
             error.add_note(f"and marking the end of the change failed too: {second}")
 
     def _install_one(self, key: str, edit: Edit, staged: Staged) -> None:
-        name = file_name(key)
-        loose = staged.loose
+        name, loose = file_name(key), staged.loose
         folder = folder_of(name)
         if edit.data is None:
             # The previous generation goes first: a deletion cut short leaves the key, or nothing.
             if self._remove(name + PREVIOUS) | self._remove(name):
                 loose.touch(folder, durable=staged.durable)
-            loose.files.discard(name)
+            loose.removed(name)
             self._generations.forget(name)
             return
         if edit.revived:
@@ -255,10 +252,7 @@ class FileTree(FileValues):
             self._keep_previous(name, staged)
         self.files.replace(staged.fresh[key], name)
         loose.touch(folder, durable=staged.durable)
-        if staged.durable:
-            loose.files.discard(name)
-        else:
-            loose.files.add(name)
+        loose.replaced(name, durable=staged.durable)
 
     def _keep_previous(self, name: str, staged: Staged) -> None:
         try:
@@ -266,6 +260,8 @@ class FileTree(FileValues):
         except FileNotFoundError:
             self._forget_previous(name)
             return
+        if name not in staged.loose.synced:  # what another left here may be worth less than what it kept
+            self._sync_file(name, staged.loose)
         spare = self._beside(folder_of(name))
         try:
             try:
@@ -332,16 +328,19 @@ class FileTree(FileValues):
 
     def _sync_older(self, loose: Loose) -> None:
         for name in sorted(loose.files):
-            try:
-                handle = self.files.open(name, write=True)
-            except _NOT_THERE:
-                loose.files.discard(name)
-                continue
-            try:
-                self.sync(handle)
-            finally:
-                self.files.close(handle)
-            loose.files.discard(name)
+            self._sync_file(name, loose)
+
+    def _sync_file(self, name: str, loose: Loose) -> None:
+        try:
+            handle = self.files.open(name, write=True)
+        except NOT_THERE:
+            loose.removed(name)
+            return
+        try:
+            self.sync(handle)
+        finally:
+            self.files.close(handle)
+        loose.replaced(name, durable=True)
 
     def _sync_directories(self, loose: Loose) -> None:
         mark = self.place.mark
@@ -443,6 +442,8 @@ class _Writing:
                 except BaseException:
                     self._lock.release()
                     raise
+            if mark is not None:
+                tree._loose.look(mark.foreign())
 
     def __exit__(self, *_: object) -> None:
         with self._tree.failing("releasing the store's lock"):

@@ -12,10 +12,11 @@ import msgspec
 from ...storage.adapter import Expect, Stored, verify_expected
 from ...storage.generations import Generations
 from ...storage.listing import Listing
-from .errors import MalformedError
+from .errors import MalformedError, NoRoomError
 from .reader import within
 
 __all__ = [
+    "DELETING_PAGES",
     "PUT_BLOB",
     "PUT_TEXT",
     "Batch",
@@ -48,8 +49,10 @@ _KEEP: Final = (
     " FROM json_each(?1) AS wanted CROSS JOIN record AS r ON r.key=wanted.value"
     " WHERE NOT EXISTS (SELECT 1 FROM previous AS p WHERE p.key=r.key AND p.kept BETWEEN ?2-60000000 AND ?2)"
     " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version, kept=excluded.kept"
-    " RETURNING key"
+    " RETURNING key, length(CAST(data AS BLOB))"
 )
+DELETING_PAGES: Final = 32
+"""What deletions may write beyond the room there is: they make some."""
 _LARGEST: Final = 1 << 62  # in microseconds, the year 148,000
 
 
@@ -108,9 +111,11 @@ class Batch:
     """
 
     def __init__(
-        self, cursor: sqlite3.Cursor, clock: Clock, generations: Generations, adapter: object
+        self, cursor: sqlite3.Cursor, clock: Clock, generations: Generations, adapter: object, room: int
     ) -> None:
+        """``room``: how many pages may be written."""
         self._cursor = cursor
+        self._room = room
         self._clock = clock
         self._generations = generations
         self._adapter = adapter
@@ -167,7 +172,10 @@ class Batch:
         return deleted
 
     def write(self) -> None:
-        """Execute what was added. Raises ``ClockBehindError``, sqlite3.Error."""
+        """Execute what was added, if there is room for it, or it frees some.
+
+        Raises ``ClockBehindError``, sqlite3.Error, ``NoRoomError``.
+        """
         deleted = list(self._deleted)
         if deleted:
             self._delete(deleted)
@@ -182,6 +190,9 @@ class Batch:
             if data is not None:
                 (texts if data[:1] == b"{" else blobs).append((key, data, version))
                 self.pages += 2 + len(data) // 4096
+        self.pages += 2 + 3 * len(deleted)
+        if self.pages + 5 * len(deleted) > self._room + (0 if texts or blobs else DELETING_PAGES):
+            raise NoRoomError("too little room would be left on the disk to copy the log back")
         self.wrote = self.wrote or bool(texts or blobs)
         for statement, rows in ((_PUT_TEXT_LATER, texts), (_PUT_BLOB_LATER, blobs)):
             if len(rows) == 1:
@@ -190,7 +201,6 @@ class Batch:
                 self._cursor.executemany(statement, rows)
             if rows and self._cursor.rowcount != len(rows):
                 raise ClockBehindError
-        self.pages += 2 + 3 * len(deleted) + 2 * len(due)
         self.rows += len(deleted) + len(texts) + len(blobs)
         self._final, self._deleted, self._durable = {}, {}, {}
 
@@ -231,7 +241,9 @@ class Batch:
 
     def _keep(self, keys: list[str]) -> None:
         wanted, now = msgspec.json.encode(keys).decode(), time.time_ns() // 1000
-        self._kept += [key for (key,) in self._cursor.execute(_KEEP, (wanted, now)).fetchall()]
+        for key, size in self._cursor.execute(_KEEP, (wanted, now)).fetchall():
+            self._kept.append(key)
+            self.pages += 2 + size // 4096
 
 
 def advance_clock(cursor: sqlite3.Cursor, last: int) -> bool:

@@ -14,6 +14,7 @@ from ...errors import (
     CapabilityUnavailableError,
     PersistenceError,
     StorageError,
+    StorageFullError,
     StorageLockedError,
     from_os_error,
 )
@@ -49,6 +50,7 @@ class Commits:
         medium: Medium,
         adapter: str,
         wake: Callable[[], None],
+        make_room: Callable[[], None],
         mutex: AbstractContextManager[object],
         lock_timeout: float,
     ) -> None:
@@ -65,12 +67,14 @@ class Commits:
         self._log = log
         self._medium = medium
         self._wake = wake
+        self._make_room = make_room
         self._mutex = mutex
         self.unsynced: list[Job] = []
         self._pages_seen = 0
         self._failure: PersistenceError | None = None
         self._lock_timeout = lock_timeout
         self._busy_since: float | None = None
+        self._is_full = False
 
     def check(self, key: str | None) -> None:
         """Raise, naming ``key``, unless commits are taken."""
@@ -111,9 +115,12 @@ class Commits:
                     if self._busy_since is None and (not self.queue or self._write_before(changes)):
                         versions = self.transactions.commit(changes, expect)
         except errors.FAULTS as error:
-            if not errors.is_busy(error):
-                raise self.explained(error, "cannot commit", next(iter(changes), None)) from error
-            self._note_busy()
+            if errors.is_busy(error):
+                self._note_busy()
+            elif not isinstance(error, errors.NoRoomError):
+                explained = self.explained(error, "cannot commit", next(iter(changes), None))
+                self._note_full()
+                raise explained from error
         if versions is None:
             self.counters["deferred"] += 1
         elif changes:
@@ -141,7 +148,11 @@ class Commits:
             if errors.is_busy(error):
                 self._note_busy()
                 return False
-            raise self.explained(error, "cannot commit", job.key) from error
+            if isinstance(error, errors.NoRoomError):
+                return False
+            explained = self.explained(error, "cannot commit", job.key)
+            self._note_full()
+            raise explained from error
         return True
 
     def is_locked_out(self) -> bool:
@@ -154,7 +165,12 @@ class Commits:
             with self.lock.first():
                 if self._busy_since is not None and not self.queue:
                     self.transactions.try_lock()
-                self.write_front(_GROUP)
+                made = self.write_front(_GROUP)
+            if not made:
+                self._make_room()
+                with self.lock.first():
+                    self.write_front(_GROUP, last=True)
+            self._note_full()
             self._busy_since = None
         except sqlite3.OperationalError as error:
             if not errors.is_busy(error):
@@ -169,10 +185,13 @@ class Commits:
     def drain(self) -> None:
         """Write all that waits, to close; after ``lock_timeout`` give up."""
         deadline = time.monotonic() + self._lock_timeout
+        made = True
         while True:
             try:
+                if not made:
+                    self._make_room()
                 with self.lock.first():
-                    self.write_front(_GROUP)
+                    made = self.write_front(_GROUP, last=not made)
                     if not self.queue:
                         if self.transactions.counters["commits"] and self._failure is None:
                             self.transactions.stamp()  # the next process begins behind the last version given
@@ -184,8 +203,10 @@ class Commits:
                     self.fail_waiting(self.locked_out)
                     return
 
-    def write_front(self, limit: int) -> None:
+    def write_front(self, limit: int, *, last: bool = False) -> bool:
         """Write the first ``limit`` jobs of the queue in one transaction. Under the lock.
+
+        False: there is too little room, and nothing was done; the ``last`` time, who finds none is told.
 
         Raises sqlite3.OperationalError while another process holds SQLite's lock; they stay queued then.
         If the transaction fails, each is tried in one of its own, so that one cannot take others with it.
@@ -193,17 +214,19 @@ class Commits:
         with self._mutex:
             jobs = list(islice(self.queue, limit))
         if not jobs:
-            return
+            return True
         try:
             try:
                 self._write(jobs)
             except errors.FAULTS as error:
                 if errors.is_busy(error):
                     raise
+                if isinstance(error, errors.NoRoomError) and not last:
+                    return False
                 if len(jobs) > 1:
                     for _ in jobs:
-                        self.write_front(1)
-                    return
+                        self.write_front(1, last=True)
+                    return True
                 jobs[0].error = self.explained(error, "cannot commit", jobs[0].key)
             self._retire(jobs)
         except errors.FAULTS:
@@ -211,6 +234,7 @@ class Commits:
         except BaseException as error:
             self._give_up(jobs, error)
             raise
+        return True
 
     def _give_up(self, jobs: Sequence[Job], error: BaseException) -> None:
         """A signal handler raised while these were written: in the queue, they might be written twice."""
@@ -276,7 +300,7 @@ class Commits:
             "another process held the write lock all the time",
             key=job.key,
             adapter=self._adapter,
-            hint="try again, or open with a longer lock_timeout",
+            hint="try again, or open SQLiteAdapter(path, lock_timeout=...) with a longer one",
         )
 
     def _note_unsynced(self) -> None:
@@ -286,6 +310,12 @@ class Commits:
         elif self.transactions.pages - self._pages_seen >= _PAGES_UNSEEN:
             self._pages_seen = self.transactions.pages
             self._wake()
+
+    def _note_full(self) -> None:
+        """After a commit found no room: have the writer thread make some before the next one."""
+        if self._is_full:
+            self._is_full = False
+            self.transactions.room = 0
 
     def _note_busy(self) -> None:
         """Another process has the lock: have the writer thread try until it gets through."""
@@ -297,9 +327,9 @@ class Commits:
         """Write all that was called before. False: that is more than one transaction takes."""
         if len(self.queue) > _GROUP:
             return False
-        self.write_front(_GROUP)
+        written = self.write_front(_GROUP)
         self.check(next(iter(changes), None))
-        return True
+        return written
 
     def _write(self, jobs: Sequence[Job]) -> None:
         if self._failure is None:
@@ -335,6 +365,8 @@ class Commits:
             explained = errors.translate(changed, doing, key=key, adapter=self._adapter)
         else:
             explained = self._medium.explained(error, doing, key)
+            if isinstance(explained, StorageFullError) and self._log.is_disk_full(explained.errno):
+                self._is_full = True
         if errors.is_failed_sync(error) or isinstance(changed, errors.ChangedError):
             self._fail(explained, unreported=self.unsynced_since is not None)
         return explained

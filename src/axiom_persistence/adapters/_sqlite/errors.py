@@ -22,6 +22,7 @@ __all__ = [
     "ChangedError",
     "Fault",
     "MalformedError",
+    "NoRoomError",
     "is_busy",
     "is_failed_read",
     "is_failed_sync",
@@ -65,6 +66,12 @@ class ChangedError(sqlite3.OperationalError):
     """Somebody shortened or overwrote a file of a store that is open."""
 
     sqlite_errorcode = _IOERR
+
+
+class NoRoomError(sqlite3.OperationalError):
+    """What is to be written would take the room that copying the log back, or deleting, needs."""
+
+    sqlite_errorcode = _FULL
 
 
 def _code(error: Fault) -> int:
@@ -156,7 +163,7 @@ def translate(
     kind: type[StorageError] = StorageError
     hint = "the medium may be failing: check it before trusting it again"
     if primary in (_FULL, _TOOBIG):
-        kind, hint = StorageFullError, "free some space or save less, and save again"
+        kind, hint = StorageFullError, "free some space, delete keys or save less, and save again"
     elif primary in _WAITING:
         kind, hint = StorageLockedError, "another process holds the write lock; try again"
     elif code == _MOVED:

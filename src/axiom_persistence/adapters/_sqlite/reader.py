@@ -6,11 +6,13 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from typing import Final, TypeVar
 
 from ...storage.adapter import Stored
 from ...storage.listing import Listing
 from . import errors
+from .file import connect, creating
 
 __all__ = [
     "BUSY",
@@ -23,6 +25,7 @@ __all__ = [
     "fetch",
     "fetch_range",
     "is_whole",
+    "opens_whole",
     "page",
     "previous",
     "version_of",
@@ -194,6 +197,19 @@ def is_whole(connection: sqlite3.Connection) -> bool:
         return tables is not None and connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
     except errors.FAULTS:
         return False
+
+
+def opens_whole(path: str, *, exclusive: bool) -> bool:
+    """The same through a connection of its own, which copies nothing; also true if there can be none."""
+    try:
+        with creating, closing(connect(path)) as connection:
+            if exclusive:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            whole = is_whole(connection)
+            connection.interrupt()  # as the last one to be closed it would copy the log
+    except errors.FAULTS:
+        return True
+    return whole
 
 
 def faults(connection: sqlite3.Connection) -> list[str]:

@@ -12,6 +12,7 @@ from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job
 from ...storage.generations import Generations
 from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
+from .errors import NoRoomError
 from .mark import Own
 from .wal import Log
 
@@ -31,6 +32,8 @@ class Transactions:
     def __init__(self, connection: sqlite3.Connection, log: Log, adapter: str) -> None:
         self.own: Own = (0, False, False)
         self.pages = 0
+        self.room = 1 << 62
+        """``pages`` up to which there is room on the disk, as far as it was looked at."""
         self.counters = dict.fromkeys(("commits", "groups"), 0)
         self._connection = connection
         self._cursor = connection.cursor()
@@ -38,6 +41,7 @@ class Transactions:
         self._generations = Generations()
         self._log = log
         self._adapter = adapter
+        self._tight = False
         self._locked: Callable[[], object] = lambda: None
 
     def when_locked(self, tell: Callable[[], object]) -> None:
@@ -82,6 +86,9 @@ class Transactions:
     def _put(self, key: str, data: bytes) -> Mapping[str, str]:
         """One value in one statement, which is a transaction of its own."""
         statement = PUT_TEXT if data[:1] == b"{" else PUT_BLOB
+        pages = 3 + len(data) // 4096
+        if self.pages + pages > self.room:
+            raise NoRoomError("too little room would be left on the disk to copy the log back")
         if self._connection.in_transaction:
             self._roll_back()
         # What is written behind the end of a log that somebody cut would make it as long as before.
@@ -93,7 +100,7 @@ class Transactions:
         while True:
             version = self._clock.next()
             if self._cursor.execute(statement, (key, data, version)).rowcount == 1:
-                self.pages += 3 + len(data) // 4096
+                self.pages += pages
                 self.counters["commits"] += 1
                 return {key: str(version)}
             self._clock.catch_up(self._cursor, (key,))
@@ -121,7 +128,8 @@ class Transactions:
     def _transaction(self, fold: Callable[[Batch], None]) -> None:
         cursor, count = self._cursor, self.own[0]
         while True:
-            batch = Batch(cursor, self._clock, self._generations, self._adapter)
+            room = self.room - self.pages
+            batch = Batch(cursor, self._clock, self._generations, self._adapter, room)
             try:
                 self._begin()
                 self._log.check_not_cut()
@@ -173,6 +181,20 @@ class Transactions:
             count += 1
         finally:
             self.own = (count, False, False)
+
+    def extent(self) -> tuple[int, int]:
+        """Of how many pages the database consists, and how many of them are free. Raises sqlite3.Error."""
+        (pages,) = self._cursor.execute("PRAGMA page_count").fetchone()
+        (free,) = self._cursor.execute("PRAGMA freelist_count").fetchone()
+        return pages, free
+
+    def save_room(self, tight: bool, log_size: int) -> None:
+        """Cut a log that is started again to ``log_size`` bytes, and do without what costs room."""
+        self._cursor.execute(f"PRAGMA journal_size_limit={log_size}").fetchone()
+        if tight and not self._tight:
+            # Where SQLite is built to overwrite what is deleted, that goes through the log, too.
+            self._cursor.execute("PRAGMA secure_delete=FAST").fetchone()
+            self._tight = True
 
     def try_lock(self) -> None:
         """Take SQLite's write lock and let it go. Raises sqlite3.Error while another process holds it."""

@@ -14,7 +14,7 @@ from typing import Final, Never
 
 from .errors import ChangedError
 
-__all__ = ["HEADER", "Index", "Log", "database_descriptor", "present"]
+__all__ = ["HEADER", "TIGHT_BYTES", "Index", "Log", "database_descriptor", "present"]
 
 if sys.platform == "darwin":
     import fcntl
@@ -31,6 +31,9 @@ _TICK_NS: Final = 50_000_000
 """No kernel's clock for the times of files ticks slower than that (Linux: 1 to 10 ms)."""
 _COARSE_TICK_NS: Final = 4_000_000_000
 """Where the file system keeps whole seconds only; FAT keeps every other one."""
+
+TIGHT_BYTES: Final = 1 << 26
+"""So little room on the disk that the log is kept small."""
 
 _MAGIC: Final = b"\x37\x7f\x06"
 _HEAD: Final = 32
@@ -187,6 +190,21 @@ class Log:
     def size(self) -> int:
         return os.lseek(self.descriptor, 0, os.SEEK_END)  # fstat would ask for the time of change
 
+    def room(self) -> int | None:
+        """How many bytes are free on its file system; None where nobody can tell."""
+        if not hasattr(os, "fstatvfs"):
+            return None
+        try:
+            room = os.fstatvfs(self.descriptor)
+        except OSError:
+            return None
+        return room.f_bavail * room.f_frsize
+
+    def is_disk_full(self, code: int | None) -> bool:
+        """Whether it is the disk, a quota or a limit of files that had no room: ``code`` is its errno."""
+        room = self.room()
+        return code is not None or (room is not None and room < TIGHT_BYTES)
+
     def lengthen(self, length: int) -> None:
         """Write ``length`` zeros behind the end of the file, if there is plenty of room; else change nothing.
 
@@ -194,10 +212,8 @@ class Log:
         longer than what it holds is what every restarted log is: readers and recovery stop at the first
         frame that is none.
         """
-        if not hasattr(os, "fstatvfs"):
-            return
-        room = os.fstatvfs(self.descriptor)
-        if room.f_bavail * room.f_frsize < 32 * length:
+        room = self.room()
+        if room is None or room < 32 * length:
             return
         size, written = self.size(), 0
         try:

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
@@ -19,11 +19,12 @@ from ...storage.delivery import Job
 from . import errors
 from .checkpoint import COPY_FRAMES, Checkpointer
 from .commits import Commits
-from .file import connect, create_file, creating, probe
+from .file import create_file, creating, probe
 from .fork import watch_forks
 from .mark import ChangeMark
 from .medium import Medium
-from .reader import Reader, is_whole
+from .reader import Reader, is_whole, opens_whole
+from .room import FRAME_BYTES, Room
 from .schema import open_reader, open_writer
 from .transactions import Transactions
 from .wal import Index, Log, present
@@ -249,6 +250,7 @@ class Writer:
             self.medium,
             self._adapter,
             self.ring,
+            self._make_room,
             self._mutex,
             self._lock_timeout,
         )
@@ -266,6 +268,8 @@ class Writer:
                 self._log.share(self.index)
                 self.mark = ChangeMark(self.index, self.transactions)
                 self.transactions.when_locked(self.mark.look)
+        self._room = Room(self.path, self.transactions, self._log, self.commits.lock)
+        self._measure()
         self._kept.callback(self.transactions.close)  # the first to be closed: a cursor before its connection
 
     def _sleep(self) -> bool:
@@ -299,7 +303,8 @@ class Writer:
         since = commits.unsynced_since
         if commits.unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):
             commits.sync()
-        if idle or self.transactions.pages - self._pages_seen >= _LOOK_PAGES:
+        pages = self.transactions.pages
+        if idle or pages - self._pages_seen >= _LOOK_PAGES or pages > self.transactions.room:
             self._look_at_log(idle)
 
     def _look_at_log(self, idle: bool) -> None:
@@ -308,11 +313,27 @@ class Writer:
         self._pages_seen = self.transactions.pages
         if commits.last_group <= 1 and commits.counters["syncs"] >= _SAVER_SYNCS:
             self._lengthen_log()
-        left = self._left()
+        left, most = self._left(), self._measure()
         if left >= COPY_FRAMES or (idle and left > _IDLE_FRAMES):
             self._checkpoint(idle)
-            left = self._left()
-        self._restless = left > _IDLE_FRAMES
+        elif left >= most or self.transactions.pages > self.transactions.room:
+            self._make_room()
+        self._restless = self._left() > _IDLE_FRAMES
+
+    def _make_room(self) -> None:
+        """Copy the log back, start it again and cut it."""
+        self._checkpoint(idle=True)
+        self._measure()
+
+    def _measure(self) -> int:
+        """How many pages the log may hold before it is copied."""
+        return min(COPY_FRAMES, self._room.measure(self._log_end()))
+
+    def _log_end(self) -> int:
+        """Where in the file of the log the frames end, or before."""
+        if self.index is not None:
+            return self.index.end()
+        return (self.transactions.pages - self._pages_copied) * FRAME_BYTES
 
     def _lengthen_log(self) -> None:
         """A write that does not make the file longer is synced without a change of the file system's own."""
@@ -350,8 +371,8 @@ class Writer:
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
                 if busy:
                     return False
-                self._log.longest = 0
                 self.transactions.stamp()
+                self._log.longest = 0  # it may just have been cut
             except sqlite3.OperationalError as error:
                 if errors.is_busy(error):
                     return False
@@ -380,15 +401,7 @@ class Writer:
         if self.is_open and self._exclusive:
             # No other connection may exist. Whoever has the lock is the one who asks, or is at work.
             return self.reader.lock.locked() or self.reader.run(is_whole)
-        try:
-            with creating, closing(connect(self.path)) as connection:
-                if self._exclusive:
-                    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-                whole = is_whole(connection)
-                connection.interrupt()  # as the last one to be closed it would copy the log
-        except errors.FAULTS:
-            return True  # it cannot be opened
-        return whole
+        return opens_whole(self.path, exclusive=self._exclusive)
 
     def _let_go(self) -> None:
         """Close every connection, cursor, descriptor and mapping, whoever still holds the objects."""

@@ -27,6 +27,8 @@ class SuiteBase:
 
     keeps_nothing_open: ClassVar[bool] = False
     """Closing lets go of nothing, so the adapter works on afterwards instead of refusing."""
+    many: ClassVar[int] = 2500
+    """How many keys the tests of large stores save; less for a medium that takes milliseconds for each."""
 
     def adapter(self, place: Path) -> StorageAdapter:
         """An adapter, not yet open, that keeps its data in the directory ``place``.

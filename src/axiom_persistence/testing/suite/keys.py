@@ -110,7 +110,7 @@ class KeyTests(SuiteBase):
     @on_adapter
     async def test_listing_very_many_keys(self, adapter: StorageAdapter) -> None:
         """More keys than fit on a page are listed once each, in order."""
-        keys = [f"{n * 7919 % 2500:04}" for n in range(2500)]
+        keys = [f"{n * 7919 % self.many:04}" for n in range(self.many)]
         await store(adapter, dict.fromkeys(keys, b""))
         assert await listed(adapter) == sorted(keys)
         assert await listed(adapter, "1") == sorted(key for key in keys if key[0] == "1")

@@ -73,9 +73,9 @@ class ValueTests(SuiteBase):
     @on_adapter
     async def test_fetch_of_very_many_keys(self, adapter: StorageAdapter) -> None:
         """One fetch may name more keys than a medium takes in one request."""
-        records = {f"key {n:04}": str(n).encode() for n in range(0, 2400, 2)}
+        records = {f"key {n:04}": str(n).encode() for n in range(0, self.many, 2)}
         await store(adapter, records)
-        found = await adapter.fetch([f"key {n:04}" for n in range(2400)])
+        found = await adapter.fetch([f"key {n:04}" for n in range(self.many)])
         assert {key: stored.data for key, stored in found.items()} == records
 
     @on_adapter
