@@ -58,13 +58,10 @@ def open_persistence(
     if secure == "keychain":
         secure = "keychain:" + _application(where, "secure")
     if keys == "keychain":
-        from ..security.keys import KeychainKey
-
-        keys = KeychainKey(_application(where, "keys"))
+        keys = _key_in_keychain(_application(where, "keys"))
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    writes_back = cache is not None and cache.interval is not None and not inspect
-    if writes_back and durability is None:
+    if durability is None and cache is not None and cache.interval is not None and not inspect:
         durability = Durability.MEMORY  # what a write-back cache is for
     if secure is not None:
         secure = stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
@@ -93,6 +90,12 @@ def _refuse_wrong_options(mode: object, cache: object, secure: object) -> None:
             hint="write secure='keychain', or pass an adapter whose traits say confidential; it takes no "
             "password",
         )
+
+
+def _key_in_keychain(application: str) -> KeyProvider:
+    from ..security.keys import KeychainKey  # not every program encrypts
+
+    return KeychainKey(application)
 
 
 def _application(where: Where, option: str) -> str:

@@ -486,9 +486,11 @@ async def manage_a_blocking_client(world):
         name: str = client_state("")
 
     with blocking.open_persistence("memory:") as persistence:
-        manager = ClientManager()
-        manager.register(Other(persistence), "other")
-        raise (await manager.start())["other"]
+        manager, other = ClientManager(), Other(persistence)
+        manager.register(other, "other")
+        failures = await manager.start()
+        other.close(discard=True)
+        raise failures["other"]
 
 
 @case(

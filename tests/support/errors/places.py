@@ -6,8 +6,10 @@ from contextlib import closing
 from pathlib import Path
 
 from axiom_persistence import SQLiteAdapter, open_persistence
+from axiom_persistence.adapters.keychain import KeychainAdapter
 from axiom_persistence.errors import (
     AccessDeniedError,
+    CapabilityUnavailableError,
     ConfigurationError,
     CorruptedDataError,
     ForeignStoreError,
@@ -113,8 +115,8 @@ async def open_a_memory_with_a_name(world):
 @case(
     ConfigurationError,
     "'redis://\u2026@localhost:6379/0' begins with 'redis', which is no known kind of store; "
-    "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:'; an "
-    "application's name has no ':'",
+    "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:', 'keychain:\u2026'; "
+    "an application's name has no ':'",
 )
 async def open_an_unknown_scheme(world):
     open_persistence(f"redis://me:{MARK}@localhost:6379/0")
@@ -247,8 +249,9 @@ async def open_with_a_cache_that_is_none(world):
 
 @case(
     ConfigurationError,
-    "secure is a confidential adapter, not <str of 7 characters>; pass an adapter whose "
-    "traits say confidential; it takes no password",
+    "secure is a confidential adapter or its address, not <str of 7 characters>; write "
+    "secure='keychain', or pass an adapter whose traits say confidential; it takes no "
+    "password",
 )
 async def open_with_a_password(world):
     open_persistence("memory:", secure=MARK)
@@ -709,3 +712,59 @@ async def documents_without_a_home(world):
 
     world.monkeypatch.setattr("platformdirs.user_documents_path", none)
     open_persistence("file+documents:notes")
+
+
+@case(
+    ConfigurationError,
+    "exclusive=True is for an address; this adapter is made already [in "
+    "SQLiteAdapter(<path>/notes.db)]; leave it out, or give it to the adapter: "
+    "SQLiteAdapter(path, exclusive=True)",
+    place=True,
+)
+async def an_adapter_for_oneself(world):
+    open_persistence(SQLiteAdapter(world.db()), exclusive=True)
+
+
+@case(
+    ConfigurationError,
+    "exclusive=True is for a SQLite file, and '<path>/notes' names a store of another kind; "
+    "leave it out, or choose a path that ends in .db",
+)
+async def a_directory_for_oneself(world):
+    open_persistence(world.path / "notes", exclusive=True)
+
+
+@case(
+    ConfigurationError,
+    "secure='keychain' needs the name of an application, and the store is opened by another "
+    "address; name what the keychain shall show: secure=KeychainAdapter('name')",
+)
+async def the_keychain_beside_a_path(world):
+    open_persistence(world.db(), secure="keychain")
+
+
+@case(
+    ConfigurationError,
+    "keys='keychain' needs the name of an application, and the store is opened by another "
+    "address; name what the keychain shall show: keys=KeychainKey('name')",
+)
+async def the_keychain_for_the_key_of_a_path(world):
+    open_persistence(world.db(), keys="keychain")
+
+
+@case(
+    ConfigurationError,
+    "a keychain's service is a name that people can read; for example KeychainAdapter('notes')",
+)
+async def a_keychain_without_a_name(world):
+    KeychainAdapter("")
+
+
+@case(
+    CapabilityUnavailableError,
+    "the keychain is not open [in KeychainAdapter(the keychain's items of 'notes')]; open it "
+    "first, in `async with`",
+    place=True,
+)
+async def fetch_from_a_keychain_that_is_closed(world):
+    await KeychainAdapter("notes").fetch(["k"])

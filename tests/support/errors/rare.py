@@ -7,6 +7,7 @@ FORK = "a child that was forked with an open store"
 OWNER = "another user's files: root, as whom tests may run, may do everything"
 ACCIDENT = "somebody took files of the store away, or wrote into them"
 EXIT = "while the interpreter ends"
+KEYCHAIN = "the system's keychain refuses, is locked or is not there"
 MISSING = "a package that is not installed"
 
 RARE: dict[str, str] = {
@@ -93,6 +94,26 @@ RARE: dict[str, str] = {
             "blocking/_background.py::_Background._start::CapabilityUnavailableError",
         ),
         EXIT,
+    ),
+    **dict.fromkeys(
+        (
+            "adapters/keychain.py::KeychainAdapter._ask::StorageUnavailableError",
+            "platform/_mac_secrets.py::MacSecrets.__init__::ConfigurationError",
+            "platform/_mac_secrets.py::MacSecrets._check::AccessDeniedError",
+            "platform/_mac_secrets.py::MacSecrets._check::StorageError",
+            "platform/_mac_secrets.py::MacSecrets._check::StorageUnavailableError",
+            "platform/_secret_service.py::::ConfigurationError",
+            "platform/_secret_service.py::SecretService._asked::AccessDeniedError",
+            "platform/_secret_service.py::SecretService._asked::StorageError",
+            "platform/_secret_service.py::SecretService._connect::StorageUnavailableError",
+            "platform/_secret_service.py::SecretService._unlocked::AccessDeniedError",
+            "platform/_secret_service.py::_no_answer::StorageUnavailableError",
+            "platform/_windows_secrets.py::WindowsSecrets._check::AccessDeniedError",
+            "platform/_windows_secrets.py::WindowsSecrets._check::StorageFullError",
+            "security/keys.py::KeychainKey._ask::KeyUnavailableError",
+            "security/keys.py::KeychainKey.find::KeyUnavailableError",
+        ),
+        KEYCHAIN,
     ),
     "opening/_stack.py::_encrypted::ConfigurationError": MISSING,
     "security/cipher.py::Cipher.__init__::ConfigurationError": "the keys above it have been checked already",
