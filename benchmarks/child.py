@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import floors, growth, inside, live_clients, ours, peers, processes  # noqa: F401 - they register
+from . import (  # noqa: F401 - they register
+    floors,
+    growth,
+    inside,
+    listing,
+    live_clients,
+    ours,
+    peers,
+    processes,
+)
 from .contender import Unavailable
 from .scenarios import SCENARIOS
 

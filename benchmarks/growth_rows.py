@@ -8,7 +8,7 @@ __all__ = ["growth_rows"]
 
 
 def growth_rows(*, most_keys: int) -> list[Row]:
-    return [_keys(most_keys), _sizes(), _savers(), _processes()]
+    return [_keys(most_keys), _pages(), _delete_prefix(), _sizes(), _savers(), _processes()]
 
 
 def _keys(most: int) -> Row:
@@ -40,6 +40,41 @@ def _keys(most: int) -> Row:
         rounds=5,
         chart="metrics",
         prepare=tuple(Job(label, "fill", {"keys": keys}) for label, keys in sizes.items()),
+    )
+
+
+def _pages() -> Row:
+    start, end = (f"{OURS}, at the {part}" for part in ("start", "end"))
+    parameters = {"keys": 100_000, "count": 2000}
+    return Row(
+        "pages",
+        "A page of 20 of 100,000 keys",
+        (Metric("page_us", "a page, µs"), Metric("exists_us", "exists, µs")),
+        (
+            Job(start, "page", {**parameters, "part": "start"}),
+            Job(end, "page", {**parameters, "part": "end"}),
+        ),
+        (Goal(end, start, "page_us", 3),),
+        "Through the whole stack, cache and change streams included.",
+        rounds=5,
+    )
+
+
+def _delete_prefix() -> Row:
+    plain, stack = "sqlite3 DELETE", f"{OURS}, adapter"
+    parameters = {"keys": 100_000}
+    return Row(
+        "delete-prefix",
+        "100,000 keys deleted by their prefix",
+        (Metric("delete_ms", "all, ms"), Metric("key_us", "a key, µs")),
+        (
+            Job(plain, "delete-prefix", {**parameters, "by": "sqlite3"}),
+            Job(stack, "delete-prefix", {**parameters, "by": "adapter"}),
+            Job(OURS, "delete-prefix", {**parameters, "by": "stack"}),
+        ),
+        (Goal(stack, plain, "delete_ms", 2), Goal(OURS, plain, "delete_ms", 2)),
+        "SQLite's own is one DELETE of the same table in the same file, with a synced commit.",
+        rounds=5,
     )
 
 

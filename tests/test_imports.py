@@ -277,7 +277,8 @@ AT_START = {
         for part in ["_decoded", "_expiring", "_header", "_options", "_reading", "_recovery", "describe"]
     ),
     *[".persistence", ".persistence._arguments", ".persistence._maintenance", ".persistence.capability"],
-    *[".persistence.persistence", ".persistence.transaction"],
+    *[".persistence.persistence", ".persistence._several", ".persistence._turns", ".persistence._values"],
+    ".persistence._watching",
     *[".opening", ".opening._stack", ".opening.addresses", ".opening.open"],
 }
 OTHERS_AT_START = {

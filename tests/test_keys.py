@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from axiom_persistence import MISSING, Key
+from axiom_persistence import MISSING, Key, is_key, join_key, split_key
 from axiom_persistence.errors import ConfigurationError, InvalidKeyError
 from axiom_persistence.keys import check_key, encode_segment
 from axiom_persistence.storage.listing import prefix_end
@@ -390,3 +390,47 @@ async def test_a_value_is_no_type_whether_something_is_stored_or_not(each_store)
     for call in calls[:1] + calls[2:4] + calls[5:]:
         with pytest.raises(ConfigurationError):
             await call()
+
+
+# -- keys of several names ---------------------------------------------------------------------------
+
+
+PARTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=1, max_size=5)
+
+
+@settings(max_examples=200, database=None, deadline=None)
+@given(PARTS, PARTS)
+def test_joined_parts_come_apart_again(left, right):
+    """Any parts, empty ones too, make a key of their own, which is split into just these."""
+    key = join_key(*left)
+    assert is_key(key)
+    assert split_key(key) == tuple(left)
+    assert (join_key(*right) == key) == (left == right)
+    assert join_key(*left, *right) == f"{key}/{join_key(*right)}"
+
+
+@pytest.mark.parametrize("key", ["a//b", "/", "a/", "50%", "%2f", "%41", "a\tb", "%%"])
+def test_what_join_key_never_makes_is_not_split(key):
+    """A key that was made otherwise is refused, not split into what would be joined into another."""
+    assert is_key(key)
+    with pytest.raises(InvalidKeyError, match="not made by join_key"):
+        split_key(key)
+
+
+@pytest.mark.parametrize("parts", [(), (5,), ("a", None), ("x" * 1025,), ("\ud800",)])
+def test_what_makes_no_key_is_refused(parts):
+    """No part, what is not text, what is too long, what has no UTF-8 form."""
+    with pytest.raises(InvalidKeyError):
+        join_key(*parts)
+
+
+@pytest.mark.parametrize("text", ["", "a\0", "\ud800", "\x01store", "x" * 1025, 5, None, b"a"])
+def test_what_is_no_key(text):
+    """is_key says so of everything that the verbs refuse."""
+    assert not is_key(text)
+
+
+async def test_names_are_joined_as_namespaces_and_collections_join_them(each_store):
+    """The keys of a collection are those of join_key, so that both can be used side by side."""
+    await each_store.namespace("a/b").collection("c%", int).put("d e", 5)
+    assert await each_store.load(join_key("a/b", "c%", "d e"), int) == 5

@@ -18,8 +18,21 @@ _NAMES = {
     "adapters.memory": ("MemoryAdapter",),
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
-    "errors": ("PersistenceError",),
-    "keys": ("Key", "MISSING"),
+    "errors": (
+        *("AccessDeniedError", "CapabilityUnavailableError", "ClientsFailedError", "ConfigurationError"),
+        *("ConflictError", "CorruptedDataError", "EncodingError", "ForeignStoreError"),
+        *(
+            "InsecureStorageError",
+            "InvalidKeyError",
+            "KeyUnavailableError",
+            "MigrationError",
+            "PersistenceError",
+        ),
+        *("SchemaTooNewError", "StorageError", "StorageFullError", "StorageLockedError"),
+        *("StorageUnavailableError", "StoreNotFoundError", "TypeMismatchError", "ValidationError"),
+    ),
+    "keys": ("Key", "MISSING", "is_key", "join_key", "split_key"),
+    "opening.addresses": ("adapter_for",),
     "layers.cached": ("CachePolicy",),
     "opening.open": ("open_persistence",),
     "persistence.capability": ("Capability", "CapabilityState"),
@@ -37,9 +50,32 @@ if TYPE_CHECKING:
     from .adapters.memory import MemoryAdapter
     from .adapters.sqlite import SQLiteAdapter
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
-    from .errors import PersistenceError
-    from .keys import MISSING, Key
+    from .errors import (
+        AccessDeniedError,
+        CapabilityUnavailableError,
+        ClientsFailedError,
+        ConfigurationError,
+        ConflictError,
+        CorruptedDataError,
+        EncodingError,
+        ForeignStoreError,
+        InsecureStorageError,
+        InvalidKeyError,
+        KeyUnavailableError,
+        MigrationError,
+        PersistenceError,
+        SchemaTooNewError,
+        StorageError,
+        StorageFullError,
+        StorageLockedError,
+        StorageUnavailableError,
+        StoreNotFoundError,
+        TypeMismatchError,
+        ValidationError,
+    )
+    from .keys import MISSING, Key, is_key, join_key, split_key
     from .layers.cached import CachePolicy
+    from .opening.addresses import adapter_for
     from .opening.open import open_persistence
     from .persistence.capability import Capability, CapabilityState
     from .persistence.persistence import AdapterBasedPersistence
@@ -51,29 +87,53 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MISSING",
+    "AccessDeniedError",
     "AdapterBasedPersistence",
     "AutoSave",
     "BasicAdapter",
     "CachePolicy",
     "Capability",
     "CapabilityState",
+    "CapabilityUnavailableError",
     "Client",
     "ClientManager",
+    "ClientsFailedError",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptedDataError",
     "Corruption",
     "CorruptionReport",
     "Durability",
+    "EncodingError",
     "FileStorageAdapter",
+    "ForeignStoreError",
+    "InsecureStorageError",
+    "InvalidKeyError",
     "Key",
+    "KeyUnavailableError",
     "MemoryAdapter",
+    "MigrationError",
     "Persistable",
     "PersistenceCapability",
     "PersistenceError",
     "SQLiteAdapter",
+    "SchemaTooNewError",
     "StorageAdapter",
+    "StorageError",
+    "StorageFullError",
+    "StorageLockedError",
+    "StorageUnavailableError",
+    "StoreNotFoundError",
+    "TypeMismatchError",
+    "ValidationError",
     "action",
+    "adapter_for",
     "client_state",
+    "is_key",
+    "join_key",
     "open_persistence",
     "register",
+    "split_key",
 ]
 
 

@@ -294,6 +294,8 @@ def from_os_error(
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             kind, hint = StorageFullError, "free some space and save again"
+        case errno.EIO:
+            hint = "nothing is known to be lost: check the disk, close the store and open it again"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             kind, hint = AccessDeniedError, "check the owner and mode of the place, or choose another"
         case errno.EAGAIN | errno.EBUSY | errno.EDEADLK | errno.ETXTBSY:

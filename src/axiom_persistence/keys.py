@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from enum import Enum
@@ -21,8 +22,14 @@ __all__ = [
     "Missing",
     "check_key",
     "check_stored_key",
+    "decode_part",
+    "decode_segment",
+    "encode_part",
     "encode_segment",
+    "is_key",
+    "join_key",
     "key_text",
+    "split_key",
 ]
 
 T = TypeVar("T")
@@ -44,6 +51,10 @@ MISSING: Final = Missing.MISSING
 
 MAX_KEY_BYTES: Final = 1024
 """The longest key of a user, in bytes of UTF-8."""
+
+_TO_ENCODE: Final = re.compile("[%/\\x00-\\x1f\\x7f]")
+_NEVER_ENCODED: Final = re.compile("[/\\x00-\\x1f\\x7f]")
+_ENCODED: Final = re.compile("%([0-7][0-9A-F])")
 
 INTERNAL: Final = "\x01"
 """The first character of every key of the library's own: header, quarantine, journal."""
@@ -109,6 +120,44 @@ def _no_key(given: object) -> InvalidKeyError:
     )
 
 
+def is_key(text: object) -> bool:
+    """Whether a user may use ``text`` as a key. An adapter may take shorter ones only."""
+    try:
+        check_key(key_text(text))
+    except InvalidKeyError:
+        return False
+    return True
+
+
+def join_key(*parts: str) -> str:
+    """One key of several names, so that no two lists of names give the same one.
+
+    ``/`` stands between the parts. In them ``%``, ``/`` and control characters are percent-encoded, and an
+    empty part is a lone ``%``; everything else stays readable. So all keys that begin with ``a`` and ``b``
+    begin with ``join_key("a", "b") + "/"``. Raises ``InvalidKeyError`` for no part at all, what is not
+    text, and what is longer than a key may be.
+
+    >>> join_key("user", "a/b", "")
+    'user/a%2Fb/%'
+    >>> split_key("user/a%2Fb/%")
+    ('user', 'a/b', '')
+    """
+    return check_key("/".join(map(encode_part, parts)))
+
+
+def split_key(key: str) -> tuple[str, ...]:
+    """The parts that ``join_key`` made ``key`` of. Raises ``InvalidKeyError`` for what it never makes."""
+    parts = [decode_part(part) for part in check_key(key).split("/")]
+    found = tuple(part for part in parts if part is not None)
+    if len(found) < len(parts):
+        raise InvalidKeyError(
+            "the key was not made by join_key: a part is empty, or holds a % that stands for nothing",
+            key=key,
+            hint="split it as it was made; join_key makes keys that split_key takes apart",
+        )
+    return found
+
+
 def encode_segment(name: str) -> str:
     """``name`` as one part of a key, so that no two lists of names give the same key.
 
@@ -119,7 +168,27 @@ def encode_segment(name: str) -> str:
             f"a name is a str that is not empty, not {shown(name) if name != '' else 'an empty one'}",
             hint="pass `str(name)`" if isinstance(name, (int, UUID)) else "for example 'notes'",
         )
-    return "".join(f"%{ord(c):02X}" if c in "%/" or c < " " or c == "\x7f" else c for c in name)
+    return _TO_ENCODE.sub(lambda found: f"%{ord(found[0]):02X}", name)
+
+
+def encode_part(text: str) -> str:
+    """The same for a part that may be empty, which is a lone ``%``."""
+    return "%" if text == "" else encode_segment(text)
+
+
+def decode_part(text: str) -> str | None:
+    """What ``encode_part`` made ``text`` of. None: nothing."""
+    return "" if text == "%" else decode_segment(text)
+
+
+def decode_segment(text: str) -> str | None:
+    """The name that ``encode_segment`` made ``text`` of. None: there is no such name."""
+    if not text or _NEVER_ENCODED.search(text):
+        return None
+    if "%" not in text:
+        return text
+    name = _ENCODED.sub(lambda found: chr(int(found[1], 16)), text)
+    return name if encode_segment(name) == text else None
 
 
 class Key(Generic[T]):

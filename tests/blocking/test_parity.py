@@ -8,6 +8,7 @@ import pytest
 
 from axiom_persistence import AdapterBasedPersistence, MemoryAdapter, blocking
 from axiom_persistence.client import Client
+from axiom_persistence.persistence._collected import TransactionCollection
 from axiom_persistence.persistence.collection import Collection
 from axiom_persistence.persistence.transaction import Transaction
 
@@ -19,7 +20,12 @@ OTHER_NAMES = {
     (Collection, "__aiter__"): "__iter__",
 }
 OWN_RETURN = {"activate"}  # `open` returns the persistence, for `persistence = open_persistence(...).open()`
-STREAMS = {"changes", "observe", "state_stream"}  # take a timeout as well: they may wait for ever
+STREAMS = {
+    "changes",
+    "observe",
+    "observe_prefix",
+    "state_stream",
+}  # take a timeout as well: they may wait for ever
 NOT_TAKEN_OVER = {
     "aclose",  # for contextlib.aclosing, which awaits; `close` is for contextlib.closing
     "activation_timeout",  # set once, before opening: persistence.inner.activation_timeout
@@ -35,6 +41,7 @@ FACES = [
     (AdapterBasedPersistence, blocking.Persistence),
     (Collection, blocking.Collection),
     (Transaction, blocking.Transaction),
+    (TransactionCollection, blocking.TransactionCollection),
     (Client, blocking.Client),
 ]
 

@@ -19,6 +19,7 @@ from axiom_persistence.errors import (
     TypeMismatchError,
 )
 from axiom_persistence.opening.open import open_persistence
+from axiom_persistence.testing import ConfidentialMemory
 from support.client_worlds import Counter, Preferences, Theme
 
 
@@ -341,3 +342,33 @@ async def test_repr_and_copies(persistence):
     with pytest.raises(TypeError, match="copied or pickled"):
         pickle.dumps(preferences)
     assert "not built" in repr(object.__new__(Preferences))
+
+
+# -- snapshots --------------------------------------------------------------------------------------
+
+
+async def test_a_snapshot_is_a_dict_of_plain_values(persistence):
+    """All fields by name, those that are not stored too; changes on either side stay there."""
+    async with Preferences(persistence) as preferences:
+        preferences.theme, preferences.recent, preferences.draft = Theme.DARK, ["a"], "x"
+        taken = preferences.snapshot()
+        assert taken == {"theme": Theme.DARK, "volume": 5, "recent": ["a"], "title": "", "draft": "x"}
+        taken["recent"].append("b")
+        preferences.recent.append("c")
+        assert (taken["recent"], preferences.recent) == (["a", "b"], ["a", "c"])
+
+
+async def test_a_snapshot_leaves_secrets_out(tmp_path):
+    """Unless they are asked for: a snapshot may well be logged."""
+
+    class Account(Client):
+        user: str = client_state("")
+        token: str = client_state("", secure=True)
+
+    async with (
+        open_persistence(tmp_path / "s.db", secure=ConfidentialMemory()) as persistence,
+        Account(persistence) as account,
+    ):
+        account.user, account.token = "me", "hunter2"
+        assert account.snapshot() == {"user": "me"}
+        assert account.snapshot(secure=True) == {"user": "me", "token": "hunter2"}

@@ -481,3 +481,72 @@ async def test_several_fields_need_an_atomic_adapter(change):
     async with open_persistence(Journaled(Shelf())) as persistence, Shelved(persistence) as client:
         await change(client)
         assert client.a == 1
+
+
+async def test_what_others_assigned_before_the_body_did_is_not_undone(store):
+    """A field goes back to what it was when the body assigned it first, which may be another's value."""
+    async with Counter(store) as counter:
+        inside, go_on = asyncio.Event(), asyncio.Event()
+
+        async def body() -> None:
+            async with counter.transaction(), counter.transaction():
+                inside.set()
+                await go_on.wait()
+                counter.a += 1
+                raise KeyError
+
+        task = asyncio.create_task(body())
+        await inside.wait()
+        counter.a = 7
+        go_on.set()
+        with pytest.raises(KeyError):
+            await task
+        assert counter.a == 7
+        await counter.persist_state()
+        assert await store.load("Counter/a", int) == 7
+
+
+async def test_what_others_stored_before_a_lost_transaction_is_not_lost(tmp_path):
+    """After a conflict over one field, the other has what another program stored before it was assigned."""
+    async with (
+        open_persistence(tmp_path / "s.db") as here,
+        open_persistence(tmp_path / "s.db") as there,
+        Counter(here) as counter,
+    ):
+        counter.a, counter.b = 1, 1
+        with pytest.raises(ConflictError):
+            async with counter.transaction():
+                counter.a += 1
+                await there.save("Counter/b", 10)
+                async with asyncio.timeout(20):
+                    async for b in counter.observe("b"):
+                        if b == 10:
+                            break
+                counter.b += 1
+                await there.save("Counter/a", 20)
+        assert (counter.a, counter.b) == (20, 10)
+        async with counter.transaction():
+            counter.b += 1
+        assert await there.load("Counter/b", int) == 11
+
+
+async def test_a_list_that_others_replaced_before_the_body_did_is_not_undone(store):
+    """The same of a value that can be changed in place."""
+    async with Preferences(store) as preferences:
+        inside, go_on = asyncio.Event(), asyncio.Event()
+        preferences.recent = ["a"]
+
+        async def body() -> None:
+            async with preferences.transaction():
+                inside.set()
+                await go_on.wait()
+                preferences.recent = ["c"]
+                raise KeyError
+
+        task = asyncio.create_task(body())
+        await inside.wait()
+        preferences.recent = ["b"]
+        go_on.set()
+        with pytest.raises(KeyError):
+            await task
+        assert preferences.recent == ["b"]

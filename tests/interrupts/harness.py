@@ -181,6 +181,7 @@ WRITES = {
     "update": ("counter",),
     "assign": ("level",),
     "client transaction": ("left", "right"),
+    "together": ("b", "c", "left", "right"),
 }
 
 
@@ -250,6 +251,10 @@ class BlockingWorld:
             case "client transaction":
                 with client.transaction(durability=step.durability):
                     client.left = client.right = step.value
+            case "together":
+                with persistence.transaction(client, durability=step.durability) as tx:
+                    client.left = client.right = step.value
+                    tx.save_many({"b": step.value, "c": step.value})
             case "flush":
                 persistence.flush()
             case "load":
@@ -340,6 +345,10 @@ class AsyncWorld:
             case "client transaction":
                 async with client.transaction(durability=step.durability):
                     client.left = client.right = step.value
+            case "together":
+                async with persistence.transaction(client, durability=step.durability) as tx:
+                    client.left = client.right = step.value
+                    await tx.save_many({"b": step.value, "c": step.value})
             case "flush":
                 await persistence.flush()
             case "load":

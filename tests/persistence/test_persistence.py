@@ -75,7 +75,7 @@ async def test_describe_tells_without_decoding(persistence):
     assert info.size == len(await raw(persistence, "k"))
     assert (info.schema, info.damage, info.too_new, info.expires_at) == ("1.0", None, False, None)
     assert not info.has_previous
-    assert not info.confidential
+    assert info.confidential == persistence.adapter.traits.confidential
     assert info.saved_at is None or info.saved_at > 1_700_000_000
     assert await persistence.describe("nothing") is None
 

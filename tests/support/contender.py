@@ -9,7 +9,7 @@ import pickle
 import random
 import sys
 
-from axiom_persistence import FileStorageAdapter, SQLiteAdapter, open_persistence
+from axiom_persistence import Client, FileStorageAdapter, SQLiteAdapter, client_state, open_persistence
 from axiom_persistence.errors import ConflictError
 from axiom_persistence.keys import MISSING
 from axiom_persistence.storage.layer import Layer
@@ -157,6 +157,49 @@ async def bank(persistence, name, seed, steps, tasks=8):
     return done
 
 
+class Purse(Client):
+    money: int = client_state(0)
+
+
+PURSES = ["Purse/a/money", "Purse/b/money", "ledger/fees"]
+
+
+async def purses(persistence, name, seed, steps, tasks=3):
+    """Money goes from a client to another, a fee into a collection, a note under a key; readers check."""
+    done = {"moves": 0, "looks": 0}
+
+    async def move(a, b, chance, note):
+        amount, back = chance.randrange(2, 20), chance.random() < 0.5
+
+        async def body(tx):
+            source, target = (b, a) if back else (a, b)
+            source.money -= amount
+            await asyncio.sleep(0)
+            target.money += amount - 1
+            fees = tx.collection("ledger", int)
+            await fees.update("fees", lambda fee: fee + 1, default=0)
+            assert not await tx.exists(note)
+            await tx.save(note, amount)
+
+        await persistence.run_transaction(body, a, b, durability="process_exit")
+        done["moves"] += 1
+
+    async def task(number, a, b):
+        chance = random.Random(f"{seed} {name} {number}")
+        for step in range(steps):
+            if number % 3 == 0:
+                found = await persistence.load_many(PURSES, int)
+                assert total(found) == TOTAL, f"half a transaction was seen: {found}"
+                done["looks"] += 1
+                await asyncio.sleep(0)
+            else:
+                await move(a, b, chance, f"note/{name}/{number}/{step}")
+
+    async with Purse(persistence, instance="a") as a, Purse(persistence, instance="b") as b:
+        await asyncio.gather(*(task(number, a, b) for number in range(tasks)))
+    return done
+
+
 async def crowd(persistence, name, seed, steps, tasks=20):
     """All want the same record at once, by transactions and by updates; how often each had to try."""
     tries = []
@@ -183,7 +226,7 @@ async def crowd(persistence, name, seed, steps, tasks=20):
     return tries
 
 
-WORKS = {"mixed": mixed, "bank": bank, "crowd": crowd}
+WORKS = {"mixed": mixed, "bank": bank, "crowd": crowd, "purses": purses}
 
 
 def say(answer):

@@ -14,6 +14,7 @@ from axiom_persistence.blocking import (
     Collection,
     Key,
     Persistence,
+    PersistentMapping,
     Stream,
     Transaction,
     client_state,
@@ -27,7 +28,7 @@ from axiom_persistence.layers.observed import Change
 from axiom_persistence.persistence.capability import CapabilityState
 from axiom_persistence.persistence.collection import Collection as AsyncCollection
 from axiom_persistence.persistence.persistence import AdapterBasedPersistence
-from axiom_persistence.store.describe import RecordInfo
+from axiom_persistence.store.describe import About, RecordInfo
 
 LAST = Key("last", datetime, default=datetime(2024, 1, 1))
 VOLUME = Key("volume", int, default=5)
@@ -55,7 +56,7 @@ def one_value(persistence: Persistence) -> None:
     assert_type(persistence.delete("k", durability="memory"), bool)
     assert_type(persistence.exists(VOLUME), bool)
     persistence.save(VOLUME, "x")  # type: ignore[misc]
-    persistence.save("k", 1, ttl=5)  # type: ignore[call-overload]
+    persistence.save("k", 1, ttl="5")  # type: ignore[call-overload]
     persistence.load("count", "int", 0)  # type: ignore[call-overload]
     persistence.load(5, int)  # type: ignore[call-overload]
     persistence.update(VOLUME, longer)  # type: ignore[arg-type]
@@ -163,3 +164,50 @@ def opening(mode: Literal["normal", "inspect"]) -> None:
     value: Any = persistence.load("either", int | str)  # any type form is allowed
     del value
     open_persistence(5)  # type: ignore[arg-type]
+
+
+def pages_and_expiry(persistence: Persistence) -> None:
+    assert_type(list(persistence.keys("a", after="b", limit=5, reverse=True)), list[str])
+    assert_type(list(persistence.namespaces()), list[str])
+    assert_type(persistence.count("a"), int)
+    assert_type(persistence.delete_prefix("a"), int)
+    assert_type(persistence.touch(VOLUME, ttl=5), bool)
+    assert_type(persistence.expires_at("k"), float | None)
+    assert_type(persistence.load_with_expiry(VOLUME), tuple[int, float | None])
+    assert_type(persistence.load_with_expiry("k", int), tuple[int | None, float | None])
+    assert_type(persistence.about(), About)
+    persistence.touch("k")  # type: ignore[call-arg]
+
+
+def streams_of_values(persistence: Persistence) -> None:
+    assert_type(persistence.observe(LAST, timeout=1), Stream[datetime])
+    assert_type(persistence.observe("k", int), Stream[int | None])
+    assert_type(persistence.observe("k", int, default=0), Stream[int])
+    assert_type(persistence.observe_prefix("k", int, timeout=1), Stream[tuple[str, int | None]])
+    assert_type(persistence.collection("c", int).observe(timeout=1), Stream[tuple[str, int | None]])
+
+
+def a_dict_that_stays(persistence: Persistence) -> None:
+    assert_type(persistence.mapping("settings"), PersistentMapping[Any])
+    numbers = persistence.mapping("numbers", int)
+    assert_type(numbers, PersistentMapping[int])
+    assert_type(numbers["a"], int)
+    numbers["a"] = "x"  # type: ignore[assignment]
+
+
+class Settings(Client):
+    theme: str = client_state("light")
+
+
+def clients_together(persistence: Persistence, settings: Settings) -> None:
+    with persistence.transaction(settings) as tx:
+        assert_type(tx, Transaction)
+        assert_type(tx.update("count", int, lambda n: n + 1, default=0), int)
+        assert_type(tx.load_many(["a"], int), dict[str, int])
+        assert_type(list(tx.keys("a", limit=1)), list[str])
+        items = tx.collection("c", int)
+        assert_type(items.get("1"), int | None)
+        assert_type(list(items.ids(reverse=True)), list[str])
+    assert_type(settings.observe("theme"), Stream[Any])
+    assert_type(settings.snapshot(), dict[str, Any])
+    persistence.transaction("settings")  # type: ignore[arg-type]

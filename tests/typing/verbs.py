@@ -12,16 +12,24 @@ from typing import Any, assert_type
 from axiom_persistence import (
     MISSING,
     AdapterBasedPersistence,
+    Client,
     Corruption,
     CorruptionReport,
     Key,
     MemoryAdapter,
     PersistenceCapability,
+    StorageAdapter,
+    adapter_for,
+    client_state,
+    is_key,
+    join_key,
     open_persistence,
     register,
+    split_key,
 )
 from axiom_persistence.keys import Missing
 from axiom_persistence.persistence.transaction import Transaction
+from axiom_persistence.store.describe import About
 
 
 @dataclass
@@ -81,7 +89,7 @@ async def saving(persistence: AdapterBasedPersistence) -> None:
     await persistence.save(VOLUME, "x")  # type: ignore[misc]
     await persistence.save(LAST, 5)  # type: ignore[misc]
     await persistence.save("k")  # type: ignore[call-overload]
-    await persistence.save("k", 1, ttl=5)  # type: ignore[call-overload]
+    await persistence.save("k", 1, ttl="5")  # type: ignore[call-overload]
 
 
 def longer(value: str) -> int:
@@ -113,6 +121,87 @@ async def the_rest(persistence: AdapterBasedPersistence) -> None:
     assert_type(persistence.namespace("n"), AdapterBasedPersistence)
     assert_type(bool(await persistence.verify(repair=True)), bool)
     await persistence.delete(5)  # type: ignore[arg-type]
+
+
+async def pages_and_expiry(persistence: AdapterBasedPersistence) -> None:
+    keys = [key async for key in persistence.keys("a", after="b", limit=5, reverse=True)]
+    assert_type(keys, list[str])
+    assert_type([name async for name in persistence.namespaces()], list[str])
+    assert_type(await persistence.count("a"), int)
+    assert_type(await persistence.delete_prefix("a"), int)
+    assert_type(await persistence.touch(VOLUME, ttl=5), bool)
+    assert_type(await persistence.touch("k", ttl=None), bool)
+    assert_type(await persistence.expires_at("k"), float | None)
+    assert_type(await persistence.load_with_expiry(VOLUME), tuple[int, float | None])
+    assert_type(await persistence.load_with_expiry("k", int), tuple[int | None, float | None])
+    assert_type(await persistence.load_with_expiry("k", int, default=0), tuple[int, float | None])
+    assert_type(await persistence.about(), About)
+    await persistence.touch("k")  # type: ignore[call-arg]
+    await persistence.touch("k", ttl="5")  # type: ignore[arg-type]
+
+
+async def watching(persistence: AdapterBasedPersistence) -> None:
+    async for last in persistence.observe(LAST):
+        assert_type(last, datetime)
+    async for count in persistence.observe("count", int):
+        assert_type(count, int | None)
+    async for given in persistence.observe("count", int, default=0):
+        assert_type(given, int)
+    async for pair in persistence.observe_prefix("w/", Window):
+        assert_type(pair, tuple[str, Window | None])
+    async for item in persistence.collection("w", Window).observe():
+        assert_type(item, tuple[str, Window | None])
+    persistence.observe(5, int)  # type: ignore[call-overload]
+
+
+async def collecting(persistence: AdapterBasedPersistence) -> None:
+    windows = persistence.collection("windows", Window, ttl=60)
+    await windows.put("1", Window(1), ttl=timedelta(hours=1))
+    await windows.put("1", Window(1), ttl=None)
+    assert_type(await windows.update("1", lambda window: Window(window.width + 1), default=Window(0)), Window)
+    assert_type(await windows.exists("1"), bool)
+    assert_type(await windows.clear(), int)
+    assert_type([item async for item in windows.items(reverse=True, limit=3)], list[tuple[str, Window]])
+    await windows.put("1", 5)  # type: ignore[arg-type]
+
+
+def keys_of_names() -> None:
+    assert_type(join_key("a", "b"), str)
+    assert_type(split_key("a/b"), tuple[str, ...])
+    assert_type(is_key(5), bool)
+    assert_type(adapter_for("notes.db"), StorageAdapter)
+    join_key(5)  # type: ignore[arg-type]
+
+
+class Settings(Client):
+    theme: str = client_state("light")
+
+
+async def clients_together(persistence: AdapterBasedPersistence, settings: Settings) -> None:
+    async with persistence.transaction(settings, durability="process_exit") as tx:
+        settings.theme = "dark"
+        assert_type(tx, Transaction)
+    assert_type(settings.snapshot(), dict[str, Any])
+
+    async def body(tx: Transaction) -> int:
+        return await tx.count()
+
+    assert_type(await persistence.run_transaction(body, settings, attempts=3), int)
+    persistence.transaction("settings")  # type: ignore[arg-type]
+
+
+async def in_a_transaction(tx: Transaction) -> None:
+    assert_type(await tx.update("count", int, more, default=0), int)
+    assert_type(await tx.update(VOLUME, more), int)
+    assert_type(await tx.load_many(["a"], int), dict[str, int])
+    assert_type(await tx.load_with_expiry(VOLUME), tuple[int, float | None])
+    assert_type([key async for key in tx.keys("a", limit=1)], list[str])
+    assert_type(await tx.delete_prefix("a"), int)
+    windows = tx.collection("windows", Window)
+    assert_type(await windows.get("1"), Window | None)
+    assert_type(await windows.load_all(), dict[str, Window])
+    await windows.put("1", 5)  # type: ignore[arg-type]
+    await tx.update(VOLUME, longer)  # type: ignore[arg-type]
 
 
 async def transacting(persistence: AdapterBasedPersistence) -> None:

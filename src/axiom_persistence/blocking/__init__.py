@@ -22,9 +22,10 @@ from ..storage.adapter import Durability
 from ._background import run
 from ._client import Client
 from ._collection import Collection
+from ._mapping import PersistentMapping
 from ._persistence import Persistence, open_persistence
 from ._streams import Stream
-from ._transaction import Transaction
+from ._transaction import Transaction, TransactionCollection
 
 __all__ = [
     "MISSING",
@@ -34,8 +35,10 @@ __all__ = [
     "Durability",
     "Key",
     "Persistence",
+    "PersistentMapping",
     "Stream",
     "Transaction",
+    "TransactionCollection",
     "action",
     "client_state",
     "open_persistence",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from ..client._transaction import in_client_transaction_on
 from ..errors import CapabilityUnavailableError
-from ..persistence.transaction import in_transaction_on
+from ..persistence._turns import in_transaction_on
 from ..runtime.ending import BACKGROUND, CLIENTS, after_fork, at_exit
 from ._spelling import respelled
 
@@ -180,6 +181,7 @@ class _Background:
                     "the interpreter is exiting", hint="close the persistence before, in a `with` block"
                 )
             if self._loop is None:
+                _refuse_green_threads()
                 loop = asyncio.new_event_loop()
                 loop.set_default_executor(_Threads(thread_name_prefix="axiom-blocking"))
                 # A daemon: a program that never closes anything ends all the same.
@@ -221,6 +223,16 @@ class _Background:
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(_EXIT_WAIT_S)
+
+
+def _refuse_green_threads() -> None:
+    """Raise where gevent has replaced what an event loop in a thread of its own is made of."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and any(map(monkey.is_module_patched, ("threading", "select", "queue"))):
+        raise CapabilityUnavailableError(
+            "gevent has replaced this program's threads, and an event loop in one of them would block all",
+            hint="patch the rest only: monkey.patch_all(thread=False, select=False, queue=False)",
+        )
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

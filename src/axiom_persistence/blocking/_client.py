@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from ..client import AutoSave, ClientUpdate, RestoreReport
 from ..client import Client as _Client
@@ -38,8 +38,6 @@ class Client(_Client):
     actions are plain methods.
     """
 
-    _await: ClassVar[str] = ""
-    _with: ClassVar[str] = "with"
     persistence: Persistence  # type: ignore[assignment]  # the blocking face of what the base class has
     _face: _Client
 
@@ -117,7 +115,6 @@ class Client(_Client):
         """The present state first, then the changes; the loop ends after ``timeout`` quiet seconds."""
         return Stream(self._face.state_stream(*fields), timeout)
 
-    def observe(self, field: str, *, timeout: float | None = None) -> Iterator[Any]:
+    def observe(self, field: str, *, timeout: float | None = None) -> Stream[Any]:
         """The present value of ``field`` first, then each new one; ends like ``state_stream``."""
-        for update in self.state_stream(field, timeout=timeout):
-            yield update.values[field]
+        return Stream(self._face.observe(field), timeout)

@@ -5,29 +5,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, overload
 
-from ..errors import ConfigurationError, PersistenceError
+from ..errors import ConfigurationError
 from ..keys import MISSING, Key
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
 from ..opening.addresses import Where
 from ..opening.open import open_persistence as _open_persistence
-from ..persistence._arguments import kind_and_default
+from ..persistence._parts import Participant
+from ..persistence._turns import ATTEMPTS
 from ..persistence.capability import CapabilityState
 from ..persistence.persistence import AdapterBasedPersistence
-from ..persistence.transaction import ATTEMPTS
 from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
-from ..storage.adapter import NOT_NOW, Durability, StorageAdapter
-from ._background import entered, in_caller, refuse_deadlock, run
+from ..storage.adapter import Durability, StorageAdapter
+from ..store._options import Ttl
+from ._background import entered, in_caller, run
 from ._collection import Collection
+from ._mapping import PersistentMapping
 from ._spelling import Entering
-from ._streams import Stream, paged
+from ._streams import Stream
 from ._transaction import Transaction
-from ._waiting import ByHand, Face, waiting
+from ._values import Values
+from ._waiting import waiting
 
 if TYPE_CHECKING:
     from ..security.keys import KeyProvider
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Persistence", "open_persistence"]
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 _DEFAULT_CACHE: Final = CachePolicy()
 
@@ -65,7 +68,7 @@ def open_persistence(
     )
 
 
-class Persistence(Face[AdapterBasedPersistence]):
+class Persistence(Values):
     """``AdapterBasedPersistence`` without ``await``: see there for what each verb promises and raises.
 
     Any number of threads may use one, each call returns when it is done. A load that memory can answer
@@ -129,84 +132,28 @@ class Persistence(Face[AdapterBasedPersistence]):
         """What was found damaged and repaired since this persistence was made."""
         return self.inner.reports
 
-    # -- one value ---------------------------------------------------------------------------------
-
-    def _save(
-        self,
-        key: str | Key[Any],
-        value: Any,
-        *,
-        type: Any = None,
-        ttl: timedelta | None = None,
-        durability: Durability | str | None = None,
-    ) -> None:
-        refuse_deadlock()
-        if not self._saved_now(key, value, type, ttl, durability):
-            run(self.inner.save(cast(str, key), value, type=type, ttl=ttl, durability=durability))
-
-    save: Final = ByHand(_save).typed_as(AdapterBasedPersistence.save)
-
-    def _saved_now(
-        self,
-        key: str | Key[Any],
-        value: Any,
-        type: Any,
-        ttl: timedelta | None,
-        durability: Durability | str | None,
-    ) -> bool:
-        """Save on this thread, where outliving the process is enough and the adapter can do it at once."""
-        store = self.inner._store
-        if (store.durability(durability) or store.default_durability) is not Durability.PROCESS_EXIT:
-            return False
-        name = self.inner._name(key)
-        data = store.seal(name, value, key.kind if isinstance(key, Key) else type, store.expiry(ttl))
-        try:
-            return store.commit_now({name: data}) is not None
-        except PersistenceError as error:
-            raise error.naming(key=name, adapter=store.adapter)  # noqa: B904 - the same error, named
-
-    def _load(self, key: str | Key[Any], type: Any = MISSING, *, default: Any = None) -> Any:
-        refuse_deadlock()
-        inner = self.inner
-        kind, missing = kind_and_default(key, type, default)
-        value = inner._store.load_now(inner._name(key), kind, missing)
-        if value is not NOT_NOW:
-            return value
-        return run(inner.load(cast(str, key), type, default=default))
-
-    load: Final = ByHand(_load).typed_as(AdapterBasedPersistence.load)
-
-    delete: Final = waiting(AdapterBasedPersistence.delete)
-    exists: Final = waiting(AdapterBasedPersistence.exists)
-    update: Final = waiting(AdapterBasedPersistence.update)
-
-    # -- several values ----------------------------------------------------------------------------
-
-    save_many: Final = waiting(AdapterBasedPersistence.save_many)
-    load_many: Final = waiting(AdapterBasedPersistence.load_many)
-    delete_many: Final = waiting(AdapterBasedPersistence.delete_many)
-
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """Every key that begins with ``prefix``, in code point order, fetched a page at a time."""
-        return paged(self.inner.keys(prefix))
-
     # -- transactions ------------------------------------------------------------------------------
 
     def transaction(
-        self, *, durability: Durability | str | None = None
+        self, *clients: Participant, durability: Durability | str | None = None
     ) -> AbstractContextManager[Transaction]:
-        """All or nothing, isolated: ``with persistence.transaction() as tx``."""
-        return Entering(self._transaction(durability))
+        """All or nothing, isolated: ``with persistence.transaction() as tx``.
+
+        ``clients``: what the body assigns to their fields is part of the same commit.
+        """
+        return Entering(self._transaction(clients, durability))
 
     @contextmanager
-    def _transaction(self, durability: Durability | str | None) -> Iterator[Transaction]:
-        with self._only_one(), entered(self.inner.transaction(durability=durability)) as tx:
+    def _transaction(
+        self, clients: tuple[Participant, ...], durability: Durability | str | None
+    ) -> Iterator[Transaction]:
+        with self._only_one(), entered(self.inner.transaction(*clients, durability=durability)) as tx:
             yield Transaction(tx)
 
     def run_transaction(
         self,
         function: Callable[[Transaction], T],
-        *,
+        *clients: Participant,
         attempts: int = ATTEMPTS,
         durability: Durability | str | None = None,
     ) -> T:
@@ -224,7 +171,7 @@ class Persistence(Face[AdapterBasedPersistence]):
             return answer
 
         with self._only_one():
-            return run(self.inner.run_transaction(body, attempts=attempts, durability=durability))
+            return run(self.inner.run_transaction(body, *clients, attempts=attempts, durability=durability))
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
@@ -248,9 +195,17 @@ class Persistence(Face[AdapterBasedPersistence]):
         """A view in which every key begins with ``name/``. It opens and closes with this one."""
         return Persistence(self.inner.namespace(name))
 
-    def collection(self, name: str, type: type[T]) -> Collection[T]:
-        """Many items of one type, a record each, under ``name/``."""
-        return Collection(self.inner.collection(name, type))
+    def collection(self, name: str, type: type[T], *, ttl: Ttl | None = None) -> Collection[T]:
+        """Many items of one type, a record each, under ``name/``. ``ttl``: how long an item stays."""
+        return Collection(self.inner.collection(name, type, ttl=ttl))
+
+    @overload
+    def mapping(self, name: str) -> PersistentMapping[Any]: ...
+    @overload
+    def mapping(self, name: str, type: type[T]) -> PersistentMapping[T]: ...
+    def mapping(self, name: str, type: Any = Any) -> PersistentMapping[Any]:
+        """A dict that stays: its values are kept under ``name/``, those of ``type`` if one is given."""
+        return PersistentMapping(self.namespace(name), type)
 
     def changes(self, prefix: str = "", *, timeout: float | None = None) -> Stream[Change]:
         """What is changed under ``prefix`` from now on, here and by other processes; see ``Stream``.
@@ -259,6 +214,56 @@ class Persistence(Face[AdapterBasedPersistence]):
         """
         return Stream(self.inner.changes(prefix), timeout)
 
+    @overload
+    def observe(self, key: Key[T], *, timeout: float | None = None) -> Stream[T]: ...
+    @overload
+    def observe(
+        self, key: str, type: type[T], *, default: None = None, timeout: float | None = None
+    ) -> Stream[T | None]: ...
+    @overload
+    def observe(
+        self, key: str, type: type[T], *, default: D, timeout: float | None = None
+    ) -> Stream[T | D]: ...
+    @overload
+    def observe(
+        self, key: str, type: Any, *, default: Any = None, timeout: float | None = None
+    ) -> Stream[Any]: ...
+    def observe(
+        self,
+        key: str | Key[Any],
+        type: Any = MISSING,
+        *,
+        default: Any = None,
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        """The value under ``key`` first, then each other value it gets; see ``Stream``.
+
+        ``default`` while nothing is stored. The loop ends after ``timeout`` quiet seconds.
+        """
+        return Stream(self.inner.observe(cast(str, key), type, default=default), timeout)
+
+    @overload
+    def observe_prefix(
+        self, prefix: str, type: type[T], *, default: None = None, timeout: float | None = None
+    ) -> Stream[tuple[str, T | None]]: ...
+    @overload
+    def observe_prefix(
+        self, prefix: str, type: type[T], *, default: D, timeout: float | None = None
+    ) -> Stream[tuple[str, T | D]]: ...
+    @overload
+    def observe_prefix(
+        self, prefix: str, type: Any, *, default: Any = None, timeout: float | None = None
+    ) -> Stream[tuple[str, Any]]: ...
+    def observe_prefix(
+        self, prefix: str, type: Any, *, default: Any = None, timeout: float | None = None
+    ) -> Stream[tuple[str, Any]]:
+        """Each key that begins with ``prefix``, with its value: those that are there, then what changes.
+
+        ``default`` for one that is gone. The loop ends after ``timeout`` quiet seconds.
+        """
+        return Stream(self.inner.observe_prefix(prefix, type, default=default), timeout)
+
+    about: Final = waiting(AdapterBasedPersistence.about)
     describe: Final = waiting(AdapterBasedPersistence.describe)
     verify: Final = waiting(AdapterBasedPersistence.verify)
     rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import msgspec
 
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
-from ..keys import INTERNAL
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
 from ..records.record import INTERNAL_SCHEMA, look_at
 from ..store import store as typed
-from ..store._header import HEADER, Header
+from ..store._header import HEADER
 from ._endings import ExitCode
 from ._output import (
     STATUS_EVERY_SECONDS,
@@ -64,26 +62,25 @@ def _ending(facts: dict[str, Any]) -> ExitCode:
 async def _about_store(where: str) -> dict[str, Any]:
     async with opened(where, "inspect") as persistence:
         adapter = persistence.adapter
-        records = quarantined = 0
-        async for key in adapter.keys():
-            records += not key.startswith(INTERNAL)
-            quarantined += key.startswith(QUARANTINE)
+        quarantined = 0
+        async for _ in adapter.keys(QUARANTINE):
+            quarantined += 1
+        about = await persistence.about()
         stored = (await adapter.fetch((HEADER,))).get(HEADER)  # None before the first save
-        record, damage, _ = look_at(HEADER, stored.data, INTERNAL_SCHEMA) if stored else (None, None, False)
-        header = record and msgspec.json.decode(record.value, type=Header)
+        damage = look_at(HEADER, stored.data, INTERNAL_SCHEMA)[1] if stored else None
         return {
-            "adapter": type(adapter_for(where)).__name__,
-            "location": adapter.location,
-            "records": records,
+            "adapter": about.adapter,
+            "location": about.location,
+            "records": await persistence.count(),
             "quarantined": quarantined,
-            "size": _size_on_disk(adapter.location),
-            "durability": adapter.traits.durability.value,
-            "atomic": adapter.traits.atomic,
-            "shared": adapter.traits.shared,
-            "confidential": adapter.traits.confidential,
-            "id": header and header.id,
-            "format": header and header.format,
-            "created": header and timestamp(header.created),
+            "size": _size_on_disk(about.location),
+            "durability": about.durability.value,
+            "atomic": about.traits.atomic,
+            "shared": about.traits.shared,
+            "confidential": about.traits.confidential,
+            "id": about.id,
+            "format": about.format,
+            "created": None if about.created is None else timestamp(about.created),
             "damage": damage and f"of the header: {damage}",
         }
 

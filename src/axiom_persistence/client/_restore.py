@@ -102,8 +102,8 @@ def _decoded(state: State, field: Field, seen: Seen) -> Any:
         field.check(value, f"{state.name}.{field.name}")
     except (TypeMismatchError, ValidationError) as error:
         error.hint = (
-            f"`{state.client._await}client.accept({field.name!r})` lets the present value of the field "
-            "replace it; or give the field its earlier type, or another key="
+            f"`client.accept({field.name!r})` lets the present value of the field replace it; "
+            "or give the field its earlier type, or another key="
         )
         raise
     return value

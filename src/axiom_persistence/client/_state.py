@@ -212,7 +212,7 @@ class State:
             raise CapabilityUnavailableError(
                 f"{self.closed_reason}: nothing can be kept any more",
                 key=self.plain.prefix,
-                hint=f"use it inside its `{self.client._with}`, or restore it again"
+                hint="use it inside its `with` block, or restore it again"
                 if self.closed_reason == CLOSED
                 else "use a client that was built later",
             )
@@ -380,7 +380,7 @@ class State:
     def warn_unclosed(self) -> None:
         """Name a client that was left without a close."""
         warnings.warn(
-            f"unclosed client {self.plain.prefix[:-1]!r}: use it in `{self.client._with}`, or close it",
+            f"unclosed client {self.plain.prefix.rstrip('/')!r}: use it in a `with` block, or close it",
             ResourceWarning,
             stacklevel=2,
         )

@@ -65,9 +65,6 @@ class Client(AsyncOnly):
     _fields: ClassVar[dict[str, Field]] = {}
     _unresolved: ClassVar[dict[str, Any]] = {}
     _stored_name: ClassVar[str] = ""
-    _await: ClassVar[str] = "await "
-    """How the methods are called, in hints; with what it is entered."""
-    _with: ClassVar[str] = "async with"
     _state: State
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
@@ -171,9 +168,7 @@ class Client(AsyncOnly):
 
     def __delattr__(self, name: str) -> None:
         if name in self._fields:
-            raise AttributeError(
-                f"a field cannot be deleted; `{self._await}client.reset({name!r})` forgets its value"
-            )
+            raise AttributeError(f"a field cannot be deleted; `client.reset({name!r})` forgets its value")
         object.__delattr__(self, name)
 
     def __repr__(self) -> str:
@@ -209,6 +204,21 @@ class Client(AsyncOnly):
     def last_error(self) -> PersistenceError | None:
         """Why the latest save in the background did not succeed; None once everything is stored."""
         return self._state.last_error
+
+    def snapshot(self, *, secure: bool = False) -> dict[str, Any]:
+        """The values of all fields at one moment, by name; secure ones only if ``secure`` says so.
+
+        Values of stored fields that can be changed in place are copies; those of the fields with
+        ``persisted=False`` are the objects themselves. Raises ``EncodingError`` for a value that was changed
+        into what cannot be stored.
+        """
+        state = self._state
+        with state.lock:
+            values = state.values(name for name, field in state.fields.items() if secure or not field.secure)
+            for name in state.mutable & values.keys():
+                field = state.fields[name]
+                values[name] = state.place(field).store.codec.decode(state.encoded(field), field.kind)
+        return values
 
     # -- the store ---------------------------------------------------------------------------------
 
@@ -355,6 +365,11 @@ class Client(AsyncOnly):
         """
         state = self._state
         return _transaction.transaction(state, state.plain.store.durability(durability))
+
+    @property
+    def _participation(self) -> _transaction.Participation:
+        """How it takes part in ``persistence.transaction(client, ...)``."""
+        return _transaction.Participation(self._state)
 
     @_transaction.action
     async def process(self, action: Any) -> Any:

@@ -261,7 +261,7 @@ class Encrypted(Layer):
         """What sealed bytes begin with, what seals, and what is bound to them beside the key's name."""
         if self._seal is None:
             raise CapabilityUnavailableError(
-                "the store is not open", adapter=self.inner, hint="open it first, in `async with`"
+                "the store is not open", adapter=self.inner, hint="open it before it is used"
             )
         return self._seal
 

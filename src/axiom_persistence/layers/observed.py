@@ -48,9 +48,10 @@ class Observed(Layer):
             weakref.WeakKeyDictionary()
         )
 
-    def changes(self, prefix: str = "", *, limit: int | None = None) -> ChangeStream:
+    def changes(self, prefix: str = "", *, limit: int | None = None, exact: bool = False) -> ChangeStream:
         """The changes of keys that begin with ``prefix``; for one consumer, in any event loop.
 
+        ``exact``: of the one key that is ``prefix``.
         At most ``limit`` changes wait (None: 4,096); what does not fit is found again by comparing.
         """
         from ._changes.stream import MAX_PENDING, ChangeStream
@@ -60,7 +61,13 @@ class Observed(Layer):
         if self._watch is None and self._foreign and self.inner.change_mark() is not None:
             poll = min(poll, _QUICK_POLL_S)
         stream = ChangeStream(
-            self.inner, prefix, foreign=self._foreign, poll=poll, limit=limit, started=self._follow_files
+            self.inner,
+            prefix,
+            foreign=self._foreign,
+            poll=poll,
+            limit=limit,
+            exact=exact,
+            started=self._follow_files,
         )
         with self._lock:
             self._streams = (*self._streams, weakref.ref(stream, self._forget))

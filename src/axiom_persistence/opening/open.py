@@ -37,8 +37,7 @@ def open_persistence(
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
     ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
     ``"file+documents:notes"``, ``"memory:"``); a path (a suffix .db, .sqlite or .sqlite3 means one SQLite
-    file, anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is always
-    a path.
+    file, anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
@@ -48,8 +47,7 @@ def open_persistence(
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then.
     ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write. ``exclusive``: no
-    other process may use the SQLite file meanwhile, which can then be where memory cannot be shared, as on a
-    network file system.
+    other process may use the SQLite file meanwhile, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..errors import ConfigurationError, shown
 from ..keys import MISSING, Key
 from ..records.codec import Codec
 
-__all__ = ["kind_and_default", "several"]
+__all__ = ["kind_and_default", "mapping", "several", "update_arguments"]
 
 
 def several(keys: Any, verb: str) -> Any:
@@ -22,6 +22,16 @@ def several(keys: Any, verb: str) -> Any:
     if not isinstance(keys, Iterable):
         raise ConfigurationError(f"{verb} takes several keys, not {shown(keys)}", hint="pass a list of str")
     return keys
+
+
+def mapping(values: Any, verb: str) -> Mapping[str, Any]:
+    """``values``, if they are a mapping."""
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(
+            f"{verb} takes a dict of keys and values, not {shown(values)}",
+            hint=f"for example `{verb}({{'width': 800, 'height': 600}})`",
+        )
+    return values
 
 
 def kind_and_default(key: str | Key[Any], type: Any, default: Any) -> tuple[Any, Any]:
@@ -38,3 +48,18 @@ def kind_and_default(key: str | Key[Any], type: Any, default: Any) -> tuple[Any,
         )
     Codec().decoder(type)  # what is no type is refused before anything is read
     return type, default
+
+
+def update_arguments(
+    key: str | Key[Any], type: Any, function: Any, default: Any
+) -> tuple[Any, Callable[[Any], Any], Any]:
+    """What an update is asked for: the type, the function, and what it gets for "nothing there"."""
+    if isinstance(key, Key) and function is None:
+        type, function = MISSING, type
+    kind, default = kind_and_default(key, type, default)
+    if not callable(function):
+        raise ConfigurationError(
+            f"update needs a function of the old value, not {shown(function)}",
+            hint="for example `update('count', int, lambda n: n + 1, default=0)`",
+        )
+    return kind, function, default

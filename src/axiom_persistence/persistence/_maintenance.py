@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CapabilityUnavailableError, ConfigurationError
 from ..keys import Key
-from ..store.describe import RecordInfo
+from ..store.describe import About, RecordInfo
 from ..store.store import Store
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Maintenance:
         """Raise ``CapabilityUnavailableError``: there is no open store to return."""
         raise CapabilityUnavailableError(
             "this persistence is not open, or closed again",
-            hint="open it in `async with`, or `await` it",
+            hint="use it inside its `with` block",
         )
 
     @property
@@ -45,6 +45,10 @@ class Maintenance:
     async def describe(self, key: str | Key[Any]) -> RecordInfo | None:
         """Size, schema, times and damage of a record, its value untouched. None: nothing is stored."""
         return await self._store.describe(self._name(key))
+
+    async def about(self) -> About:
+        """Which store this is, when it was made, where it is and what it can do."""
+        return await self._store.about()
 
     async def verify(
         self, *, repair: bool = False, progress: Callable[[int], None] | None = None

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
-from urllib.parse import unquote
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from xxhash import xxh3_128_digest
 
 from ..errors import ConfigurationError
 from ..jobs.walk import PAGE, pages
-from ..keys import MISSING, encode_segment
+from ..keys import MISSING, Missing, decode_segment, encode_segment
 from ..layers.cached import Cached, Follower
 from ..records.codec import encode_bare, is_immutable
 from ..records.record import Record, look_at, value_of
 from ..runtime.faces import not_iterable, walk
 from ..runtime.turn import Turn
 from ..storage.adapter import NOT_NOW, Durability
+from ..store._options import Ttl
 from ..store.store import Store
+from ._turns import update
 
 __all__ = ["PAGE", "Collection"]
 
 T = TypeVar("T")
-
-_NEVER_IN_A_NAME: Final = re.compile("[/\\x00-\\x1f\\x7f]")
-_ENCODED: Final = re.compile("[%/\\x00-\\x1f\\x7f]")
 
 
 class _Known(NamedTuple):
@@ -48,17 +45,26 @@ class Collection(Generic[T]):
     and control characters in their percent-encoded form. Every method that changes something returns when
     the change is as durable as ``durability`` says (None: what the store does by itself).
 
-    Limits: ``count`` and ``ids`` decode nothing, so they include items that are damaged or expired. What
-    ``load_all`` and ``save_all`` remember, some 300 bytes an item, is this object's: keep it for the next
-    ``save_all``.
+    ``ttl``: how long an item stays once it was put or saved, where that names nothing else.
+
+    Limits: ``count`` and ``ids`` decode nothing, so they include items that are damaged. What ``load_all``
+    and ``save_all`` remember, some 300 bytes an item, is this object's: keep it for the next ``save_all``.
     """
 
     def __init__(
-        self, store: Store, prefix: str, kind: Any, *, durability: Durability | str | None = None
+        self,
+        store: Store,
+        prefix: str,
+        kind: Any,
+        *,
+        ttl: Ttl | None = None,
+        durability: Durability | str | None = None,
     ) -> None:
         self._store = store
         self._prefix = prefix
         self._kind = kind
+        self._ttl = ttl
+        store.expiry(ttl)  # refused here, not at the first put
         self._durability = store.durability(durability)
         self._turn = Turn()
         self._cache = store.adapter.find(Cached)
@@ -74,18 +80,11 @@ class Collection(Generic[T]):
         return f"<{type(self).__name__} {self._prefix!r} of {self._kind!r} in {self._store.adapter}>"
 
     def _key(self, id: str) -> str:
-        plain = id and not _ENCODED.search(id)
-        return self._store.check_key(self._prefix + (id if plain else encode_segment(id)))
+        return self._store.check_key(self._prefix + encode_segment(id))
 
     def _id(self, key: str) -> str | None:
         """The id of the item at ``key``. None: it is not one of this collection's keys."""
-        name = key[len(self._prefix) :]
-        if not name or _NEVER_IN_A_NAME.search(name):
-            return None
-        if "%" not in name:
-            return name
-        id = unquote(name)
-        return id if encode_segment(id) == name else None
+        return decode_segment(key[len(self._prefix) :])
 
     # -- one item ----------------------------------------------------------------------------------
 
@@ -98,13 +97,42 @@ class Collection(Generic[T]):
         found: T | None = item
         return found
 
-    async def put(self, id: str, item: T) -> None:
-        """Store ``item`` under ``id``."""
-        await self._store.save(self._key(id), item, self._kind, durability=self._durability)
+    async def exists(self, id: str) -> bool:
+        """Whether there is an item under ``id``, read or not: true for a damaged one."""
+        return await self._store.exists(self._key(id))
+
+    async def put(self, id: str, item: T, *, ttl: Ttl | Missing | None = MISSING) -> None:
+        """Store ``item`` under ``id``, for ``ttl`` (None: for good; left out: what the collection says)."""
+        key, expires = self._key(id), self._expiry(ttl)
+        await self._store.save(key, item, self._kind, expires=expires, durability=self._durability)
+
+    async def update(self, id: str, function: Callable[[T], T], *, default: T) -> T:
+        """Replace the item by ``function(item)``, atomically, and return the new one.
+
+        ``function`` is plain and pure: after a conflict with another writer it runs again. An item that is
+        there keeps its expiry; a new one gets the collection's ``ttl``.
+        """
+        key, expires = self._key(id), self._expiry(MISSING)
+        new: T = await update(
+            self._store, key, self._kind, function, default, expires=expires, durability=self._durability
+        )
+        return new
 
     async def delete(self, id: str) -> bool:
         """Forget the item under ``id``; whether it was there."""
         return await self._store.delete([self._key(id)], durability=self._durability) > 0
+
+    def _expiry(self, ttl: Ttl | Missing | None) -> int | None:
+        return self._store.expiry(self._ttl if ttl is MISSING else ttl)
+
+    async def touch(self, id: str, *, ttl: Ttl | None) -> bool:
+        """Have the item stay for ``ttl`` from now on (None: for good), as it is; whether it was there."""
+        key, expires = self._key(id), self._store.expiry(ttl)
+        return await self._store.touch(key, expires, durability=self._durability)
+
+    async def expires_at(self, id: str) -> float | None:
+        """When the item stops being there, in seconds since 1970 UTC. None: never, or there is none."""
+        return await self._store.expires_at(self._key(id))
 
     # -- all of them -------------------------------------------------------------------------------
 
@@ -126,20 +154,22 @@ class Collection(Generic[T]):
                         self._known[id] = _known(key, version, record.value, item)
         return items
 
-    async def save_all(self, items: Mapping[str, T], *, replace: bool = False) -> int:
+    async def save_all(
+        self, items: Mapping[str, T], *, replace: bool = False, ttl: Ttl | Missing | None = MISSING
+    ) -> int:
         """Store ``items`` in one commit, all or nothing; how many records were written or deleted.
 
         Only items whose record would differ from the stored one are written. Those that were loaded or
         saved here before, and that nobody else has written since, are not read again; those of immutable
-        types are not even encoded. ``replace``: items that are not among ``items`` are deleted. Raises
-        ``ConfigurationError`` where several changes would be one commit that the adapter cannot make all
-        or nothing.
+        types are not even encoded. ``replace``: items that are not among ``items`` are deleted. ``ttl`` as
+        for ``put``: with one every item is written, since its time begins anew. Raises ``ConfigurationError``
+        where several changes would be one commit that the adapter cannot make all or nothing.
         """
         store = self._store
         async with self._turn:
             if self._cache is None or self._cache.policy.interval is None:
                 await store.settle()  # what it is compared with is what was saved before
-            changes, written = await self._changed(items)
+            changes, written = await self._changed(items, self._expiry(ttl))
             looks = self._looks
         if replace:
             changes.update([(key, None) async for key, id in self._keys() if id not in items])
@@ -156,9 +186,19 @@ class Collection(Generic[T]):
             self._saved.append((looks, saved))
         return len(changes)
 
-    async def _changed(self, items: Mapping[str, T]) -> tuple[dict[str, bytes | None], dict[str, _Known]]:
+    async def _changed(
+        self, items: Mapping[str, T], expires: int | None
+    ) -> tuple[dict[str, bytes | None], dict[str, _Known]]:
         """The records that differ from what is stored, by key, and what they will be known as, by id."""
         self._catch_up()
+        if expires is not None:
+            for id in items:
+                self._known.pop(id, None)
+                self._doubted.pop(id, None)
+            return {
+                self._key(id): self._store.seal(self._key(id), item, self._kind, expires)
+                for id, item in items.items()
+            }, {}
         keys = await self._read_unknown(items)
         known, seal, kind = self._known, self._store.seal, self._kind
         changes: dict[str, bytes | None] = {}
@@ -232,18 +272,22 @@ class Collection(Generic[T]):
     # -- in order ----------------------------------------------------------------------------------
 
     @walk
-    async def items(self, *, after: str | None = None, page: int = PAGE) -> AsyncIterator[tuple[str, T]]:
-        """Ids and items in key order, those behind ``after`` only, ``page`` of them read at a time.
+    async def items(
+        self, *, after: str | None = None, limit: int | None = None, reverse: bool = False, page: int = PAGE
+    ) -> AsyncIterator[tuple[str, T]]:
+        """Ids and items in key order, the last one first where ``reverse``.
 
-        Each page is one snapshot; what is written meanwhile is seen or not. ``after`` need not exist.
+        Only those behind ``after``, which need not exist (before it where ``reverse``), and at most
+        ``limit``; ``page`` of them are read at a time, and each page is one snapshot. What is written
+        meanwhile is seen or not. The first page costs what it holds, wherever it begins.
         """
         if page < 1:
             raise ConfigurationError(f"a page has at least 1 item, not {page}", hint="leave page out")
-        keys = (key async for key, _ in self._keys())
-        async for some in pages(keys, size=page, after=None if after is None else self._key(after)):
+        keys = (key async for key, _ in self._keys(after, limit, reverse))
+        async for some in pages(keys, size=page):
             found = await self._store.load_many(some, self._kind)
             for key, item in found.items():
-                yield unquote(key[len(self._prefix) :]), item
+                yield str(self._id(key)), item
 
     def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
         return self.items()
@@ -254,23 +298,54 @@ class Collection(Generic[T]):
             raise not_iterable("the content of a collection")
 
     @walk
-    async def ids(self) -> AsyncIterator[str]:
-        """All ids, in key order."""
-        async for _, id in self._keys():
+    async def ids(
+        self, *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        """The ids in key order; ``after``, ``limit`` and ``reverse`` as for ``items``. Decodes nothing."""
+        async for _, id in self._keys(after, limit, reverse):
             yield id
 
     async def count(self) -> int:
-        """How many items there are."""
+        """How many items there are. It walks over their keys."""
         number = 0
         async for _ in self._keys():
             number += 1
         return number
 
-    async def _keys(self) -> AsyncIterator[tuple[str, str]]:
-        async for key in self._store.keys(self._prefix):
-            id = self._id(key)
-            if id is not None:
-                yield key, id
+    async def clear(self) -> int:
+        """Forget everything under ``name/``, in one step where the store can; how much there was."""
+        return await self._store.delete_prefix(self._prefix, durability=self._durability)
+
+    def observe(self) -> AsyncIterator[tuple[str, T | None]]:
+        """Each id with its item: those that are there, in key order, then what changes. None: it is gone.
+
+        Ends when the persistence closes; see ``persistence.observe_prefix``.
+        """
+        from ._observing import observe_prefix
+
+        return self._named_by_id(observe_prefix(self._store, self._prefix, self._kind, None, self._id))
+
+    async def _named_by_id(
+        self, observed: AsyncIterator[tuple[str, T | None]]
+    ) -> AsyncIterator[tuple[str, T | None]]:
+        async for key, item in observed:
+            yield str(self._id(key)), item
+
+    async def _keys(
+        self, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[tuple[str, str]]:
+        start = None if after is None else self._key(after)
+        while limit is None or limit > 0:
+            keys = items = 0
+            async for key in self._store.keys(self._prefix, after=start, limit=limit, reverse=reverse):
+                keys, start = keys + 1, key
+                id = self._id(key)
+                if id is not None:
+                    items += 1
+                    yield key, id
+            if limit is None or keys < limit:
+                return
+            limit -= items  # keys that are none of the collection's took the place of items
 
 
 def _known(key: str, version: str, value: bytes, item: object) -> _Known:

@@ -26,10 +26,10 @@ try:
         SecretServiceNotAvailableException,
         SecretStorageException,
     )
-except ImportError as error:
+except ImportError as _error:
     raise ConfigurationError(
         "the keychain needs the package secretstorage", hint="pip install 'axiom-persistence[keychain]'"
-    ) from error
+    ) from _error
 
 __all__ = ["SecretService"]
 

@@ -76,7 +76,8 @@ class Turn:
                 self._waiting.append((me, turn))
             while not turn.done():
                 with self.lock:
-                    if not self.held:
+                    # It may be ours already, and the call that says so be on its way.
+                    if self._holder is not me and not self.held:
                         self._pass_on()
                 await asyncio.wait((turn,), timeout=LOOK_S)
         except BaseException:

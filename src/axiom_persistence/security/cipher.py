@@ -20,10 +20,10 @@ try:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from cryptography.hazmat.primitives.ciphers.algorithms import AES
     from cryptography.hazmat.primitives.ciphers.modes import ECB
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "encryption needs the package cryptography: pip install 'axiom-persistence[encryption]'"
-    ) from error
+    ) from _error
 
 __all__ = ["NONCE_BYTES", "TAG_BYTES", "Cipher", "WrongKeyError", "new_key"]
 

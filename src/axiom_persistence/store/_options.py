@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
-from typing import TypedDict, Unpack
+from typing import Final, TypedDict, Unpack
 
 from ..errors import ConfigurationError, shown
 from ..keys import MAX_KEY_BYTES, check_key, key_text
@@ -14,7 +14,17 @@ from ..records.corruption import Corruption, OnCorruption
 from ..records.record import FIRST_SCHEMA, Record
 from ..storage.adapter import Durability, StorageAdapter
 
-__all__ = ["Asked", "Options"]
+__all__ = ["Asked", "Options", "Ttl", "wall_clock"]
+
+Ttl = timedelta | float
+"""How long a value stays: a ``timedelta``, or a number of seconds."""
+
+_TTL_MAX_SECONDS: Final = 10_000 * 366 * 86_400
+
+
+def wall_clock() -> float:
+    """Seconds since 1970 UTC. Looked up at each call: a test that moves it moves that of open stores, too."""
+    return time.time()
 
 
 class Asked(TypedDict, total=False):
@@ -32,7 +42,7 @@ class Options:
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
         self.adapter = adapter
-        self.clock: Callable[[], float] = asked.get("clock", time.time)
+        self.clock: Callable[[], float] = asked.get("clock", lambda: wall_clock())
         self.on_corruption: OnCorruption = asked.get("on_corruption", Corruption.RECOVER)
         self.confidential: bool = adapter.traits.confidential
         self.weakest: Durability = min(Durability.PROCESS_EXIT, adapter.traits.durability)
@@ -81,15 +91,21 @@ class Options:
             name = prefix + name
         return check_key(name, self._key_limit)
 
-    def expiry(self, ttl: timedelta | None) -> int | None:
+    def expiry(self, ttl: Ttl | None) -> int | None:
         """When a value saved now with ``ttl`` stops being there, in milliseconds since 1970 UTC."""
         if ttl is None:
             return None
-        if not isinstance(ttl, timedelta) or ttl <= timedelta(0):
+        if isinstance(ttl, timedelta):
+            seconds = ttl.total_seconds()
+        else:
+            seconds = ttl if isinstance(ttl, (int, float)) and not isinstance(ttl, bool) else 0.0
+        if not 0 < seconds <= _TTL_MAX_SECONDS:
             raise ConfigurationError(
-                f"ttl is a timedelta above zero, not {shown(ttl)}", hint="for example ttl=timedelta(hours=1)"
+                "ttl is a timedelta or a number of seconds, above zero and below 10,000 years, not "
+                f"{shown(ttl)}",
+                hint="None keeps the value for good",
             )
-        return int((self.clock() + ttl.total_seconds()) * 1000)
+        return max(int((self.clock() + seconds) * 1000), 1)
 
     def expired(self, record: Record) -> bool:
         return record.expires is not None and record.expires <= self.clock() * 1000

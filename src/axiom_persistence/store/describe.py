@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from ..records.record import look_at
-from ..storage.adapter import StorageAdapter
+from ..storage.adapter import Durability, StorageAdapter, Traits
+from ..storage.layer import Layer
+from ._header import Header
 
-__all__ = ["RecordInfo", "describe"]
+__all__ = ["About", "RecordInfo", "about", "describe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is known of a store as a whole."""
+
+    id: str | None
+    """Made with the store, its own for ever. None (as ``format``, ``created``): nothing was saved yet."""
+    format: int | None
+    """The number of the stored format."""
+    created: float | None
+    """Seconds since 1970 UTC."""
+    adapter: str
+    """The class of the innermost adapter, such as ``SQLiteAdapter``."""
+    location: str
+    """Where the data is, for a person."""
+    durability: Durability
+    """What a save survives that names nothing else."""
+    traits: Traits
+    """What adapter and layers can do together."""
+
+
+def about(adapter: StorageAdapter, header: Header | None, durability: Durability | None) -> About:
+    """What ``adapter`` and the ``header`` of the store in it say."""
+    innermost = adapter
+    while isinstance(innermost, Layer):
+        innermost = innermost.inner
+    return About(
+        id=None if header is None else header.id,
+        format=None if header is None else header.format,
+        created=None if header is None else header.created,
+        adapter=type(innermost).__name__,
+        location=adapter.location,
+        durability=adapter.traits.durability if durability is None else durability,
+        traits=adapter.traits,
+    )
 
 
 class RecordInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,10 @@ from ..keys import INTERNAL, MISSING
 from ..records.record import seal_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Durability, Expect, StorageAdapter
+from ..storage.listing import Listing
 from ._expiring import Expiring
 from ._options import Asked
-from .describe import RecordInfo, describe
+from .describe import About, RecordInfo, about, describe
 
 __all__ = ["Store"]
 
@@ -145,10 +146,7 @@ class Store(Expiring):
             if seen.record is None:
                 return False
             if seen.version == stored.version:
-                record = self.open_record(key, stored.data)
-                if expires is not None:
-                    self.note_expiry()
-                data = seal_record(key, record.value, record.schema, expires=expires, compat=record.compat)
+                data = self.reseal(key, stored.data, expires)
                 try:
                     await self.commit({key: data}, expect={key: stored.version}, durability=asked)
                     return True
@@ -156,6 +154,13 @@ class Store(Expiring):
                     await backoff(attempt)
                     attempt += 1
         return False
+
+    def reseal(self, key: str, data: bytes, expires: int | None) -> bytes:
+        """The whole record in ``data`` with another end: a newer program's, too, stays as it was."""
+        record = self.open_record(key, data)
+        if expires is not None:
+            self.note_expiry()
+        return seal_record(key, record.value, record.schema, expires=expires, compat=record.compat)
 
     async def expires_at(self, key: str) -> float | None:
         """When the value under ``key`` stops being there, in seconds since 1970 UTC.
@@ -188,6 +193,7 @@ class Store(Expiring):
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> AsyncIterator[str]:
         """The keys of users that begin with ``prefix``, but expired ones, as ``StorageAdapter.keys``."""
+        Listing(prefix, after, limit, reverse)  # refuses what is no listing
         if prefix[:1] == INTERNAL:
             return
         if not prefix and not reverse:
@@ -216,8 +222,14 @@ class Store(Expiring):
         return number
 
     async def describe(self, key: str) -> RecordInfo | None:
-        """What is known of ``key`` without decoding or repairing it. None: nothing is stored."""
-        return await describe(self.adapter, key, self.schema_of(key))
+        """What is known of ``key`` without decoding or repairing it. None: nothing is there."""
+        info = await describe(self.adapter, key, self.schema_of(key))
+        gone = info is not None and info.expires_at is not None and info.expires_at <= self.clock()
+        return None if gone else info
+
+    async def about(self) -> About:
+        """What is known of the store as a whole, as its header says it now."""
+        return about(self.adapter, await self._read_header(), self.default_durability)
 
 
 def _seconds(expires: int | None) -> float | None:

@@ -1,7 +1,8 @@
 """For those who write adapters and for those who test applications.
 
 ``AdapterSuite`` checks the promises of an adapter, and ``AdapterMachine`` compares one with a dict.
-``ConfidentialMemory`` takes secrets in tests. ``FailingFileSystem`` fails at the nth operation,
+``ConfidentialMemory`` takes secrets in tests. ``full_disk`` and ``damage`` make happen what rarely does, and
+``PassingTime`` lets values expire. ``FailingFileSystem`` fails at the nth operation,
 ``RecordingFileSystem`` writes down what is done to a disk, and ``explore`` tries every state a crash
 could have left of it. The module ``torture`` kills a saving process again and again, and
 ``check_linearizable`` judges what a ``Recorder`` saw of several processes. Everything is imported when it is
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         check_linearizable,
     )
     from .machine import AdapterMachine, check_against_dict
+    from .provoking import PassingTime, damage, full_disk
     from .recording import RecordingFileSystem
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Fault",
     "LinearizabilityReport",
     "Operation",
+    "PassingTime",
     "Recorder",
     "RecordingFileSystem",
     "Unknown",
@@ -45,7 +48,9 @@ __all__ = [
     "check_against_dict",
     "check_linearizable",
     "crash_states",
+    "damage",
     "explore",
+    "full_disk",
 ]
 
 _NAMES: Final = {
@@ -58,6 +63,7 @@ _NAMES: Final = {
         "check_linearizable",
     ),
     "machine": ("AdapterMachine", "check_against_dict"),
+    "provoking": ("PassingTime", "damage", "full_disk"),
     "recording": ("RecordingFileSystem",),
 }
 _WHERE: Final = {name: home for home, names in _NAMES.items() for name in names}

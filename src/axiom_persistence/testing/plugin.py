@@ -3,7 +3,8 @@
 Whatever a test opens by an application's name, ``open_persistence("notes")``, lies in a directory of
 that test; nothing is read from or left in the home of the person who runs the tests. Fixtures:
 ``persistence``, open and in memory, and ``persistence_on_disk``, open and kept by SQLite in ``tmp_path``.
-The two are asynchronous and need a runner such as pytest-asyncio.
+The two are asynchronous and need a runner such as pytest-asyncio; with ``blocking_`` before their names they
+are those of the blocking face. ``full_disk``, ``damage`` and ``pass_time`` make happen what rarely does.
 """
 
 from __future__ import annotations
@@ -16,9 +17,21 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from ..persistence.persistence import AdapterBasedPersistence
+    from contextlib import AbstractContextManager
 
-__all__ = ["persistence", "persistence_on_disk"]
+    from ..blocking import Persistence
+    from ..persistence.persistence import AdapterBasedPersistence
+    from .provoking import PassingTime
+
+__all__ = [
+    "blocking_persistence",
+    "blocking_persistence_on_disk",
+    "damage",
+    "full_disk",
+    "pass_time",
+    "persistence",
+    "persistence_on_disk",
+]
 
 _HOME: Final = "AXIOM_PERSISTENCE_HOME"
 _numbers: Final = count(1)
@@ -67,3 +80,46 @@ async def persistence_on_disk(tmp_path: Path) -> AsyncIterator[AdapterBasedPersi
 
     async with open_persistence(tmp_path / "persistence.db") as opened:
         yield opened
+
+
+@pytest.fixture
+def blocking_persistence() -> Iterator[Persistence]:
+    """A blocking persistence in memory, open during the test."""
+    from ..blocking import open_persistence
+
+    with open_persistence("memory:") as opened:
+        yield opened
+
+
+@pytest.fixture
+def blocking_persistence_on_disk(tmp_path: Path) -> Iterator[Persistence]:
+    """A blocking persistence in ``tmp_path / "persistence.db"``, open during the test."""
+    from ..blocking import open_persistence
+
+    with open_persistence(tmp_path / "persistence.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def full_disk() -> Callable[[AdapterBasedPersistence | Persistence], AbstractContextManager[None]]:
+    """``with full_disk(persistence):`` every save over it raises ``StorageFullError``."""
+    from .provoking import full_disk
+
+    return full_disk
+
+
+@pytest.fixture
+def damage() -> Callable[..., Any]:
+    """``await damage(persistence, key)`` changes a byte of a record; without ``await`` of a blocking one."""
+    from .provoking import damage
+
+    return damage
+
+
+@pytest.fixture
+def pass_time() -> Iterator[PassingTime]:
+    """``pass_time(60)`` moves the clock by which values expire, in all stores of the process, by a minute."""
+    from .provoking import PassingTime
+
+    with PassingTime().moving() as moved:
+        yield moved

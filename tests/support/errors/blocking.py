@@ -23,7 +23,7 @@ class Reader(Client):
 
 @case(
     CapabilityUnavailableError,
-    "this persistence is not open, or closed again; open it in `with`, or call its `open()`",
+    "this persistence is not open, or closed again; use it inside its `with` block",
 )
 def save_before_it_is_open(world):
     open_persistence("memory:").save("k", MARK)
@@ -31,7 +31,7 @@ def save_before_it_is_open(world):
 
 @case(
     CapabilityUnavailableError,
-    "this persistence is not open, or closed again; open it in `with`, or call its `open()`",
+    "this persistence is not open, or closed again; use it inside its `with` block",
 )
 def delete_before_it_is_open(world):
     open_persistence("memory:").delete("k")
@@ -102,7 +102,11 @@ def update_by_a_coroutine(world):
         persistence.update("k", str, change, default="")
 
 
-@case(CapabilityUnavailableError, "the transaction is over [key 'k']; use it inside its `with` only", key="k")
+@case(
+    CapabilityUnavailableError,
+    "the transaction is over [key 'k']; use it inside its `with` block only",
+    key="k",
+)
 def a_transaction_after_its_end(world):
     with open_persistence("memory:") as persistence:
         with persistence.transaction() as tx:
@@ -240,7 +244,7 @@ def an_unknown_action(world):
 @case(
     CapabilityUnavailableError,
     "the client is closed: nothing can be kept any more [key 'Reader/']; use it inside its "
-    "`with`, or restore it again",
+    "`with` block, or restore it again",
     key="Reader/",
 )
 def assign_after_the_end(world):

@@ -366,7 +366,7 @@ async def persist_a_field_that_is_none(world):
 @case(
     CapabilityUnavailableError,
     "the client is closed: nothing can be kept any more [key 'Player/']; use it inside its "
-    "`async with`, or restore it again",
+    "`with` block, or restore it again",
     key="Player/",
 )
 async def assign_after_the_end(world):
@@ -376,7 +376,7 @@ async def assign_after_the_end(world):
 
 @case(
     CapabilityUnavailableError,
-    "the client is not restored yet [key 'Player/']; use it inside its `async with`",
+    "the client is not restored yet [key 'Player/']; use it inside its `with` block",
     key="Player/",
 )
 async def a_transaction_before_it_is_restored(world):
@@ -438,8 +438,8 @@ async def walk_the_state_with_for(world):
     TypeMismatchError,
     "the stored value is not of type list[str]: Expected `array`, got `str` at $; it is a "
     "JSON string of 7 characters [key 'Player/tags'] [in MemoryAdapter(the memory of this "
-    "process)]; `await client.accept('tags')` lets the present value of the field replace "
-    "it; or give the field its earlier type, or another key=",
+    "process)]; `client.accept('tags')` lets the present value of the field replace it; or "
+    "give the field its earlier type, or another key=",
     key="Player/tags",
     place=True,
 )
@@ -536,8 +536,8 @@ async def assign_a_secret_that_is_refused(world):
 
 @case(
     ConfigurationError,
-    "Vault.name is kept in another place than what was changed before it, and two places "
-    "cannot change as one; assign secure fields in a transaction of their own",
+    "Vault.name is kept in another place than what else changes in the transaction, and two "
+    "places cannot change as one; assign secure fields in a transaction of their own",
 )
 async def a_secret_and_a_name_as_one(world):
     async def change(client):
@@ -568,3 +568,16 @@ async def load_a_secret_of_another_type(world):
 async def a_type_that_is_misspelt(world):
     class A(Client):
         volume: "int[" = client_state(5)  # noqa: F722 - the mistake
+
+
+@case(
+    ConfigurationError,
+    "Player is kept by another persistence, and two cannot change as one [key 'Player/'] [in "
+    "MemoryAdapter(the memory of this process)]; use a transaction of that one",
+    key="Player/",
+    place=True,
+)
+async def a_client_of_another_persistence(world):
+    one, other = open_persistence("memory:"), open_persistence("memory:")
+    async with one, other, Player(other) as client, one.transaction(client):
+        pass

@@ -115,6 +115,7 @@ RARE: dict[str, str] = {
         ),
         KEYCHAIN,
     ),
+    "blocking/_background.py::_refuse_green_threads::CapabilityUnavailableError": "gevent is at work",
     "opening/_stack.py::_encrypted::ConfigurationError": MISSING,
     "security/cipher.py::Cipher.__init__::ConfigurationError": "the keys above it have been checked already",
 }

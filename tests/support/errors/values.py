@@ -17,6 +17,7 @@ from freezegun.api import FakeDatetime
 
 from axiom_persistence import MISSING, Key, open_persistence
 from axiom_persistence.errors import ConfigurationError, EncodingError, InvalidKeyError, TypeMismatchError
+from axiom_persistence.keys import split_key
 from axiom_persistence.records.codec import register
 
 from . import MARK, NUMBER, case
@@ -1019,3 +1020,13 @@ async def a_key_with_a_default_of_another_type(world):
 )
 async def a_key_with_two_defaults(world):
     Key("k", list[str], default=(), default_factory=[MARK])  # type: ignore[call-overload]
+
+
+@case(
+    InvalidKeyError,
+    "the key was not made by join_key: a part is empty, or holds a % that stands for nothing "
+    "[key 'a//%zz']; split it as it was made; join_key makes keys that split_key takes apart",
+    key="a//%zz",
+)
+async def split_what_was_not_joined(world):
+    split_key("a//%zz")

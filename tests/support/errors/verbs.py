@@ -161,14 +161,20 @@ async def ask_for_a_durability_that_is_none(world):
         await persistence.save("k", MARK, durability=MARK)
 
 
-@case(ConfigurationError, "ttl is a timedelta above zero, not <int>; for example ttl=timedelta(hours=1)")
+@case(
+    ConfigurationError,
+    "ttl is a timedelta or a number of seconds, above zero and below 10,000 years, not "
+    "<int>; None keeps the value for good",
+)
 async def save_with_a_number_of_seconds(world):
     async with open_persistence("memory:") as persistence:
-        await persistence.save("k", MARK, ttl=NUMBER)
+        await persistence.save("k", MARK, ttl=-NUMBER)
 
 
 @case(
-    ConfigurationError, "ttl is a timedelta above zero, not <timedelta>; for example ttl=timedelta(hours=1)"
+    ConfigurationError,
+    "ttl is a timedelta or a number of seconds, above zero and below 10,000 years, not "
+    "<timedelta>; None keeps the value for good",
 )
 async def save_with_no_time(world):
     async with open_persistence("memory:") as persistence:
@@ -243,7 +249,7 @@ async def a_transaction_of_a_plain_function(world):
 
 @case(
     CapabilityUnavailableError,
-    "the transaction is over [key 'k']; use it inside its `async with` only",
+    "the transaction is over [key 'k']; use it inside its `with` block only",
     key="k",
 )
 async def a_transaction_after_its_end(world):
@@ -313,7 +319,7 @@ async def migrate_without_migrations(world):
 
 @case(
     CapabilityUnavailableError,
-    "this persistence is not open, or closed again; open it in `async with`, or `await` it",
+    "this persistence is not open, or closed again; use it inside its `with` block",
 )
 async def save_before_it_is_open(world):
     await open_persistence("memory:").save("k", MARK)
@@ -321,7 +327,7 @@ async def save_before_it_is_open(world):
 
 @case(
     CapabilityUnavailableError,
-    "this persistence is not open, or closed again; open it in `async with`, or `await` it",
+    "this persistence is not open, or closed again; use it inside its `with` block",
 )
 async def save_after_it_is_closed(world):
     async with open_persistence("memory:") as persistence:
@@ -613,7 +619,7 @@ async def commit_to_a_cache_that_is_closed(world):
 
 @case(
     CapabilityUnavailableError,
-    "the store is not open [in MemoryAdapter(the memory of this process)]; open it first, in `async with`",
+    "the store is not open [in MemoryAdapter(the memory of this process)]; open it before it is used",
     place=True,
 )
 async def commit_to_an_encrypted_store_that_is_closed(world):
@@ -643,3 +649,13 @@ async def open_what_takes_too_long(world):
 async def rotate_the_key_of_a_plain_store(world):
     async with open_persistence("memory:") as persistence:
         await persistence.rotate_keys()
+
+
+@case(
+    ConfigurationError,
+    "a transaction takes clients, not <str of 7 characters>; keys need not be named before "
+    "they are used in it",
+)
+async def a_transaction_with_what_is_no_client(world):
+    async with open_persistence("memory:") as persistence, persistence.transaction(MARK):
+        pass

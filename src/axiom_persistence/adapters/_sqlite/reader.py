@@ -125,15 +125,14 @@ def within(listing: Listing) -> tuple[str, list[str]]:
 
     What damage made no text is left out, and found by ``faults``.
     """
-    bounds = ["key>=?"]
-    given = [listing.prefix]
-    if listing.end is not None:
-        bounds.append("key<?")
-        given.append(listing.end)
-    if listing.after is not None:
-        bounds.append("key<?" if listing.reverse else "key>?")
-        given.append(listing.after)
-    return " AND ".join((*bounds, "typeof(key)='text'")), given
+    # One bound a side: of two, SQLite searches by one and walks to the other.
+    above, least, end = ">=", listing.prefix, listing.end
+    if listing.after is not None and listing.reverse:
+        end = listing.after if end is None else min(end, listing.after)
+    elif listing.after is not None and listing.after >= least:
+        above, least = ">", listing.after
+    bounds = [f"key{above}?", *([] if end is None else ["key<?"]), "typeof(key)='text'"]
+    return " AND ".join(bounds), [least, *([] if end is None else [end])]
 
 
 def page(connection: sqlite3.Connection, listing: Listing) -> list[str]:

@@ -71,6 +71,8 @@ class _Told(NamedTuple):
 class ChangeStream:
     """The changes of keys that begin with ``prefix``, as an asynchronous iterator of one event loop.
 
+    ``exact``: of the one key that is ``prefix``.
+
     What this process commits is told from the moment the stream is made; what others commit from
     ``start``, which ``async with`` and the first ``anext`` do: start, then load, then iterate, and no
     change is missed. A key that changed several times is told once, with its last version; one that had
@@ -90,9 +92,11 @@ class ChangeStream:
         foreign: bool,
         poll: float,
         limit: int = MAX_PENDING,
+        exact: bool = False,
         started: Callable[[], None] = lambda: None,
     ) -> None:
         self.prefix = prefix
+        self._exact = exact
         self.poll = poll
         self._source = source
         self._foreign = foreign
@@ -126,6 +130,8 @@ class ChangeStream:
         """Whether changes of ``key`` are told. The library's own keys only to those who name them."""
         if not isinstance(key, str) or not key.startswith(self.prefix):
             return False  # what is no key is for the adapter to refuse
+        if self._exact:
+            return key == self.prefix
         return key[:1] != INTERNAL or self.prefix[:1] == INTERNAL
 
     # -- from whoever commits, on any thread -------------------------------------------------------
@@ -337,7 +343,7 @@ class ChangeStream:
             mark = self._source.change_mark() if self._foreign else None
             seen: set[str] = set()
             page: list[str] = []
-            async for key in self._source.keys(self.prefix):
+            async for key in self._watched():
                 if self.wants(key):
                     seen.add(key)
                     page.append(key)
@@ -354,6 +360,13 @@ class ChangeStream:
         # What was left to this process's own commits may have been changed by others before those returned.
         self._mark = object() if self._skipped else mark
         self._scan_seconds = loop.time() - began
+
+    async def _watched(self) -> AsyncIterator[str]:
+        if self._exact:
+            yield self.prefix  # the fetch tells whether it is there
+        else:
+            async for key in self._source.keys(self.prefix):
+                yield key
 
     async def _compare_page(self, keys: list[str], *, tell: bool, origin: Origin = Origin.PROCESS) -> None:
         found = await self._source.fetch(keys)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from axiom_persistence import FileStorageAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from support.strace import needs_strace
 
@@ -109,6 +110,42 @@ def test_a_read_that_is_refused_is_no_damage(tmp_path, mode, when):
     if when == "6+":
         assert any(error is not None and error[1] == errno.EIO for _, error, _ in steps), steps
     asyncio.run(follow_the_hint(path, steps))
+
+
+FILES = """
+import asyncio, sys
+from axiom_persistence import FileStorageAdapter, open_persistence
+from axiom_persistence.errors import StorageError
+
+async def main():
+    async with open_persistence(FileStorageAdapter(sys.argv[1])) as persistence:
+        try:
+            await persistence.load("a", str)
+        except StorageError as error:
+            print(error.errno, error, persistence.reports)
+asyncio.run(main())
+"""
+
+
+@needs_strace
+def test_a_file_that_cannot_be_read_is_no_damage(tmp_path):
+    """The same for a store of files: no generation before takes its place, and nothing is moved."""
+    place = tmp_path / "store"
+
+    async def keep(values):
+        async with FileStorageAdapter(place) as adapter:
+            for value in values:
+                await adapter.commit({"a": value})
+            return await adapter.read("a")
+
+    asyncio.run(keep([b"1", b"2"]))
+    inject = injection(tmp_path / "none", "read,pread64", "EIO", "1+", everywhere=True)
+    command = [*inject, "-P", str(place / "a.json"), sys.executable, "-c", FILES, str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(f"{errno.EIO} "), done.stderr
+    assert "check the disk, close the store and open it again" in done.stdout
+    assert done.stdout.endswith(" ()\n")
+    assert asyncio.run(keep([])) == b"2"
 
 
 @needs_strace
