@@ -20,6 +20,7 @@ from ..errors import (
 from ..keys import MISSING, Missing
 from ..layers.observed import Origin
 from ..records.corruption import CorruptionReport
+from ..store._kept import kept_of
 from ..store._reading import Seen
 from ..store.store import Store
 from ._cell import fingerprint
@@ -98,8 +99,10 @@ async def _read(state: State, fields: Collection[Field]) -> dict[str, Seen | Per
 def _decoded(state: State, field: Field, seen: Seen) -> Any:
     """The value in a record. Raises what makes it unreadable for this program."""
     assert seen.record is not None
+    store, key = state.place(field).store, state.key(field)
     try:
-        value = state.place(field).store.decode(state.key(field), seen.record, field.kind)
+        value = store.decode(key, seen.record, field.kind)
+        kept = kept_of(seen.record, field.kind, value, store.schema_of(key))
         field.check(value, f"{state.name}.{field.name}")
     except (TypeMismatchError, ValidationError) as error:
         error.hint = (
@@ -107,6 +110,7 @@ def _decoded(state: State, field: Field, seen: Seen) -> Any:
             "or give the field its earlier type, or another key="
         )
         raise
+    state.cells[field.name].kept = kept
     return value
 
 
@@ -155,7 +159,7 @@ def _take(state: State, field: Field, seen: Seen) -> str:
     """Give a field what is stored, unless it was assigned before."""
     cell = state.cells[field.name]
     if seen.record is None:
-        cell.version = seen.version
+        cell.version, cell.kept = seen.version, None
         if field.name in state.dirty:
             return "kept"
         if state.report is not None and cell.saved is not None:  # it was deleted since the restore before
@@ -230,6 +234,7 @@ def _take_changes(state: State, found: Found, versions: Mapping[str, Version], o
             if cell.version != versions[name]:
                 continue  # a thread has stored it meanwhile: what was read may be older than that
             was = getattr(state.client, name)
+            cell.kept = None
             try:
                 value = field.default() if one.record is None else _decoded(state, field, one)
             except (TypeMismatchError, ValidationError, ConfigurationError) as error:
