@@ -14,7 +14,6 @@ import msgspec
 
 from ..errors import ConfigurationError, ConflictError, PersistenceError, StoreNotFoundError
 from ..store.store import Store
-from . import _legacy_json, _legacy_plist, _legacy_qsettings
 from ._legacy import Found, Unreadable
 from ._legacy_typed import typed
 
@@ -179,6 +178,8 @@ def _format_of(path: Path, asked: str | None, allow: Collection[type]) -> str:
 
 def _guess(path: Path) -> str | None:
     """The format of a file, by its content first; of a directory, that of the files in it."""
+    from . import _legacy_json, _legacy_plist, _legacy_qsettings
+
     if path.is_dir():
         inside = {_guess(file) for file in _files(path)} - {None}
         return inside.pop() if len(inside) == 1 else "json" if inside else None
@@ -234,7 +235,15 @@ def _read_directory(directory: Path, format: str, allow: Collection[type]) -> It
 
 
 def _read_file(path: Path, format: str, allow: Collection[type], name: str) -> Iterator[Found]:
-    from . import _legacy_dbm, _legacy_diskcache, _legacy_ini, _legacy_pickle
+    from . import (
+        _legacy_dbm,
+        _legacy_diskcache,
+        _legacy_ini,
+        _legacy_json,
+        _legacy_pickle,
+        _legacy_plist,
+        _legacy_qsettings,
+    )
 
     unpickle = _legacy_pickle.unpickler(allow)
     match format:

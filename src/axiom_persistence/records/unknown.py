@@ -20,7 +20,7 @@ import msgspec
 from ._checks import refuse_difference
 from ._types import decoder_of, form_of, is_adapter, is_model, parts_of
 
-__all__ = ["Unknown", "can_hide", "is_newer", "unknown_in"]
+__all__ = ["Unknown", "can_hide", "fields_unknown", "is_newer", "unknown_in"]
 
 _SETS: Final = (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType)
 _OBJECTS: Final = (
@@ -79,6 +79,21 @@ def unknown_in(data: bytes, kind: Any, written: bytes) -> Unknown | None:
         return None
     stored, known = msgspec.json.decode(data), msgspec.json.decode(written)
     return Unknown(kind, stored, known) if _has_more(stored, known, shape) else None
+
+
+def fields_unknown(data: bytes, kind: Any, written: bytes) -> list[str]:
+    """Where in ``data`` the fields are that ``kind`` does not know, as paths."""
+    unknown = unknown_in(data, kind, written)
+    found: list[str] = []
+    pending = [] if unknown is None else [("$", unknown.stored, unknown.known)]
+    while pending:
+        path, stored, known = pending.pop()
+        if isinstance(stored, dict) and isinstance(known, dict):
+            found += [f"{path}.{name}" for name in stored if name not in known]
+            pending += [(f"{path}.{name}", stored[name], known[name]) for name in stored if name in known]
+        elif isinstance(stored, list) and isinstance(known, list):
+            pending += [(f"{path}[]", *pair) for pair in zip(stored, known, strict=False)]
+    return sorted(set(found))
 
 
 def can_hide(kind: Any) -> bool:
