@@ -41,6 +41,8 @@ def opened(request, release, store, tmp_path):
     """Open a copy of a golden store: none of them is ever written to."""
     copy = tmp_path / store.name
     (shutil.copytree if store.is_dir() else shutil.copyfile)(store, copy)
+    for file in (copy, *copy.rglob("*")):  # a checkout gives them modes of its own
+        file.chmod(0o700 if file.is_dir() else 0o600)
     keys = StaticKey(contents_of(release).KEY) if "encrypted" in store.name else None
     return lambda: open_persistence(copy, keys=keys, mode=request.param)
 
