@@ -78,9 +78,9 @@ def _rescued(text: str, stem: str, why: str) -> Iterator[Found]:
         yield Found(stem, problem=f"it is not JSON: {why}")
         return
     place += 1
-    indent: str | None = None
+    first = _MEMBER.match(text, place)
+    indent = "" if first is None else first[1]
     while (member := _MEMBER.match(text, place)) is not None:
-        indent = member[1] if indent is None else indent
         name, value, end = _member(decode, text, member)
         yield value
         if end is not None and text[end : end + 1] == ",":
