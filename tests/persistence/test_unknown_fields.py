@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import attrs
 import msgspec
@@ -81,6 +82,35 @@ async def test_transaction(persistence, kind):
         assert (await tx.load("it", dict))["colour"] == "red"
         await tx.save("it", renamed(await tx.load("it", kind), "newer"))
     assert await stored(persistence) == {**STORED, "name": "newer"}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+async def test_the_other_verbs_of_a_transaction(persistence, kind):
+    await persistence.save_many(dict.fromkeys(("it", "them/1", "them/2", "a", "b"), STORED))
+    async with persistence.transaction() as tx:
+        await tx.update("it", kind, renamed, default=kind())
+        them = tx.collection("them", kind)
+        await them.put("1", renamed(await them.get("1")))
+        await them.update("2", renamed, default=kind())
+        found = await tx.load_many(["a", "b"], kind)
+        await tx.save_many({key: renamed(value) for key, value in found.items()})
+    for key in ("it", "them/1", "them/2", "a", "b"):
+        assert await stored(persistence, key) == CHANGED
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+async def test_a_collection_whose_items_expire(persistence, kind):
+    await persistence.save_many(dict.fromkeys(("them/1", "them/2", "them/3"), STORED))
+    them = persistence.collection("them", kind, ttl=timedelta(days=1))
+    await them.put("1", renamed(await them.get("1")))
+    await them.update("2", renamed, default=kind())
+    assert await them.save_all({"3": kind(name="new", size=3), "4": kind(name="four")}) == 2
+    for key in ("them/1", "them/2", "them/3"):
+        assert await stored(persistence, key) == CHANGED
+    assert await stored(persistence, "them/4") == {"name": "four", "size": 1}
+    assert await them.expires_at("1") is not None
+    assert await them.expires_at("3") is not None
+    assert await them.expires_at("2") is None
 
 
 async def test_a_transaction_that_did_not_load_replaces(persistence):
