@@ -269,6 +269,7 @@ class Persistence(Values):
     about: Final = waiting(AdapterBasedPersistence.about)
     describe: Final = waiting(AdapterBasedPersistence.describe)
     verify: Final = waiting(AdapterBasedPersistence.verify)
+    import_legacy: Final = waiting(AdapterBasedPersistence.import_legacy)
     rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)
     change_key: Final = waiting(AdapterBasedPersistence.change_key)
     migrate: Final = waiting(AdapterBasedPersistence.migrate)

@@ -8,6 +8,8 @@ from weakref import WeakSet
 from xxhash import xxh3_128_digest
 
 from ..keys import MISSING, Missing
+from ..store._kept import Kept, kept_of
+from ..store.store import Store
 
 __all__ = ["Cell", "fingerprint"]
 
@@ -22,12 +24,13 @@ def fingerprint(data: bytes) -> bytes:
 class Cell:
     """What is known of one field's record."""
 
-    __slots__ = ("_under_way", "overlapping", "saved", "stamp", "version")
+    __slots__ = ("_under_way", "kept", "overlapping", "saved", "stamp", "version")
 
     def __init__(self) -> None:
         self.stamp = 0  # raised by each assignment: a commit that ends later knows if it is still the last
         self.saved: bytes | None = None  # fingerprint of the record; None: not known
         self.version: str | Missing | None = MISSING  # None: nothing is stored; MISSING: not known
+        self.kept: Kept | None = None  # what the field's type does not know of the record that was read last
         self.overlapping = False  # whether it is not known which of two commits under way comes last
         self._under_way: WeakSet[Any] | None = None
 
@@ -59,3 +62,12 @@ class Cell:
     def holds(self, mark: bytes) -> bool:
         """Whether the store surely has the record with the fingerprint ``mark`` already."""
         return not self._under_way and self.saved == mark
+
+    def renew(self, store: Store, key: str, kind: Any, data: bytes | None) -> None:
+        """Find out what has to be kept of the record ``data``, which was just stored over another one."""
+        if self.kept is None:
+            return
+        self.kept = None
+        if data is not None:
+            record = store.open_record(key, data)
+            self.kept = kept_of(record, kind, store.decode(key, record, kind), store.schema_of(key))

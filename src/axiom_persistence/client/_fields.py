@@ -31,7 +31,10 @@ T = TypeVar("T")
 class Field:
     """One declared field: what ``client_state`` was told, its name and its type."""
 
-    __slots__ = ("_default", "_factory", "key", "kind", "name", "persisted", "secure", "segment", "validate")
+    __slots__ = (
+        *("_default", "_factory", "earlier", "key", "kind", "migrate", "name", "persisted", "secure"),
+        *("segment", "validate", "was"),
+    )
 
     def __init__(
         self,
@@ -41,6 +44,8 @@ class Field:
         persisted: bool,
         secure: bool,
         validate: Callable[[Any], object] | None,
+        was: str | tuple[str, ...] = (),
+        migrate: Callable[[Any], object] | None = None,
     ) -> None:
         self._default = default
         self._factory = factory
@@ -51,6 +56,9 @@ class Field:
         self.persisted = persisted
         self.secure = secure
         self.validate = validate
+        self.was = (was,) if isinstance(was, str) else tuple(was)
+        self.earlier: tuple[str, ...] = ()
+        self.migrate = migrate
 
     def __repr__(self) -> str:
         return f"<client_state {self.name!r}>"
@@ -61,6 +69,7 @@ class Field:
         where = f"{owner}.{name}"
         self.key = name if self.key is None else self.key
         self.segment = encode_segment(self.key)
+        self.earlier = tuple(map(encode_segment, self.was))
         if self.secure and not self.persisted:
             raise ConfigurationError(
                 f"{where} is secure and not persisted", hint="what is not stored needs no confidential place"
@@ -126,6 +135,8 @@ def client_state(
     persisted: bool = True,
     secure: bool = False,
     validate: Callable[[T], object] | None = None,
+    was: str | tuple[str, ...] = (),
+    migrate: Callable[[Any], object] | None = None,
 ) -> T: ...
 @overload
 def client_state(
@@ -135,6 +146,8 @@ def client_state(
     persisted: bool = True,
     secure: bool = False,
     validate: Callable[[T], object] | None = None,
+    was: str | tuple[str, ...] = (),
+    migrate: Callable[[Any], object] | None = None,
 ) -> T: ...
 @overload
 def client_state(
@@ -144,6 +157,8 @@ def client_state(
     persisted: bool = True,
     secure: bool = False,
     validate: Callable[[T], object] | None = None,
+    was: str | tuple[str, ...] = (),
+    migrate: Callable[[Any], object] | None = None,
 ) -> T: ...
 def client_state(
     default: Any = MISSING,
@@ -154,6 +169,8 @@ def client_state(
     persisted: bool = True,
     secure: bool = False,
     validate: Callable[[Any], object] | None = None,
+    was: str | tuple[str, ...] = (),
+    migrate: Callable[[Any], object] | None = None,
 ) -> Any:
     """Declare a field of a ``Client``: ``theme: Theme = client_state(Theme.SYSTEM)``.
 
@@ -161,10 +178,15 @@ def client_state(
     ``key``: its name in the store; give one before you rename the attribute. ``persisted=False``: observed
     like the others and never stored. ``secure``: kept in the confidential place of the persistence, and
     never shown. ``validate``: called with each new value; refuses it by raising or by returning False.
+    ``was``: the name it had in the store before (or several, the latest first): a restore that finds nothing
+    under the present one moves what it finds there, in one commit. ``migrate``: called with the stored value
+    as builtins where that is not of the field's type; returns the value, or builtins it can be read from.
 
     Raises ``ConfigurationError`` here or when the class is made, saying what to write instead.
     """
     made = default_factory if default_factory is not None else factory
+    if migrate is not None and not callable(migrate):
+        raise ConfigurationError(f"migrate is a function of the stored value, not {migrate!r:.80}")
     if (default is not MISSING) + (default_factory is not None) + (factory is not None) != 1:
         raise ConfigurationError(
             "client_state takes either a default or one default_factory",
@@ -175,7 +197,7 @@ def client_state(
             f"default_factory is a function without arguments, not {shown(made)}",
             hint="for example client_state(default_factory=list)",
         )
-    return Field(default, made, key, persisted, secure, validate)
+    return Field(default, made, key, persisted, secure, validate, was, migrate)
 
 
 def collect_fields(
@@ -257,15 +279,22 @@ def _is_class_variable(cls: type, annotation: Any) -> bool:
 
 def _refuse_double_keys(owner: str, found: Mapping[str, Field]) -> None:
     by_key: dict[str, str] = {}
-    for field in found.values():
-        if not field.persisted or field.key is None:
-            continue
-        other = by_key.setdefault(field.key, field.name)
+    stored = [field for field in found.values() if field.persisted and field.key is not None]
+    for field in stored:
+        other = by_key.setdefault(str(field.key), field.name)
         if other != field.name:
             raise ConfigurationError(
                 f"{owner}.{other} and {owner}.{field.name} have the same key, {field.key!r}",
                 hint="give one of them another key=",
             )
+    for field in stored:
+        for was in field.was:
+            other = by_key.setdefault(was, field.name)
+            if other != field.name or was == field.key:
+                raise ConfigurationError(
+                    f"{owner}.{field.name} cannot take over {was!r}, which {owner}.{other} has",
+                    hint="was= is a name that no field has any more",
+                )
 
 
 def resolve_kinds(cls: type, pending: dict[str, Any], found: Mapping[str, Field], depth: int = -1) -> None:

@@ -20,9 +20,11 @@ from ..errors import (
 from ..keys import MISSING, Missing
 from ..layers.observed import Origin
 from ..records.corruption import CorruptionReport
+from ..store._kept import kept_of
 from ..store._reading import Seen
 from ..store.store import Store
 from ._cell import fingerprint
+from ._changed import converted, take_over
 from ._commit import save_together
 from ._fields import Field
 from ._lifecycle import ClientPhase, RestoreReport
@@ -53,6 +55,7 @@ async def restore(state: State, *, save: bool = True) -> RestoreReport:
         await _prepare(state)
         latest = _latest_reports(state)
         found = await _read(state, [f for f in state.fields.values() if f.persisted])
+        await take_over(state, found)
         report = _apply_all(state, found, latest)
     except BaseException:
         state.phase = before
@@ -95,24 +98,36 @@ async def _read(state: State, fields: Collection[Field]) -> dict[str, Seen | Per
     return found
 
 
-def _decoded(state: State, field: Field, seen: Seen) -> Any:
+def _decoded(state: State, field: Field, seen: Seen, migrated: list[str] | None = None) -> Any:
     """The value in a record. Raises what makes it unreadable for this program."""
     assert seen.record is not None
+    store, key, where = state.place(field).store, state.key(field), f"{state.name}.{field.name}"
+    kept = None
     try:
-        value = state.place(field).store.decode(state.key(field), seen.record, field.kind)
-        field.check(value, f"{state.name}.{field.name}")
+        try:
+            value = store.decode(key, seen.record, field.kind)
+            kept = kept_of(seen.record, field.kind, value, store.schema_of(key))
+        except TypeMismatchError:
+            if field.migrate is None:
+                raise
+            value = converted(store, key, seen.record, field, where)
+            if migrated is not None:
+                migrated.append(field.name)
+        field.check(value, where)
     except (TypeMismatchError, ValidationError) as error:
-        error.hint = (
-            f"`client.accept({field.name!r})` lets the present value of the field replace it; "
-            "or give the field its earlier type, or another key="
+        error.hint = (error.hint and error.hint + "; ") + (
+            f"where the type of the field changed, `{field.name}: ... = client_state(..., migrate=...)` with "
+            f"a function of the stored value; `client.accept({field.name!r})` lets the present value "
+            "replace it; another key= begins anew"
         )
         raise
+    state.cells[field.name].kept = kept
     return value
 
 
 def _apply_all(state: State, found: Found, latest: Latest) -> RestoreReport:
     outcomes: dict[str, list[str]] = {"restored": [], "defaulted": [], "kept": []}
-    migrated = []
+    migrated: list[str] = []
     old: dict[str, Any] = {}
     with state.lock:
         # A list that was appended to before the restore counts as assigned.
@@ -129,7 +144,7 @@ def _apply_all(state: State, found: Found, latest: Latest) -> RestoreReport:
                 migrated.append(name)
             was = getattr(state.client, name)
             try:
-                outcome = _take(state, field, one)
+                outcome = _take(state, field, one, migrated)
             except (TypeMismatchError, ValidationError, ConfigurationError) as error:
                 state.unreadable[name] = error
                 state.cells[name].version = one.version
@@ -141,7 +156,7 @@ def _apply_all(state: State, found: Found, latest: Latest) -> RestoreReport:
             restored=tuple(outcomes["restored"]),
             defaulted=tuple(outcomes["defaulted"]),
             kept=tuple(outcomes["kept"]),
-            migrated=tuple(name for name in migrated if name in outcomes["restored"]),
+            migrated=tuple(name for name in outcomes["restored"] if name in migrated),
             unreadable=dict(state.unreadable),
             damaged=_damaged(latest),
         )
@@ -151,17 +166,17 @@ def _apply_all(state: State, found: Found, latest: Latest) -> RestoreReport:
     return report
 
 
-def _take(state: State, field: Field, seen: Seen) -> str:
+def _take(state: State, field: Field, seen: Seen, migrated: list[str]) -> str:
     """Give a field what is stored, unless it was assigned before."""
     cell = state.cells[field.name]
     if seen.record is None:
-        cell.version = seen.version
+        cell.version, cell.kept = seen.version, None
         if field.name in state.dirty:
             return "kept"
         if state.report is not None and cell.saved is not None:  # it was deleted since the restore before
             state.put_default(field)
         return "defaulted"
-    value = _decoded(state, field, seen)
+    value = _decoded(state, field, seen, migrated)
     cell.version = seen.version
     if field.name in state.dirty:
         return "kept"
@@ -222,14 +237,15 @@ def _take_changes(state: State, found: Found, versions: Mapping[str, Version], o
         state.unsynced += 1
         for name, one in found.items():
             field, cell = state.fields[name], state.cells[name]
+            if cell.version != versions[name]:
+                continue  # somebody here has stored it meanwhile: what was read may be older than that
             if isinstance(one, PersistenceError):
                 state.unreadable[name], cell.version = one, MISSING
                 continue
             if one.version == cell.version or cell.under_way or state.is_held(name):
                 continue  # our own, or about to be decided by a commit with ``expect``
-            if cell.version != versions[name]:
-                continue  # a thread has stored it meanwhile: what was read may be older than that
             was = getattr(state.client, name)
+            cell.kept = None
             try:
                 value = field.default() if one.record is None else _decoded(state, field, one)
             except (TypeMismatchError, ValidationError, ConfigurationError) as error:

@@ -48,7 +48,7 @@ class _Saver:
             self._watches[store].start(self.loop)
         if state.mutable:
             self.watch_mutations(state)
-        if state.dirty:
+        if state.dirty and state.is_live:  # the end of a restore saves what was assigned before
             self.changed(state, 0.0)
 
     def discard(self, state: State) -> None:

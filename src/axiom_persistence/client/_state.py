@@ -97,10 +97,9 @@ class State:
 
     __slots__ = (
         *("__weakref__", "auto_save", "cells", "client", "closed_reason", "deferrals", "dirty", "due_at"),
-        *("due_by", "failures", "fields", "home", "immediate", "last_error", "lock"),
-        *("mutable", "name", "not_before", "observed", "on_error", "phase", "plain", "report", "reported"),
-        *("roster", "saver", "secret", "store_closed", "transactions", "unreadable", "unsynced", "watchers"),
-        "will_observe",
+        *("due_by", "failures", "fields", "home", "immediate", "last_error", "lock", "mutable", "name"),
+        *("not_before", "observed", "on_error", "phase", "plain", "report", "reported", "roster", "saver"),
+        *("secret", "store_closed", "transactions", "unreadable", "unsynced", "watchers", "will_observe"),
     )
 
     def __init__(
@@ -162,12 +161,11 @@ class State:
         """Take the default, which is not stored: a later version of the program may have a better one."""
         value, cell = field.default(), self.cells[field.name]
         self.put(field, value)
-        # Remembered, so that a change inside it is noticed.
+        cell.kept = None  # what it would have been saved as is remembered, to notice a change inside it
         cell.saved = fingerprint(self.seal(field, value)) if field.name in self.mutable else None
 
     def values(self, names: Iterable[str] | None = None) -> dict[str, Any]:
-        client = self.client
-        return {name: getattr(client, name) for name in (self.fields if names is None else names)}
+        return {name: getattr(self.client, name) for name in (self.fields if names is None else names)}
 
     def field(self, name: str) -> Field:
         if (field := self.fields.get(name)) is None:
@@ -192,7 +190,7 @@ class State:
     def seal(self, field: Field, value: Any) -> bytes:
         """The record of ``value``. Raises ``EncodingError`` or ``TypeMismatchError``."""
         store, prefix = self.secret if field.secure else self.plain
-        return store.seal(prefix + field.segment, value, field.kind)
+        return store.seal(prefix + field.segment, value, field.kind, None, self.cells[field.name].kept)
 
     def encoded(self, field: Field) -> bytes:
         """The present value as JSON. Raises like ``seal``."""
@@ -276,6 +274,7 @@ class State:
                 return
             if versions is not None:
                 cell.version, cell.saved = versions[key], mark
+                cell.renew(store, key, field.kind, data)
                 self.unsynced += 1
                 self.deferrals = 0
                 self.dirty.pop(name, None)
@@ -440,6 +439,7 @@ def settle(entries: Iterable[Entry], versions: Mapping[str, str] | None) -> None
                 continue  # assigned again meanwhile, and stored or pending with that
             cell.version = MISSING if cell.overlapping else versions.get(entry.key)
             cell.saved = None if entry.data is None else fingerprint(entry.data)
+            cell.renew(entry.store, entry.key, state.fields[entry.name].kind, entry.data)
             state.dirty.pop(entry.name, None)
             state.settled()
 

@@ -10,6 +10,7 @@ from ..keys import MISSING, Key
 from ..records.record import Record
 from ..storage.adapter import Durability
 from ..storage.listing import Listing
+from ..store._kept import Kept, kept_of
 from ..store._options import Ttl
 from ..store._reading import Seen
 from ..store.store import Store
@@ -32,6 +33,7 @@ class TransactionBody:
         self._seen: dict[str, Seen] = {}
         self._listed: dict[_Listing, list[str]] = {}
         self._writes: dict[str, bytes | None] = {}
+        self._kept: dict[str, Kept | None] = {}
         self.over: bool = False
         """Whether it has ended."""
 
@@ -61,7 +63,13 @@ class TransactionBody:
         name = self._key(key)
         kind, default = kind_and_default(key, type, default)
         record = await self._record(name)
-        return default if record is None else self._store.decode(name, record, kind)
+        return default if record is None else self._decoded(name, record, kind)
+
+    def _decoded(self, name: str, record: Record, kind: Any) -> Any:
+        """The value in ``record``; what its type does not know stays when a value is saved over it."""
+        value = self._store.decode(name, record, kind)
+        self._kept[name] = kept_of(record, kind, value, self._store.schema_of(name))
+        return value
 
     async def exists(self, key: str | Key[Any]) -> bool:
         """Whether ``key`` holds a value, the transaction's own writes included."""
@@ -73,10 +81,12 @@ class TransactionBody:
         """Store ``value`` at the end of the transaction. Encoding errors are raised here.
 
         As every save, it sets the expiry anew: without ``ttl`` the value stays for good. ``update`` keeps it.
+        Of a value that was loaded here before, it keeps the fields that its type does not know.
         """
         name = self._key(key)
         kind = key.kind if isinstance(key, Key) else type
-        self._writes[name] = self._store.seal(name, value, kind, self._store.expiry(ttl))
+        kept = self._kept.get(name)
+        self._writes[name] = self._store.seal(name, value, kind, self._store.expiry(ttl), kept)
 
     @overload
     async def update(self, key: Key[T], type: Callable[[T], T]) -> T: ...
@@ -158,14 +168,15 @@ class TransactionBody:
         """Store all of ``values`` at the end of the transaction. None of them if one cannot be encoded."""
         expires = self._store.expiry(ttl)
         named = {self._key(key): value for key, value in mapping(values, "save_many").items()}
-        self._writes |= {name: self._store.seal(name, value, type, expires) for name, value in named.items()}
+        seal, kept = self._store.seal, self._kept
+        self._writes |= {n: seal(n, value, type, expires, kept.get(n)) for n, value in named.items()}
 
     async def load_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]:
         """The values of ``keys``, one snapshot, own writes included; absent ones are left out."""
         self._store.codec.decoder(type)
         names = {self._key(key): key for key in several(keys, "load_many")}
         found = await self._records(names)
-        return {names[name]: self._store.decode(name, record, type) for name, record in found.items()}
+        return {names[name]: self._decoded(name, record, type) for name, record in found.items()}
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Forget all of ``keys`` at the end of the transaction; how many were there."""
@@ -249,6 +260,8 @@ class TransactionBody:
     async def _delete(self, names: list[str]) -> int:
         there = await self._records(names)
         self._writes |= dict.fromkeys(names)
+        for name in names:
+            self._kept.pop(name, None)
         return len(there)
 
     def _lost(self, key: str) -> NoReturn:

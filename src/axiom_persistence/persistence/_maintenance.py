@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CapabilityUnavailableError, ConfigurationError
@@ -11,6 +12,7 @@ from ..store.describe import About, RecordInfo
 from ..store.store import Store
 
 if TYPE_CHECKING:
+    from ..jobs.legacy import ImportReport
     from ..jobs.migrate import MigrationProgress, MigrationReport
     from ..jobs.rollback import RollbackReport
     from ..jobs.rotate import RotationReport
@@ -64,6 +66,44 @@ class Maintenance:
         from ..jobs.verify import verify
 
         return await verify(self._store, prefix=self._prefix, repair=repair, progress=progress)
+
+    async def import_legacy(
+        self,
+        source: str | PathLike[str],
+        *,
+        format: str | None = None,
+        into: str = "",
+        types: Mapping[str, Any] | None = None,
+        allow: Collection[type] = (),
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> ImportReport:
+        """Take over what another program or library has stored at ``source``, a file or a directory.
+
+        Each name found there is saved under ``into + name``, as the type that ``types`` has for the first
+        pattern that fits the name (``{"volume": int, "window/*": tuple[int, int]}``), else as what it is.
+        What is stored here already is never replaced, so an import that was broken off is simply run again.
+        The source is only read. The report names everything: imported, skipped or damaged, and why.
+
+        ``format``: ``json``, ``rows`` (an SQLite table of keys and JSON), ``plist``, ``ini``, ``qsettings``,
+        ``home-assistant``, ``axiom``, ``dbm``; None: told by the content. ``shelve``, ``sqlitedict``,
+        ``diskcache`` and ``pickle`` have to be named: of their pickles only plain values are made, and the
+        classes in ``allow``. ``dry_run``: only the report. ``progress`` is called with the number of names.
+
+        Raises ``ConfigurationError`` for what is of no known format, ``StoreNotFoundError`` where nothing is.
+        """
+        from ..jobs.legacy import import_legacy
+
+        return await import_legacy(
+            self._store,
+            fspath(source),
+            format=format,
+            into=self._prefix + into,
+            types=types,
+            allow=allow,
+            dry_run=dry_run,
+            progress=progress,
+        )
 
     async def migrate(
         self,

@@ -13,6 +13,7 @@ from ..errors import ConfigurationError, ConflictError
 from ..records.record import Record
 from ..runtime.turn import Turn, backoff
 from ..storage.adapter import Durability
+from ..store._kept import kept_of
 from ..store.store import Store
 
 __all__ = ["ATTEMPTS", "Running", "Turns", "current", "in_transaction_on", "new_value", "running", "update"]
@@ -99,9 +100,14 @@ def new_value(
 ) -> tuple[Any, bytes]:
     """What ``function`` makes of the value in ``record``, and the record of that.
 
-    The expiry stays; ``expires`` is that of a value where there was none.
+    The expiry stays, and so do fields that its type does not know; ``expires`` is that of a value where there
+    was none.
     """
-    value = function(default if record is None else store.decode(name, record, kind))
+    value, kept = default, None
+    if record is not None:
+        value = store.decode(name, record, kind)
+        kept = kept_of(record, kind, value, store.schema_of(name))
+    value = function(value)
     if isinstance(value, CoroutineType):
         value.close()
         raise ConfigurationError(
@@ -109,7 +115,7 @@ def new_value(
             key=name,
             hint="load and save in `run_transaction`, whose function may wait",
         )
-    return value, store.seal(name, value, kind, expires if record is None else record.expires)
+    return value, store.seal(name, value, kind, expires if record is None else record.expires, kept)
 
 
 async def update(

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from xxhash import xxh3_128_digest
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ConflictError
 from ..jobs.walk import PAGE, pages
 from ..keys import MISSING, Missing, decode_segment, encode_segment
 from ..layers.cached import Cached, Follower
 from ..records.codec import encode_bare, is_immutable
 from ..records.record import Record, look_at, value_of
+from ..records.unknown import can_hide
 from ..runtime.faces import not_iterable, walk
-from ..runtime.turn import Turn
-from ..storage.adapter import NOT_NOW, Durability
+from ..runtime.turn import Turn, backoff
+from ..storage.adapter import NOT_NOW, Durability, NotNow, Stored
+from ..store._kept import Kept, kept_of
 from ..store._options import Ttl
 from ..store.store import Store
 from ._turns import update
@@ -102,9 +104,39 @@ class Collection(Generic[T]):
         return await self._store.exists(self._key(id))
 
     async def put(self, id: str, item: T, *, ttl: Ttl | Missing | None = MISSING) -> None:
-        """Store ``item`` under ``id``, for ``ttl`` (None: for good; left out: what the collection says)."""
-        key, expires = self._key(id), self._expiry(ttl)
-        await self._store.save(key, item, self._kind, expires=expires, durability=self._durability)
+        """Store ``item`` under ``id``, for ``ttl`` (None: for good; left out: what the collection says).
+
+        Fields of the stored item that its type does not know stay.
+        """
+        store, key, kind, expires = self._store, self._key(id), self._kind, self._expiry(ttl)
+        if can_hide(kind):
+            while (seen := await self._seen(key)) and (kept := self._kept(key, seen)):
+                data = store.seal(key, item, kind, expires, kept)
+                try:
+                    await store.commit({key: data}, expect={key: seen.version}, durability=self._durability)
+                except ConflictError:
+                    await backoff(0)
+                    continue
+                return
+        await store.save(key, item, kind, expires=expires, durability=self._durability)
+
+    async def _seen(self, key: str) -> Stored | None:
+        found = self._store.adapter.fetch_now(key)
+        return found if not isinstance(found, NotNow) else (await self._store.adapter.fetch((key,))).get(key)
+
+    def _kept(self, key: str, stored: Stored | None) -> Kept | None:
+        """What has to be kept of a stored item that is to be replaced."""
+        if stored is None or stored.damage is not None or not can_hide(self._kind):
+            return None
+        ours = self._store.schema_of(key)
+        record, _, _ = look_at(key, stored.data, ours)
+        if record is None or self._store.expired(record):
+            return None
+        try:
+            item = self._store.codec.decoder(self._kind)(record.value)
+        except Exception:  # an item of another type has no fields in common with one of this
+            return None
+        return kept_of(record, self._kind, item, ours)
 
     async def update(self, id: str, function: Callable[[T], T], *, default: T) -> T:
         """Replace the item by ``function(item)``, atomically, and return the new one.
@@ -195,11 +227,13 @@ class Collection(Generic[T]):
             for id in items:
                 self._known.pop(id, None)
                 self._doubted.pop(id, None)
-            return {
+            all_of_them: dict[str, bytes | None] = {
                 self._key(id): self._store.seal(self._key(id), item, self._kind, expires)
                 for id, item in items.items()
-            }, {}
-        keys = await self._read_unknown(items)
+            }
+            await self._keep(items, all_of_them, {}, {}, expires)
+            return all_of_them, {}
+        keys, found = await self._read_unknown(items)
         known, seal, kind = self._known, self._store.seal, self._kind
         changes: dict[str, bytes | None] = {}
         written: dict[str, _Known] = {}
@@ -219,7 +253,37 @@ class Collection(Generic[T]):
             else:
                 changes[key] = data
                 written[id] = now
+        await self._keep({id: items[id] for id in written}, changes, written, found, None)
         return changes, written
+
+    async def _keep(
+        self,
+        items: Mapping[str, T],
+        changes: dict[str, bytes | None],
+        written: dict[str, _Known],
+        found: dict[str, Stored],
+        expires: int | None,
+    ) -> None:
+        """Put into ``changes`` what has to be kept of the items that they replace.
+
+        ``found``: the records that were just read.
+        """
+        if not can_hide(self._kind):
+            return
+        found |= await self._store.adapter.fetch(changes.keys() - found.keys())
+        for id, item in items.items():
+            key = self._key(id)
+            kept = self._kept(key, found.get(key))
+            if kept is None:
+                continue
+            data = self._store.seal(key, item, self._kind, expires, kept)
+            if data == found[key].data:
+                del changes[key]
+                written.pop(id, None)
+                continue
+            changes[key] = data
+            if id in written:
+                written[id] = _known(key, "", value_of(data), item)
 
     def _catch_up(self) -> None:
         """Doubt what somebody may have written since this was called last."""
@@ -243,8 +307,8 @@ class Collection(Generic[T]):
             if id is not None and (same := known.get(id)) is not None and same.version != version:
                 doubted[id] = known.pop(id)
 
-    async def _read_unknown(self, items: Mapping[str, T]) -> dict[str, str]:
-        """Find out what is stored under the ids of ``items`` that are not known; the keys of these."""
+    async def _read_unknown(self, items: Mapping[str, T]) -> tuple[dict[str, str], dict[str, Stored]]:
+        """Find out what is stored under the ids of ``items`` that are not known; their keys and records."""
         known, doubted, store = self._known, self._doubted, self._store
         keys = {
             id: self._key(id) if (old := doubted.get(id)) is None else old.key
@@ -262,7 +326,7 @@ class Collection(Generic[T]):
             record, _, _ = look_at(key, stored.data, store.schema_of(key))
             if record is not None and self._is_as_saved(key, record):
                 known[id] = _Known(key, stored.version, xxh3_128_digest(record.value), None, MISSING)
-        return keys
+        return keys, found
 
     def _is_as_saved(self, key: str, record: Record) -> bool:
         """Whether the value saved again would give the same record: no expiry, no other schema."""

@@ -14,7 +14,8 @@ __all__ = ["Reason", "Refusal", "found_in", "reason_of"]
 
 _QUOTED: Final = re.compile(r"^(Invalid (?:enum )?value|Object contains unknown field) .*$", re.DOTALL)
 
-_CHANGED: Final = "load it as the type it was saved with, or migrate it"
+_CHANGED: Final = ""
+"""No hint: the class or the value has changed since, and ``way_out`` says what to write."""
 _SEE_CAUSE: Final = "see the cause of this error for its words, which may quote the value"
 
 
@@ -57,8 +58,7 @@ def _of_msgspec(error: msgspec.ValidationError, kind: Any) -> Reason:
         return inner._replace(path=path + inner.path.removeprefix("$"))
     if not values_are_shown():
         text = _QUOTED.sub(r"\1", text)
-    missing = "required field" in text
-    return Reason(text, path, "give the new field a default, or migrate the value" if missing else _CHANGED)
+    return Reason(text, path, _CHANGED)
 
 
 def _of_pydantic(error: Any, kind: Any) -> Reason:

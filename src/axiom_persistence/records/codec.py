@@ -181,23 +181,30 @@ def encode_value(value: Any) -> bytes:
     return data
 
 
-def decode_value(data: bytes, kind: Any) -> Any:
+def decode_value(data: bytes, kind: Any, key: str | None = None) -> Any:
     """The value in ``data`` as ``kind``. Raises ``TypeMismatchError`` with the path inside the value."""
     decode = decoder_of(kind)
     try:
         return decode(data)
     except Exception as error:  # a registered class, a model or a __post_init__ may raise anything
-        raise _mismatch(error, kind, data) from error
+        raise _mismatch(error, kind, data, key=key) from error
 
 
 def _mismatch(
-    error: Exception, kind: Any, data: bytes, what: str = "the stored value", hint: str = ""
+    error: Exception,
+    kind: Any,
+    data: bytes,
+    what: str = "the stored value",
+    hint: str = "",
+    key: str | None = None,
 ) -> TypeMismatchError:
+    from ._ways_out import way_out  # few programs ever need it
+
     reason = reason_of(error, kind)
     return TypeMismatchError(
         f"{what} is not of type {name_of(kind)}: {reason.text} at {reason.path}; it is {found_in(data)}",
         path=reason.path,
-        hint=hint or reason.hint,
+        hint=hint or reason.hint or way_out(reason.text, reason.path, key),
     )
 
 
@@ -261,8 +268,13 @@ class Codec:
         _check_back(value, kind, decode, data)
         return data
 
-    def decode(self, data: bytes, kind: Any) -> Any:
-        return decode_value(data, kind)
+    def decode(self, data: bytes, kind: Any, key: str | None = None) -> Any:
+        """The value in ``data`` as ``kind``; what does not fit is told with what to write for ``key``."""
+        return decode_value(data, kind, key)
+
+    def written(self, value: Any, kind: Any) -> bytes:
+        """``value``, which was read as ``kind``, as JSON again. Not checked."""
+        return _encode_by(kind, value) if is_adapter(kind) else encode_bare(value)
 
     def decoder(self, kind: Any) -> Callable[[bytes], Any]:
         """The bare decoder of ``kind``, whose errors are not of our tree."""

@@ -142,7 +142,7 @@ class Reading(Options):
 
     def _decode_or_explain(self, key: str, body: bytes, kind: Any) -> Any:
         try:
-            return self.codec.decode(body, kind)
+            return self.codec.decode(body, kind, key)
         except (TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
             if self.confidential and not isinstance(error, ConfigurationError):  # that one is of the type

@@ -16,6 +16,7 @@ from ..runtime.turn import backoff
 from ..storage.adapter import Durability, Expect, StorageAdapter
 from ..storage.listing import Listing
 from ._expiring import Expiring
+from ._kept import Kept
 from ._options import Asked
 from .describe import About, RecordInfo, about, describe
 
@@ -42,16 +43,29 @@ class Store(Expiring):
 
     # -- writing -----------------------------------------------------------------------------------
 
-    def seal(self, key: str, value: Any, kind: Any = None, expires: int | None = None) -> bytes:
-        """The record bytes of ``value``. Raises before anything is stored."""
+    def seal(
+        self,
+        key: str,
+        value: Any,
+        kind: Any = None,
+        expires: int | None = None,
+        kept: Kept | None = None,
+    ) -> bytes:
+        """The record bytes of ``value``, with what is ``kept`` of the record that it replaces.
+
+        Raises before anything is stored.
+        """
         if value is MISSING:
             raise EncodingError("MISSING is no value", key=key, adapter=self.adapter, hint="delete the key")
         if expires is not None:
             self.note_expiry()
         try:
-            body = self.codec.encode(value, kind)
-            compat = self.migrations.compat(key, body) if self.migrations.leads_back else None
-            return seal_record(key, body, self.schema_of(key), expires=expires, compat=compat)
+            data, schema = self.codec.encode(value, kind), self.schema_of(key)
+            if kept is not None:
+                data = data if kept.unknown is None else kept.unknown.kept_in(data)
+                schema = kept.schema or schema
+            compat = self.migrations.compat(key, data) if self.migrations.leads_back else None
+            return seal_record(key, data, schema, expires=expires, compat=compat)
         except (EncodingError, TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
             if self.confidential and not isinstance(error, ConfigurationError):  # reasons may quote the value

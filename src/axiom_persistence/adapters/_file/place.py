@@ -103,7 +103,10 @@ class FilePlace:
             ) from error
         except (NotADirectoryError, FileExistsError) as error:
             raise ForeignStoreError(
-                "this is not a directory", adapter=self.label, hint="give the path of a directory"
+                "this is not a directory",
+                adapter=self.label,
+                hint="give the path of a directory; what a file of another program holds, such as JSON, "
+                "`axiom-persistence import-legacy` takes over",
             ) from error
         except OSError as error:
             raise from_os_error(error, "the directory could not be opened", adapter=self.label) from error
@@ -239,7 +242,8 @@ class FilePlace:
             raise ForeignStoreError(
                 f"the directory holds files of somebody else ({shown}) and is not a store",
                 adapter=self.label,
-                hint=f"choose an empty or new directory; in a copy of a store, copy {MARKER} too",
+                hint="choose an empty or new directory; `axiom-persistence import-legacy` takes over what "
+                f"others stored, such as JSON files; in a copy of a store, copy {MARKER} too",
             )
 
     def _refuse_to_make(self) -> None:

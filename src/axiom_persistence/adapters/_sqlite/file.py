@@ -189,7 +189,8 @@ def foreign(why: str, adapter: object) -> ForeignStoreError:
     return ForeignStoreError(
         f"what is at this place is left alone: {why}",
         adapter=adapter,
-        hint="choose another path, or move that file away",
+        hint="choose another path, or move that file away; `axiom-persistence import-legacy` takes over what "
+        "it holds, where it is a table of keys and values",
     )
 
 
