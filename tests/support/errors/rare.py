@@ -8,6 +8,7 @@ OWNER = "another user's files: root, as whom tests may run, may do everything"
 ACCIDENT = "somebody took files of the store away, or wrote into them"
 EXIT = "while the interpreter ends"
 KEYCHAIN = "the system's keychain refuses, is locked or is not there"
+MIGRATION = "migrations that are declared wrong or fail, which their own tests reach; not in the table yet"
 MISSING = "a package that is not installed"
 
 RARE: dict[str, str] = {
@@ -114,6 +115,42 @@ RARE: dict[str, str] = {
             "security/keys.py::KeychainKey.find::KeyUnavailableError",
         ),
         KEYCHAIN,
+    ),
+    **dict.fromkeys(
+        (
+            "jobs/_migration.py::View._record::MigrationError",
+            "jobs/_migration.py::View.run::MigrationError",
+            "jobs/_migration.py::validated::MigrationError",
+            "jobs/_undoing.py::Undoing._in_one_commit::MigrationError",
+            "jobs/_undoing.py::Undoing._still::MigrationError",
+            "jobs/migrate.py::_Migration._is_done::MigrationError",
+            "jobs/migrate.py::_Migration._is_done::SchemaTooNewError",
+            "jobs/migrate.py::_Migration._rewrite::MigrationError",
+            "jobs/migrate.py::_Migration._still::MigrationError",
+            "jobs/migrate.py::_Migration._switch::MigrationError",
+            "jobs/migrate.py::migrate::ConfigurationError",
+            "jobs/rollback.py::_by_downs::ConfigurationError",
+            "jobs/rollback.py::_store_downs::MigrationError",
+            "jobs/rollback.py::_without_kept::MigrationError",
+            "records/_lines.py::Line.check::ConfigurationError",
+            "records/_lines.py::Line.edge::ConfigurationError",
+            "records/_lines.py::check_version::ConfigurationError",
+            "records/migrations.py::Migrations._no_way::MigrationError",
+            "records/migrations.py::Migrations._refuse_late::ConfigurationError",
+            "records/migrations.py::Migrations.declare_client::ConfigurationError",
+            "records/migrations.py::Migrations.down::MigrationError",
+            "records/migrations.py::Migrations.encoded::MigrationError",
+            "records/migrations.py::Migrations.validated::MigrationError",
+            "records/migrations.py::Migrations.value::ConfigurationError",
+            "records/migrations.py::_run::MigrationError",
+            "store/_options.py::Options.__init__::ConfigurationError",
+            "store/_reading.py::Reading.renewed::MigrationError",
+            "store/_standing.py::Standing._moved_away::SchemaTooNewError",
+            "store/_standing.py::Standing.refuse_read::MigrationError",
+            "store/_standing.py::Standing.refuse_save::MigrationError",
+            "store/_standing.py::Standing.refuse_save::SchemaTooNewError",
+        ),
+        MIGRATION,
     ),
     "blocking/_background.py::_refuse_green_threads::CapabilityUnavailableError": "gevent is at work",
     "opening/_stack.py::_encrypted::ConfigurationError": MISSING,

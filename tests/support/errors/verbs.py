@@ -309,7 +309,7 @@ async def watch_a_bare_adapter(world):
 @case(
     ConfigurationError,
     "no migration from '1.0' to '2.0' is known [in MemoryAdapter(the memory of this "
-    "process)]; the schema of this store is '1.0'",
+    "process)]; the steps lead from '1.0' to '1.0'",
     place=True,
 )
 async def migrate_without_migrations(world):
