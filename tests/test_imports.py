@@ -276,7 +276,7 @@ AT_START = {
     ),
     *[".persistence", ".persistence._arguments", ".persistence._maintenance", ".persistence.capability"],
     *[".persistence.persistence", ".persistence._several", ".persistence._turns", ".persistence._values"],
-    ".persistence._watching",
+    *[".persistence._archives", ".persistence._watching"],
     *[".opening", ".opening._stack", ".opening.addresses", ".opening.open"],
 }
 OTHERS_AT_START = {

@@ -254,6 +254,8 @@ class Persistence(Values):
     rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)
     change_key: Final = waiting(AdapterBasedPersistence.change_key)
     migrate: Final = waiting(AdapterBasedPersistence.migrate)
+    export_to: Final = waiting(AdapterBasedPersistence.export_to)
+    import_from: Final = waiting(AdapterBasedPersistence.import_from)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 
     def stats(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ from ..records.corruption import Corruption, CorruptionReport, OnCorruption, cor
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ..store.store import Store
+from ._archives import Archives
 from ._turns import ATTEMPTS
 from ._watching import Watching
 from .capability import Capability, CapabilityState
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AdapterBasedPersistence(Watching, Capability):
+class AdapterBasedPersistence(Archives, Watching, Capability):
     """Typed values under string keys, in whatever place the adapter is.
 
     Use it as an async context manager, or ``await`` it and close it with ``aclose``. Any number of tasks,
@@ -122,6 +123,12 @@ class AdapterBasedPersistence(Watching, Capability):
             adapter=self.adapter,
             hint="open the store with secure=, a confidential adapter",
         )
+
+    @property
+    def _secure_store(self) -> Store | None:
+        root = self._root
+        store = root._opened if root._secure is None else root._secure._opened
+        return store if store.confidential else None
 
     @property
     def reports(self) -> tuple[CorruptionReport, ...]:

@@ -25,10 +25,12 @@ __all__ = [
     "Damage",
     "NewerFormat",
     "Record",
+    "body_of",
     "look_at",
     "major",
     "open_record",
     "plain_value",
+    "seal_body",
     "seal_record",
     "value_of",
 ]
@@ -110,6 +112,16 @@ def plain_value(key: str, data: bytes, schema: str) -> bytes | None:
 def value_of(data: bytes) -> bytes:
     """The value in a record that was just sealed, unchecked."""
     return data[data.index(_VALUE) + len(_VALUE) : -1]
+
+
+def body_of(data: bytes) -> bytes:
+    """What a whole record holds behind its sum: the same under every key. Unchecked."""
+    return data[_BODY:]
+
+
+def seal_body(key: str, body: bytes) -> bytes:
+    """The record of ``key`` with a body that ``body_of`` gave, byte for byte."""
+    return _WHOLE % (xxh3_64_hexdigest(body, xxh3_64_intdigest(key.encode())).encode(), body)
 
 
 def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
