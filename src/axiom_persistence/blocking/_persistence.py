@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, overload
 
 from ..errors import ConfigurationError
+from ..jobs._schedule import Every
 from ..keys import MISSING, Key
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
@@ -48,6 +49,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> Persistence:
@@ -60,6 +62,7 @@ def open_persistence(
             on_corruption=on_corruption,
             secure=secure,
             keys=keys,
+            snapshots=snapshots,
             mode=mode,
             exclusive=exclusive,
         )
@@ -256,6 +259,9 @@ class Persistence(Values):
     migrate: Final = waiting(AdapterBasedPersistence.migrate)
     export_to: Final = waiting(AdapterBasedPersistence.export_to)
     import_from: Final = waiting(AdapterBasedPersistence.import_from)
+    snapshot: Final = waiting(AdapterBasedPersistence.snapshot)
+    snapshots: Final = waiting(AdapterBasedPersistence.snapshots)
+    restore: Final = waiting(AdapterBasedPersistence.restore)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 
     def stats(self) -> dict[str, int]:

@@ -64,7 +64,7 @@ async def selected(
     store, view, prefix, pattern, _ = selection
     source = await source_of(store)
     behind = None if after is None else view + after
-    async for page in pages(source.keys(view + prefix), after=behind):
+    async for page in pages(source.keys(view + prefix, after=behind)):
         wanted = [
             key
             for key in page

@@ -237,12 +237,14 @@ class _Intake:
         changes: dict[str, bytes | None] = {}
         expect: dict[str, str | None] = {}
         counts: dict[_Verdict, int] = dict.fromkeys(get_args(_Verdict), 0)
-        for name, (entry, data, _) in wanted.items():
+        for name, (entry, data, record) in wanted.items():
             stored = found.get(name)
             verdict = await self._verdict(store, name, stored, entry, data)
             counts[verdict] += 1
             if verdict in ("added", "replaced"):
                 changes[name] = data
+                if record.expires is not None:
+                    store.note_expiry()
                 expect[name] = None if stored is None else stored.version
                 changes.update(_rescued(store, name, stored))
                 store.forget_refusal(name)

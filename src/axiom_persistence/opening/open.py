@@ -6,10 +6,12 @@ from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..errors import ConfigurationError
+from ..jobs._schedule import Every
 from ..layers.cached import CachePolicy
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption, OnCorruption
 from ..storage.adapter import Durability, StorageAdapter
+from ._chores import chores_of
 from ._stack import stack
 from .addresses import Where, adapter_for, address_of
 
@@ -29,6 +31,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> AdapterBasedPersistence:
@@ -46,13 +49,14 @@ def open_persistence(
     which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then.
+    ``snapshots=Every(hours=24, keep=7)``: a copy beside the store that often, while it is open.
     ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write. ``exclusive``: no
     other process may use the SQLite file meanwhile, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _check(mode, cache, secure)
+    _check(mode, cache, secure, snapshots)
     if secure == "keychain":
         secure = "keychain:" + _application(where, "secure")
     if keys == "keychain":
@@ -70,16 +74,8 @@ def open_persistence(
         durability=durability,
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=secure,
+        upkeep=None if inspect else chores_of(snapshots),
     )
-
-
-def _check(mode: object, cache: object, secure: object) -> None:
-    if mode not in ("normal", "inspect"):
-        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
-    if not isinstance(cache, (CachePolicy, NoneType)):
-        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
-    if not isinstance(secure, (StorageAdapter, str, NoneType)):
-        raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
 
 
 def _application(where: Where, option: str) -> str:
@@ -93,3 +89,14 @@ def _application(where: Where, option: str) -> str:
         f"{option}='keychain' needs the name of an application, and the store is opened by another address",
         hint=f"name what the keychain shall show: {way}",
     )
+
+
+def _check(mode: object, cache: object, secure: object, snapshots: object) -> None:
+    if mode not in ("normal", "inspect"):
+        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
+    if not isinstance(cache, (CachePolicy, NoneType)):
+        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
+    if not isinstance(secure, (StorageAdapter, str, NoneType)):
+        raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
+    if not isinstance(snapshots, (Every, NoneType)):
+        raise ConfigurationError(f"snapshots is an Every or None, not {snapshots!r:.80}")

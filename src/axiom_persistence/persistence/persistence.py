@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import ConfigurationError, InsecureStorageError
 from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
+from ..runtime.upkeep import Chore, Upkeep
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ..store.store import Store
-from ._archives import Archives
+from ._snapshots import Snapshots
 from ._turns import ATTEMPTS
 from ._watching import Watching
 from .capability import Capability, CapabilityState
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AdapterBasedPersistence(Archives, Watching, Capability):
+class AdapterBasedPersistence(Snapshots, Watching, Capability):
     """Typed values under string keys, in whatever place the adapter is.
 
     Use it as an async context manager, or ``await`` it and close it with ``aclose``. Any number of tasks,
@@ -44,6 +45,7 @@ class AdapterBasedPersistence(Archives, Watching, Capability):
         durability: Durability | str | None = None,
         on_corruption: OnCorruption | str = Corruption.RECOVER,
         secure: StorageAdapter | None = None,
+        upkeep: Callable[[Store], Sequence[tuple[float, Chore]]] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(adapter, StorageAdapter):
@@ -56,6 +58,8 @@ class AdapterBasedPersistence(Archives, Watching, Capability):
         self._opened = Store(adapter, durability=durability, on_corruption=choice)
         self._open_store: Store | None = None
         self._secure = None if secure is None else _secure_persistence(secure, choice)
+        store = self._opened  # and not this object, which nothing may keep alive
+        self._upkeep = None if upkeep is None else Upkeep(lambda: upkeep(store))
 
     @property
     def _root(self) -> AdapterBasedPersistence:
@@ -69,8 +73,12 @@ class AdapterBasedPersistence(Archives, Watching, Capability):
         if self._secure is not None:
             await self._secure.activate()
         self._open_store = self._opened
+        if self._upkeep is not None:
+            self._upkeep.start()
 
     async def _deactivate(self) -> None:
+        if self._upkeep is not None:
+            await self._upkeep.stop()
         was_open, self._open_store = self._open_store is not None, None
         try:
             for closing in self._opened.closing if was_open else ():
