@@ -262,6 +262,7 @@ class Persistence(Values):
     snapshot: Final = waiting(AdapterBasedPersistence.snapshot)
     snapshots: Final = waiting(AdapterBasedPersistence.snapshots)
     restore: Final = waiting(AdapterBasedPersistence.restore)
+    sweep: Final = waiting(AdapterBasedPersistence.sweep)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 
     def stats(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
@@ -12,6 +13,7 @@ from ._archives import Archives
 if TYPE_CHECKING:
     from ..jobs._schedule import Keep
     from ..jobs.snapshot import RestoreReport, Snapshot
+    from ..jobs.sweep import SweepReport
     from ..jobs.walk import OnProgress
 
 __all__ = ["Snapshots"]
@@ -61,6 +63,26 @@ class Snapshots(Archives):
         from ..jobs.snapshot import restore
 
         return await restore(self._whole("restore"), snapshot, dry_run=dry_run, progress=progress)
+
+    async def sweep(
+        self,
+        *,
+        quarantine: timedelta | None = None,
+        dry_run: bool = False,
+        progress: OnProgress | None = None,
+    ) -> SweepReport:
+        """Remove the records whose time is over, and damaged bytes that were kept for long, from the medium.
+
+        An expired record reads as missing at once; a store that is open removes it by itself within minutes.
+        ``quarantine``: how old what lies in quarantine may be; None: 90 days. In a namespace only its own
+        records are removed. ``dry_run``: only count them.
+        """
+        from ..jobs.sweep import QUARANTINED_FOR, sweep
+
+        age = QUARANTINED_FOR if quarantine is None else quarantine
+        return await sweep(
+            self._store, prefix=self._prefix, quarantine=age, dry_run=dry_run, progress=progress
+        )
 
     def _whole(self, verb: str) -> Store:
         store = self._store
