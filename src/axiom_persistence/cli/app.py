@@ -10,8 +10,11 @@ from typing import Final
 
 import click
 
+from ._archives import bring, copy, export
+from ._copies import restore, snapshot, snapshots, sweep
 from ._endings import ExitCode, ending_of
 from ._output import data, report, set_colour, to_json
+from ._quarantine import quarantine, watch
 from ._records import get, has, listing, remove, save
 from ._stores import info, path, verify
 from .base import colour_option, command, suggestion
@@ -91,7 +94,11 @@ def completion(shell: str, as_json: bool) -> None:
     data(to_json({"shell": shell, "script": script}) if as_json else script)
 
 
-for _command in (demo, listing, get, save, remove, has, info, path, verify, completion):
+for _command in (
+    *(demo, listing, get, save, remove, has, info, path, watch),
+    *(verify, quarantine, sweep, snapshot, snapshots, restore, export, bring, copy),
+    completion,
+):
     app.add_command(_command)
 
 
