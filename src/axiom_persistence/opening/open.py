@@ -57,25 +57,31 @@ def open_persistence(
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
     _check(mode, cache, secure, snapshots)
-    if secure == "keychain":
-        secure = "keychain:" + _application(where, "secure")
     if keys == "keychain":
-        from ..security.keys import KeychainKey
-
-        keys = KeychainKey(_application(where, "keys"))
+        keys = _keychain_key(where)
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     if cache is not None and cache.interval is not None and not inspect and durability is None:
         durability = Durability.MEMORY  # what a write-back cache is for
-    if secure is not None:
-        secure = stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
     return AdapterBasedPersistence(
         stack(adapter, cache=cache, inspect=inspect, keys=keys),
         durability=durability,
         on_corruption=Corruption.RAISE if inspect else on_corruption,
-        secure=secure,
+        secure=None if secure is None else _secure_stack(secure, where, inspect),
         upkeep=None if inspect else chores_of(snapshots),
     )
+
+
+def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> StorageAdapter:
+    if secure == "keychain":
+        secure = "keychain:" + _application(where, "secure")
+    return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
+
+
+def _keychain_key(where: Where) -> KeyProvider:
+    from ..security.keys import KeychainKey
+
+    return KeychainKey(_application(where, "keys"))
 
 
 def _application(where: Where, option: str) -> str:
