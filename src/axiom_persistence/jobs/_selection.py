@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from ..keys import INTERNAL
 from ..layers.cached import Cached
-from ..records.record import body_of, look_at
+from ..records.head import HEAD_BYTES, expiry_in
+from ..records.record import body_of, look_at, whole_body
 from ..storage.adapter import StorageAdapter, Stored
 from ..store.store import Store
 from ._lines import ArchiveFault
@@ -64,38 +65,38 @@ async def selected(
     store, view, prefix, pattern, _ = selection
     source = await source_of(store)
     behind = None if after is None else view + after
+    size = _FIRST
     async for page in pages(source.keys(view + prefix, after=behind)):
         wanted = [
             key
             for key in page
             if key[0] != INTERNAL and (pattern is None or fnmatchcase(key[len(view) :], pattern))
         ]
-        async for found in _fetched(source, wanted):
-            taken = []
-            for key, stored in found.items():
+        at = 0
+        while at < len(wanted):
+            found = await source.fetch(wanted[at : at + size])
+            taken, seen = [], 0
+            for key in wanted[at : at + size]:
+                stored = found.get(key)
+                if stored is None:
+                    continue  # deleted meanwhile
+                seen += len(stored.data)
                 body = _whole(store, key, stored, faults)
                 if body is not None:
                     saved = await source.saved_at(key) if times else None
                     taken.append(Selected(key[len(view) :], body, saved))
+            at += size
+            size = min(PAGE, size * 4) if seen < _BYTES else max(1, size // 4)
             yield taken
-
-
-async def _fetched(source: StorageAdapter, keys: list[str]) -> AsyncIterator[dict[str, Stored]]:
-    """What is stored under ``keys``, in their order: many small records at once, few large ones."""
-    at, size = 0, _FIRST
-    while at < len(keys):
-        some = keys[at : at + size]
-        found = await source.fetch(some)
-        yield {key: found[key] for key in some if key in found}
-        at += size
-        taken = sum(len(stored.data) for stored in found.values())
-        size = min(PAGE, size * 4) if taken < _BYTES else max(1, size // 4)
 
 
 def _whole(store: Store, key: str, stored: Stored, faults: list[ArchiveFault]) -> bytes | None:
     """The body of a record that is whole and has not expired."""
     record, damage = None, stored.damage
     if damage is None:
+        body = whole_body(key, stored.data)
+        if body is not None and expiry_in(stored.data[:HEAD_BYTES]) is None:
+            return body  # the short way, of nearly all
         record, damage, _ = look_at(key, stored.data, store.schema_of(key))
     if record is None:
         faults.append(ArchiveFault(None, key, damage or "it cannot be read"))

@@ -73,7 +73,7 @@ async def export_to(
         report.resumed = sums.records
         if whole.offset == 0:
             sums.add(header, records=0)
-            await in_thread(lambda: output.append([header]))
+            output.add([header])
         for selection in selections:
             after = None
             if last is not None and last.secure == selection.secure:
@@ -85,8 +85,8 @@ async def export_to(
                 lines = [record_line(name, body, secure=secure, saved=saved) for name, body, saved in page]
                 for line in lines:
                     sums.add(line, records=1)
-                if lines:
-                    await in_thread(lambda: output.append(lines))  # noqa: B023 - awaited here
+                if output.add(lines):
+                    await in_thread(output.write)
                 if progress is not None:
                     progress(Progress(sums.records, None, page[-1].name if page else after))
         await in_thread(lambda: output.finish(sums))
@@ -115,7 +115,7 @@ class _Output(ABC):
 
     def __init__(self, packing: Packing) -> None:
         self._packing = packing
-        self._block: list[bytes] = []
+        self._lines: list[bytes] = []
         self._size = 0
         self._using = threading.Lock()
         self._closed = False
@@ -124,29 +124,35 @@ class _Output(ABC):
         """Make ready; how far an earlier attempt came."""
         return Whole(0, Sums(), None)
 
-    def append(self, lines: Sequence[bytes]) -> None:
+    def add(self, lines: Sequence[bytes]) -> bool:
+        """Have ``lines`` wait for ``write``; whether that is worth a call now. Takes no time."""
+        self._lines += lines
+        self._size += sum(map(len, lines))
+        return self._size >= 2 * BLOCK_BYTES
+
+    def write(self) -> None:
+        """Write the whole blocks among what waits."""
         with self._using:
             if self._closed:
                 return  # whoever asked for it was cancelled meanwhile
-            for line in lines:
-                self._block.append(line)
-                self._size += len(line)
-                if self._size >= BLOCK_BYTES:
-                    self._write_block()
+            begin, size = 0, 0
+            for end, line in enumerate(self._lines, 1):
+                size += len(line)
+                if size >= BLOCK_BYTES:
+                    self._write(self._packing.pack(b"".join(self._lines[begin:end])))
+                    begin, size = end, 0
+            del self._lines[:begin]
+            self._size = size
 
     def finish(self, sums: Sums) -> None:
         """Write the last line, a block of its own, and have it all where it belongs."""
+        self.write()
         with self._using:
             if not self._closed:
-                self._write_block()
-                self._block = [sums.line()]
-                self._write_block()
+                for lines in (self._lines, [sums.line()]):
+                    if lines:
+                        self._write(self._packing.pack(b"".join(lines)))
                 self._settle()
-
-    def _write_block(self) -> None:
-        if self._block:
-            self._write(self._packing.pack(b"".join(self._block)))
-        self._block, self._size = [], 0
 
     @abstractmethod
     def _write(self, data: bytes) -> None: ...

@@ -15,7 +15,8 @@ from ..errors import (
     InvalidKeyError,
     from_os_error,
 )
-from ..records.record import Damage, NewerFormat, Record, look_at, open_record, seal_body
+from ..records.head import HEAD_BYTES, UNSAID, expiry_in
+from ..records.record import Damage, NewerFormat, look_at, open_record, seal_body
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
@@ -104,6 +105,7 @@ async def import_from(
             await intake.take(page)
             if progress is not None:
                 progress(Progress(intake.report.done, None, page[-1].key))
+        await intake.settle()
         intake.report.faults = sorted(intake.report.faults + reader.faults, key=lambda fault: fault.line or 0)
     if progress is not None:
         progress(Progress(intake.report.done, intake.report.done))
@@ -128,6 +130,7 @@ async def copy_into(
             await intake.take(page)
             if progress is not None:
                 progress(Progress(intake.report.done, None, page[-1].key))
+    await intake.settle()
     if progress is not None:
         progress(Progress(intake.report.done, intake.report.done))
     return intake.report
@@ -189,6 +192,12 @@ class _Intake:
         self._dry_run = dry_run
         self.report: ImportReport = ImportReport()
 
+    async def settle(self) -> None:
+        """Return when what was taken in is as durable as the stores' saves are."""
+        for store in (self._place.store, self._place.secure):
+            if store is not None and not self._dry_run:
+                await store.adapter.commit({}, durability=store.default_durability)
+
     async def take(self, page: Sequence[Entry]) -> None:
         plain = [entry for entry in page if not entry.secure]
         if plain:
@@ -203,20 +212,22 @@ class _Intake:
             ]
 
     async def _take(self, page: Sequence[Entry], store: Store) -> None:
-        wanted: dict[str, tuple[Entry, bytes, Record]] = {}
+        wanted: dict[str, tuple[Entry, bytes, bool]] = {}
         for entry in page:
             try:
                 name = store.check_key(entry.key, self._place.view)
                 data = seal_body(name, entry.body)
-                record = open_record(name, data, store.schema_of(name))
+                expires = expiry_in(data[:HEAD_BYTES])
+                if expires == UNSAID:
+                    expires = open_record(name, data, store.schema_of(name)).expires
             except (InvalidKeyError, Damage, NewerFormat) as error:
                 reason = error.message if isinstance(error, InvalidKeyError) else str(error)
                 self.report.faults.append(ArchiveFault(entry.line or None, entry.key, reason))
                 continue
-            if store.expired(record):
+            if expires is not None and expires <= store.clock() * 1000:
                 self.report.expired += 1
             else:
-                wanted[name] = entry, data, record
+                wanted[name] = entry, data, expires is not None
         for attempt in range(_ATTEMPTS):
             try:
                 await self._commit(wanted, store)
@@ -232,24 +243,25 @@ class _Intake:
             hint="stop them, or try again later: what was imported is not imported twice",
         )
 
-    async def _commit(self, wanted: Mapping[str, tuple[Entry, bytes, Record]], store: Store) -> None:
-        found = await store.adapter.fetch(list(wanted))
+    async def _commit(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> None:
+        there = await store.adapter.fetch_range(list(wanted), 0, 1)  # most are not: nothing is kept of them
+        found = await store.adapter.fetch(list(there)) if there else {}
         changes: dict[str, bytes | None] = {}
         expect: dict[str, str | None] = {}
         counts: dict[_Verdict, int] = dict.fromkeys(get_args(_Verdict), 0)
-        for name, (entry, data, record) in wanted.items():
+        for name, (entry, data, expires) in wanted.items():
             stored = found.get(name)
             verdict = await self._verdict(store, name, stored, entry, data)
             counts[verdict] += 1
             if verdict in ("added", "replaced"):
                 changes[name] = data
-                if record.expires is not None:
+                if expires:
                     store.note_expiry()
                 expect[name] = None if stored is None else stored.version
                 changes.update(_rescued(store, name, stored))
                 store.forget_refusal(name)
         if changes and not self._dry_run:
-            await store.commit(changes, expect=expect)
+            await store.commit(changes, expect=expect, durability=store.weakest)
         report = self.report
         for outcome, count in counts.items():
             setattr(report, outcome, getattr(report, outcome) + count)

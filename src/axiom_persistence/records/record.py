@@ -33,6 +33,7 @@ __all__ = [
     "seal_body",
     "seal_record",
     "value_of",
+    "whole_body",
 ]
 
 FORMAT: Final = 1
@@ -117,6 +118,16 @@ def value_of(data: bytes) -> bytes:
 def body_of(data: bytes) -> bytes:
     """What a whole record holds behind its sum: the same under every key. Unchecked."""
     return data[_BODY:]
+
+
+def whole_body(key: str, data: bytes) -> bytes | None:
+    """``body_of`` a record whose sum is right. None: ``open_record`` must tell why it is not.
+
+    For walks, which meet each key once: it remembers nothing.
+    """
+    body = data[_BODY:]
+    whole = data.startswith(_HEAD % xxh3_64_hexdigest(body, xxh3_64_intdigest(key.encode())).encode())
+    return body if whole else None
 
 
 def seal_body(key: str, body: bytes) -> bytes:
