@@ -58,7 +58,8 @@ class Upkeep:
 
     def _later(self, number: int, delay: float, chore: Chore) -> None:
         if self._loop is not None:
-            self._timers[number] = self._loop.call_later(delay, _begin, weakref.ref(self), number, chore)
+            me: weakref.ref[Upkeep] = weakref.ref(self)
+            self._timers[number] = self._loop.call_later(delay, _begin, me, number, chore)
 
     def _begin(self, number: int, chore: Chore) -> None:
         if self._loop is not None:
