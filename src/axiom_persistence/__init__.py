@@ -31,6 +31,7 @@ _NAMES = {
         *("SchemaTooNewError", "StorageError", "StorageFullError", "StorageLockedError"),
         *("StorageUnavailableError", "StoreNotFoundError", "TypeMismatchError", "ValidationError"),
     ),
+    "jobs._schedule": ("Every",),
     "keys": ("Key", "MISSING", "is_key", "join_key", "split_key"),
     "opening.addresses": ("adapter_for",),
     "layers.cached": ("CachePolicy",),
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
         TypeMismatchError,
         ValidationError,
     )
+    from .jobs._schedule import Every
     from .keys import MISSING, Key, is_key, join_key, split_key
     from .layers.cached import CachePolicy
     from .opening.addresses import adapter_for
@@ -107,6 +109,7 @@ __all__ = [
     "CorruptionReport",
     "Durability",
     "EncodingError",
+    "Every",
     "FileStorageAdapter",
     "ForeignStoreError",
     "InsecureStorageError",

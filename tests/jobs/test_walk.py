@@ -17,8 +17,9 @@ async def test_every_key_is_in_one_page(count):
     found = [page async for page in pages(some(count), size=5, progress=told.append)]
     assert [key for page in found for key in page] == [key async for key in some(count)]
     assert all(0 < len(page) <= 5 for page in found)
-    assert told[-1] == count
+    assert told[-1].done == count
     assert told == sorted(told)
+    assert told[-1].last == (found[-1][-1] if found else None)
 
 
 @pytest.mark.parametrize("stop", range(1, 4))
@@ -40,6 +41,6 @@ async def test_progress_follows_the_work():
     told = []
     seen = []
     async for page in pages(some(10), size=5, progress=told.append):
-        seen.append((list(told), len(page)))
+        seen.append(([so_far.done for so_far in told], len(page)))
     assert seen == [([], 5), ([5], 5)]
-    assert told == [5, 10, 10]
+    assert [so_far.done for so_far in told] == [5, 10, 10]

@@ -198,7 +198,7 @@ async def test_verify_reads_everything_and_changes_nothing(persistence):
     found = {finding.key: finding.outcome for finding in report.findings}
     assert found == {"k5": "damaged", "k6": "too new"}
     assert report.medium == []
-    assert progress[-1] == 301
+    assert progress[-1].done == 301
     assert await raw(persistence, "k5") == b"damaged"
     assert persistence.reports == ()
 

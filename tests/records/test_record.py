@@ -30,8 +30,8 @@ def test_records_of_the_first_version_are_read_for_ever(key, data, record):
     assert open_record(key, data) == open_record(key, data, record.schema) == record
     written = seal_record(key, record.value, record.schema, expires=record.expires, compat=record.compat)
     assert open_record(key, written) == record
-    # Since then the expiry comes before the form of the value for older programs, where a look at the head of a
-    # record finds it.
+    # Since then the expiry comes before the form of the value for older programs, so a look at the head of
+    # a record finds it.
     assert written == data or (record.compat is not None and len(written) == len(data))
 
 

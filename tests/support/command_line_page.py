@@ -26,7 +26,9 @@ is the same.
 * Data goes to standard output, everything else to standard error. Silence is success.
 * `WHERE` is what `open_persistence` takes: an application's name (`notes`), a file (`notes.db`), a directory
   (`./notes`) or an address (`sqlite:notes.db`, `file:notes`).
-* Only `set` makes a store. The commands that read change no byte.
+* Only `set`, `import` and `copy` make a store. The commands that read change no byte.
+* What takes long tells on a terminal how far it is, after half a second; `--jsonl` writes it as objects, one
+  a line. After Ctrl-C it says how to go on.
 * `--json` is there on every command, and makes errors JSON, too. The layout for people may change; JSON may
   only grow.
 * `--color` decides about colour; without it `NO_COLOR`, then `FORCE_COLOR`, then whether it is a terminal
@@ -36,6 +38,9 @@ is the same.
 
 # What differs from run to run, and what the page shows instead.
 SHOWN = {
+    "at": "2026-01-31T12:00:00Z",
+    "name": "2026-01-31T12-00-00.000000Z",
+    "path": "/home/ada/notes.db.snapshots/2026-01-31T12-00-00.000000Z.db",
     "created": "2026-01-31T12:00:00Z",
     "saved_at": "2026-01-31T12:00:00Z",
     "id": "82dc43f582404c0193a57fff68ee2bd3",
@@ -65,6 +70,14 @@ EXAMPLES = (
     ["migrate", "notes.db", "--app", "notes_app:migrations", "--json"],
     ["rollback", "notes.db", "1.0", "--app", "notes_app:migrations", "--json"],
     ["finalize", "notes.db", "--json"],
+    ["export", "notes.db", "notes.jsonl.gz", "--json"],
+    ["export", "notes.db", "notes.jsonl", "--jsonl"],
+    ["import", "other.db", "notes.jsonl", "--json"],
+    ["copy", "notes.db", "other.db", "--conflict", "overwrite", "--json"],
+    ["snapshot", "notes.db", "--keep", "7", "--json"],
+    ["snapshots", "notes.db", "--json"],
+    ["sweep", "notes.db", "--dry-run", "--json"],
+    ["quarantine", "list", "notes.db", "--json"],
     ["rm", "notes.db", "theme", "--yes", "--json"],
     ["completion", "bash", "--json"],
     ["demo", "--kills", "2", "--json"],
@@ -88,6 +101,9 @@ def page():
     for name, command in app.commands.items():
         context = click.Context(command, info_name=name, parent=root, terminal_width=80)
         parts.append(f"### {name}\n\n```text\n{command.get_help(context)}\n```\n")
+        for inner, part in getattr(command, "commands", {}).items():
+            below = click.Context(part, info_name=inner, parent=context, terminal_width=80)
+            parts.append(f"### {name} {inner}\n\n```text\n{part.get_help(below)}\n```\n")
     parts.append("## JSON\n\nOne example of each shape.\n")
     parts.extend(examples())
     return "\n".join(parts)

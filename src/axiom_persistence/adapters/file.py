@@ -280,6 +280,12 @@ class FileStorageAdapter(StorageAdapter):
     async def check(self) -> list[str]:
         return await self._in_thread(self._tree.faults)
 
+    async def copy_to(self, place: str) -> bool:
+        from ._file.copy import copy  # few programs make one
+
+        await self._in_thread(lambda: copy(self._tree, place))
+        return True
+
     def change_mark(self) -> Hashable | None:
         self._refuse_forked()
         mark = self._tree.place.mark

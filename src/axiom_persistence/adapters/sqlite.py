@@ -270,11 +270,21 @@ class SQLiteAdapter(StorageAdapter):
             refused = refuses_reading(path) if found else None
             return found if refused is None else [reading.REFUSED.format(refused)]
 
+        return await self._at_length(look, "cannot check")
+
+    async def copy_to(self, place: str) -> bool:
+        from ._sqlite.copy import copy  # few programs make one
+
+        await self._at_length(lambda connection: copy(connection, place), "cannot copy")
+        return True
+
+    async def _at_length(self, run: Callable[[sqlite3.Connection], T], doing: str) -> T:
+        """What takes long: in a thread, over a connection of its own where there may be another."""
         if self._inspect or self._exclusive:
-            return await self._read(look, None, offload=True)
+            return await self._read(run, None, offload=True)
         self._open_writer()
         inspector = self._make_inspector()
-        return await in_thread(lambda: self._translated(lambda: inspector.run(look), "cannot check"))
+        return await in_thread(lambda: self._translated(lambda: inspector.run(run), doing))
 
     def _make_inspector(self) -> Inspector:
         from ._sqlite.inspect import Inspector  # few programs look into a store without using it
@@ -337,6 +347,6 @@ class SQLiteAdapter(StorageAdapter):
         writer = self._writer
         if self._inspect or writer is None:
             inspector = self._make_inspector()
-            medium = Medium(os.path.realpath(self._path), str(self), lambda: inspector.run(reading.is_whole))
+            medium = Medium(os.path.realpath(self._path), str(self), inspector.is_whole)
             return medium.explained(error, doing, key)
         return writer.commits.explained(error, doing, key)

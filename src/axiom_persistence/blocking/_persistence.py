@@ -9,6 +9,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, overload
 
 from ..errors import ConfigurationError
+from ..jobs._schedule import Every
 from ..keys import MISSING, Key
 from ..layers.cached import CachePolicy
 from ..layers.observed import Change
@@ -52,6 +53,7 @@ def open_persistence(
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
     migrations: Migrations | None = None,
+    snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> Persistence:
@@ -65,6 +67,7 @@ def open_persistence(
             secure=secure,
             keys=keys,
             migrations=migrations,
+            snapshots=snapshots,
             mode=mode,
             exclusive=exclusive,
         )
@@ -275,6 +278,12 @@ class Persistence(Values):
     migrate: Final = waiting(AdapterBasedPersistence.migrate)
     rollback: Final = waiting(AdapterBasedPersistence.rollback)
     finalize: Final = waiting(AdapterBasedPersistence.finalize)
+    export_to: Final = waiting(AdapterBasedPersistence.export_to)
+    import_from: Final = waiting(AdapterBasedPersistence.import_from)
+    snapshot: Final = waiting(AdapterBasedPersistence.snapshot)
+    snapshots: Final = waiting(AdapterBasedPersistence.snapshots)
+    restore: Final = waiting(AdapterBasedPersistence.restore)
+    sweep: Final = waiting(AdapterBasedPersistence.sweep)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 
     def stats(self) -> dict[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import click
 
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
+from ..jobs.walk import OnProgress, Progress
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
 from ..records.record import INTERNAL_SCHEMA, look_at
@@ -128,7 +128,7 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
     line = StatusLine(
         after_seconds=PROGRESS_AFTER_SECONDS, enabled=not (no_progress or as_json) and on_terminal(err=True)
     )
-    progress = _events() if jsonl else lambda records: line.show(f"{records:,} records checked")
+    progress = _events() if jsonl else lambda so_far: line.show(f"{so_far.done:,} records checked")
     result = asyncio.run(_verify(where, repair, progress))
     line.clear()
     if jsonl or as_json:
@@ -138,21 +138,21 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
     return ExitCode.FOUND if result.findings or result.medium else ExitCode.DONE
 
 
-async def _verify(where: str, repair: bool, progress: Callable[[int], None]) -> VerifyReport:
+async def _verify(where: str, repair: bool, progress: OnProgress) -> VerifyReport:
     await must_be_there(where)
     # Not by way of a persistence: that one would not open a store whose header is what is damaged.
     async with adapter_for(where, inspect=not repair) as adapter:
         return await verify_store(typed.Store(adapter), repair=repair, progress=progress)
 
 
-def _events() -> Callable[[int], None]:
+def _events() -> OnProgress:
     last = time.monotonic()
 
-    def show(records: int) -> None:
+    def show(so_far: Progress) -> None:
         nonlocal last
         if time.monotonic() - last >= STATUS_EVERY_SECONDS:
             last = time.monotonic()
-            data(to_json({"event": "progress", "records": records}))
+            data(to_json({"event": "progress", "records": so_far.done}))
 
     return show
 

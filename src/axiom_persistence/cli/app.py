@@ -10,10 +10,13 @@ from typing import Final
 
 import click
 
+from ._archives import bring, copy, export
+from ._copies import restore, snapshot, snapshots, sweep
 from ._endings import ExitCode, ending_of
 from ._legacy import import_legacy
 from ._migrations import finalize, migrate, rollback
 from ._output import data, flush, report, set_colour, to_json, writable
+from ._quarantine import quarantine, watch
 from ._records import get, has, listing, remove, save
 from ._schema import schema
 from ._stores import info, path, verify
@@ -95,9 +98,11 @@ def completion(shell: str, as_json: bool) -> None:
     data(to_json({"shell": shell, "script": script}) if as_json else script)
 
 
-for _command in (demo, listing, get, save, remove, has, info, path, verify):
-    app.add_command(_command)
-for _command in (migrate, rollback, finalize, schema, import_legacy, completion):
+for _command in (
+    *(demo, listing, get, save, remove, has, info, path, watch),
+    *(verify, quarantine, sweep, snapshot, snapshots, restore, export, bring, copy),
+    *(migrate, rollback, finalize, schema, import_legacy, completion),
+):
     app.add_command(_command)
 
 

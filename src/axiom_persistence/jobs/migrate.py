@@ -33,6 +33,7 @@ from ..store._standing import (
 from ..store.store import Store
 from ._migration import CHUNK, Headline, Original, View, original_key, user_keys, validated
 from ._undoing import Undoing
+from .walk import Progress as Walked
 from .walk import pages
 
 __all__ = ["MigrationProgress", "MigrationReport", "migrate"]
@@ -189,8 +190,8 @@ class _Migration:
         made = view.results()
         report.moved = {key: "deleted" if data is None else "written" for key, data in made.items()}
 
-        def told(done: int) -> None:
-            self._tell("checking", done, None)
+        def told(progress: Walked) -> None:
+            self._tell("checking", progress.done, None)
 
         async for page in pages(user_keys(self.store), size=CHUNK, progress=told):
             found = await self.store.adapter.fetch(page)
@@ -315,8 +316,8 @@ class _Migration:
         self.report.records = self.report.rewritten = 0
         self.report.steps, self.report.damaged = {}, []
 
-        def told(done: int) -> None:
-            self._tell("rewriting", done, total)
+        def told(progress: Walked) -> None:
+            self._tell("rewriting", progress.done, total)
 
         async for page in pages(
             user_keys(self.store), size=CHUNK, after=running.after or None, progress=told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +10,7 @@ from ..errors import ConflictError
 from ..keys import KEYSET
 from ..layers.encrypted import Encrypted
 from ..storage.adapter import Stored
-from .walk import pages
+from .walk import OnProgress, pages
 
 __all__ = ["RotationReport", "rotate"]
 
@@ -35,7 +34,7 @@ class RotationReport:
     """How many old keys were destroyed."""
 
 
-async def rotate(encrypted: Encrypted, *, progress: Callable[[int], None] | None = None) -> RotationReport:
+async def rotate(encrypted: Encrypted, *, progress: OnProgress | None = None) -> RotationReport:
     """Seal every record with a new key. Killed or cancelled, the next call goes on with that key.
 
     An old key goes on opening: what another process seals with it meanwhile, and generations before. It is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +11,7 @@ from ..keys import INTERNAL
 from ..records.corruption import QUARANTINE
 from ..store._header import HEADER
 from ..store.store import Store
-from .walk import pages
+from .walk import OnProgress, Progress, pages
 
 __all__ = ["Finding", "VerifyReport", "verify"]
 
@@ -45,19 +45,19 @@ class VerifyReport:
 
 
 async def verify(
-    store: Store, *, prefix: str = "", repair: bool = False, progress: Callable[[int], None] | None = None
+    store: Store, *, prefix: str = "", repair: bool = False, progress: OnProgress | None = None
 ) -> VerifyReport:
     """Check every record under ``prefix``, and the medium.
 
     With ``repair``, damaged records take the recovery ladder: the previous generation comes back where
     there is one, and the damaged bytes go to quarantine. Without it nothing is changed.
-    ``progress`` is called with the number of records checked so far.
+    ``progress`` is told how many records were checked so far.
     """
     report = VerifyReport(medium=await store.adapter.check())
 
-    def told(_: int) -> None:
+    def told(so_far: Progress) -> None:
         if progress is not None:
-            progress(report.records)
+            progress(so_far._replace(done=report.records))
 
     async for page in pages(_keys(store, prefix, report), size=_PAGE, progress=told):
         report.quarantined += sum(key.startswith(QUARANTINE) for key in page)

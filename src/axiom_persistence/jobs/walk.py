@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["PAGE", "pages"]
+__all__ = ["PAGE", "OnProgress", "Progress", "pages"]
 
 PAGE: Final = 512
 """Keys handled together: few round trips, little memory."""
+
+
+class Progress(NamedTuple):
+    """How far a job is, as its ``progress`` function is told after each piece of work and at the end."""
+
+    done: int
+    """Records handled so far."""
+    total: int | None = None
+    """How many there will be. None: nobody knows before the end."""
+    last: str | None = None
+    """The last key that was handled."""
+
+
+OnProgress = Callable[[Progress], object]
+"""What a job calls with its ``Progress``; what it raises ends the job, which can be begun again."""
 
 
 async def pages(
@@ -16,26 +31,31 @@ async def pages(
     *,
     size: int = PAGE,
     after: str | None = None,
-    progress: Callable[[int], None] | None = None,
+    total: int | None = None,
+    progress: OnProgress | None = None,
 ) -> AsyncIterator[list[str]]:
     """``keys`` in lists of ``size``; the last one may be shorter, none is empty.
 
-    ``after``: the last key that an earlier walk handled; the walk goes on behind it. ``progress`` is called
-    with the number of keys so far, each time a list has been handled, and once at the end.
+    ``after``: the last key that an earlier walk handled; the walk goes on behind it. ``progress`` is told
+    each time a list has been handled, and once at the end; ``total`` is for it alone.
     """
     page: list[str] = []
-    count = 0
+    done = 0
+    last = after
+
+    def tell() -> None:
+        if progress is not None:
+            progress(Progress(done, total, last))
+
     async for key in keys:
         if after is not None and key <= after:
             continue
         page.append(key)
         if len(page) == size:
             yield page
-            count += size
-            page = []
-            if progress is not None:
-                progress(count)
+            done, last, page = done + size, key, []
+            tell()
     if page:
         yield page
-    if progress is not None:
-        progress(count + len(page))
+        done, last = done + len(page), page[-1]
+    tell()

@@ -202,6 +202,11 @@ class Encrypted(Layer):
             key, parameters = await provider.create()
         return await self._write_keyset(keyset, key, {**parameters, "provider": provider.name})
 
+    @property
+    def provider(self) -> KeyProvider:
+        """Who gives the key."""
+        return self._provider
+
     # -- the records -------------------------------------------------------------------------------
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:

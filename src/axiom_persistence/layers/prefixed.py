@@ -117,6 +117,9 @@ class Prefixed(Layer):
         with self._names_without_prefix():
             return await self.inner.saved_at(self._full(key))
 
+    async def copy_to(self, place: str) -> bool:  # noqa: ARG002
+        return False  # it would be a copy of what others keep there, too
+
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else None  # below, the keys have other names
 

@@ -6,11 +6,13 @@ from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..errors import ConfigurationError, shown
+from ..jobs._schedule import Every
 from ..layers.cached import CachePolicy
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption, OnCorruption
 from ..records.migrations import Migrations
 from ..storage.adapter import Durability, StorageAdapter
+from ._chores import chores_of
 from ._stack import stack
 from .addresses import Where, adapter_for, address_of
 
@@ -31,6 +33,7 @@ def open_persistence(
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
     migrations: Migrations | None = None,
+    snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> AdapterBasedPersistence:
@@ -48,32 +51,37 @@ def open_persistence(
     which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
-    the version that this program knows, and the steps to it. ``mode="inspect"`` creates, migrates, repairs
-    and sweeps nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file
-    meanwhile, which may then be on a network file system.
+    the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
+    beside the store that often, while it is open. ``mode="inspect"`` creates, migrates, repairs and sweeps
+    nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file meanwhile, which
+    may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _refuse_wrong_options(mode, cache, secure)
-    secure = "keychain:" + _application(where, "secure") if secure == "keychain" else secure
+    _refuse_wrong_options(mode, cache, secure, snapshots)
     keys = _keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     if durability is None and cache is not None and cache.interval is not None and not inspect:
         durability = Durability.MEMORY  # what a write-back cache is for
-    if secure is not None:
-        secure = stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
     return AdapterBasedPersistence(
         stack(adapter, cache=cache, inspect=inspect, keys=keys),
         durability=durability,
         on_corruption=Corruption.RAISE if inspect else on_corruption,
-        secure=secure,
+        secure=None if secure is None else _secure_stack(secure, where, inspect),
         migrations=migrations,
+        upkeep=None if inspect else chores_of(snapshots),
     )
 
 
-def _refuse_wrong_options(mode: object, cache: object, secure: object) -> None:
+def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> StorageAdapter:
+    if secure == "keychain":
+        secure = "keychain:" + _application(where, "secure")
+    return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
+
+
+def _refuse_wrong_options(mode: object, cache: object, secure: object, snapshots: object) -> None:
     if mode not in ("normal", "inspect"):
         raise ConfigurationError(
             f"mode is 'normal' or 'inspect', not {shown(mode)}", hint="leave mode out to read and write"
@@ -89,6 +97,10 @@ def _refuse_wrong_options(mode: object, cache: object, secure: object) -> None:
             f"secure is a confidential adapter or its address, not {shown(secure)}",
             hint="write secure='keychain', or pass an adapter whose traits say confidential; it takes no "
             "password",
+        )
+    if not isinstance(snapshots, (Every, NoneType)):
+        raise ConfigurationError(
+            f"snapshots is an Every or None, not {shown(snapshots)}", hint="snapshots=Every(hours=24, keep=7)"
         )
 
 
@@ -109,3 +121,14 @@ def _application(where: Where, option: str) -> str:
         f"{option}='keychain' needs the name of an application, and the store is opened by another address",
         hint=f"name what the keychain shall show: {way}",
     )
+
+
+def _check(mode: object, cache: object, secure: object, snapshots: object) -> None:
+    if mode not in ("normal", "inspect"):
+        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
+    if not isinstance(cache, (CachePolicy, NoneType)):
+        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
+    if not isinstance(secure, (StorageAdapter, str, NoneType)):
+        raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
+    if not isinstance(snapshots, (Every, NoneType)):
+        raise ConfigurationError(f"snapshots is an Every or None, not {snapshots!r:.80}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..jobs.rollback import RollbackReport
     from ..jobs.rotate import RotationReport
     from ..jobs.verify import VerifyReport
+    from ..jobs.walk import OnProgress
     from ..layers.encrypted import Encrypted
     from ..security.keys import KeyProvider
 
@@ -59,9 +60,7 @@ class Maintenance:
         """Which store this is, when it was made, where it is and what it can do."""
         return await self._store.about()
 
-    async def verify(
-        self, *, repair: bool = False, progress: Callable[[int], None] | None = None
-    ) -> VerifyReport:
+    async def verify(self, *, repair: bool = False, progress: OnProgress | None = None) -> VerifyReport:
         """Read everything and report damage; with ``repair``, bring back or quarantine what is damaged."""
         from ..jobs.verify import verify
 
@@ -171,8 +170,8 @@ class Maintenance:
             "this store is not encrypted", adapter=adapter, hint="only a store opened with keys= has keys"
         )
 
-    async def rotate_keys(self, *, progress: Callable[[int], None] | None = None) -> RotationReport:
-        """Seal every record of an encrypted store with a new key; ``progress`` gets the records so far.
+    async def rotate_keys(self, *, progress: OnProgress | None = None) -> RotationReport:
+        """Seal every record of an encrypted store with a new key; ``progress`` is told of the records so far.
 
         The store stays in use meanwhile. Killed or cancelled, the next call goes on where this one was.
         Raises ``ConfigurationError`` for a store that is not encrypted.

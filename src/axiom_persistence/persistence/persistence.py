@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -11,9 +11,11 @@ from ..errors import ConfigurationError, InsecureStorageError, shown
 from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from ..records.migrations import Migrations
+from ..runtime.upkeep import Chore, Upkeep
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ..store.store import Store
+from ._snapshots import Snapshots
 from ._turns import ATTEMPTS
 from ._watching import Watching
 from .capability import Capability, CapabilityState
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AdapterBasedPersistence(Watching, Capability):
+class AdapterBasedPersistence(Snapshots, Watching, Capability):
     """Typed values under string keys, in whatever place the adapter is.
 
     Use it as an async context manager, or ``await`` it and close it with ``aclose``. Any number of tasks,
@@ -45,6 +47,7 @@ class AdapterBasedPersistence(Watching, Capability):
         on_corruption: OnCorruption | str = Corruption.RECOVER,
         secure: StorageAdapter | None = None,
         migrations: Migrations | None = None,
+        upkeep: Callable[[Store], Sequence[tuple[float, Chore]]] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(adapter, StorageAdapter):
@@ -57,6 +60,8 @@ class AdapterBasedPersistence(Watching, Capability):
         self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
         self._open_store: Store | None = None
         self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
+        store = self._opened  # and not this object, which nothing may keep alive
+        self._upkeep = None if upkeep is None else Upkeep(lambda: upkeep(store))
 
     @property
     def _root(self) -> AdapterBasedPersistence:
@@ -70,8 +75,12 @@ class AdapterBasedPersistence(Watching, Capability):
         if self._secure is not None:
             await self._secure.activate()
         self._open_store = self._opened
+        if self._upkeep is not None:
+            self._upkeep.start()
 
     async def _deactivate(self) -> None:
+        if self._upkeep is not None:
+            await self._upkeep.stop()
         was_open, self._open_store = self._open_store is not None, None
         try:
             for closing in self._opened.closing if was_open else ():
@@ -130,6 +139,12 @@ class AdapterBasedPersistence(Watching, Capability):
             adapter=self.adapter,
             hint="open the store with secure=, a confidential adapter",
         )
+
+    @property
+    def _secure_store(self) -> Store | None:
+        root = self._root
+        store = root._opened if root._secure is None else root._secure._opened
+        return store if store.confidential else None
 
     @property
     def reports(self) -> tuple[CorruptionReport, ...]:

@@ -25,12 +25,15 @@ __all__ = [
     "Damage",
     "NewerFormat",
     "Record",
+    "body_of",
     "look_at",
     "major",
     "open_record",
     "plain_value",
+    "seal_body",
     "seal_record",
     "value_of",
+    "whole_body",
 ]
 
 FORMAT: Final = 1
@@ -110,6 +113,26 @@ def plain_value(key: str, data: bytes, schema: str) -> bytes | None:
 def value_of(data: bytes) -> bytes:
     """The value in a record that was just sealed, unchecked."""
     return data[data.index(_VALUE) + len(_VALUE) : -1]
+
+
+def body_of(data: bytes) -> bytes:
+    """What a whole record holds behind its sum: the same under every key. Unchecked."""
+    return data[_BODY:]
+
+
+def whole_body(key: str, data: bytes) -> bytes | None:
+    """``body_of`` a record whose sum is right. None: ``open_record`` must tell why it is not.
+
+    For walks, which meet each key once: it remembers nothing.
+    """
+    body = data[_BODY:]
+    whole = data.startswith(_HEAD % xxh3_64_hexdigest(body, xxh3_64_intdigest(key.encode())).encode())
+    return body if whole else None
+
+
+def seal_body(key: str, body: bytes) -> bytes:
+    """The record of ``key`` with a body that ``body_of`` gave, byte for byte."""
+    return _WHOLE % (xxh3_64_hexdigest(body, xxh3_64_intdigest(key.encode())).encode(), body)
 
 
 def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:

@@ -245,6 +245,15 @@ class StorageAdapter(AsyncOnly, ABC):
         """Faults found in the medium itself, each a sentence. Empty: none. Reads everything."""
         return []
 
+    async def copy_to(self, place: str) -> bool:  # noqa: ARG002
+        """Copy all that is stored, as it is at one moment, into a new store at the path ``place``.
+
+        The store stays in use. The copy is of the same kind, and on the disk when this returns; nothing is at
+        ``place`` before, and what is left there when this raises is the caller's to remove. False: this
+        adapter cannot, and nothing was done.
+        """
+        return False
+
     def find(self, kind: type[T]) -> T | None:
         """The outermost of this adapter and those it wraps that is a ``kind``; None where there is none.
 

@@ -102,6 +102,9 @@ class Layer(StorageAdapter):
     async def check(self) -> list[str]:
         return await self.inner.check()
 
+    async def copy_to(self, place: str) -> bool:
+        return await self.inner.copy_to(place)
+
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else self.inner.find(kind)
 

@@ -12,10 +12,11 @@ from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapte
 from ._header import Headed
 from ._options import Asked
 
-__all__ = ["Expiring"]
+__all__ = ["EXPIRING", "Expiring"]
 
-_MARK: Final = INTERNAL + "expiring"
-_MARKED: Final = seal_record(_MARK, b"true", INTERNAL_SCHEMA)
+EXPIRING: Final = INTERNAL + "expiring"
+"""Says that records here may have an end. Once there, it stays: every process remembers it."""
+_MARKED: Final = seal_record(EXPIRING, b"true", INTERNAL_SCHEMA)
 
 
 class Expiring(Headed):
@@ -32,7 +33,7 @@ class Expiring(Headed):
     def note_expiry(self) -> None:
         """A record with an end is about to be committed: the next commit brings the mark if there is none."""
         if not self._is_marked:
-            self._beginning.add(_MARK)
+            self._beginning.add(EXPIRING)
 
     async def _commit_carefully(
         self,
@@ -42,19 +43,19 @@ class Expiring(Headed):
         *,
         preparing: bool = False,
     ) -> Mapping[str, str]:
-        if not changes or _MARK not in self._beginning:
+        if not changes or EXPIRING not in self._beginning:
             return await super()._commit_carefully(changes, expect, durability, preparing=preparing)
-        marked = {_MARK: _MARKED, **changes}
+        marked = {EXPIRING: _MARKED, **changes}
         versions = await super()._commit_carefully(marked, expect, durability)
         self._is_marked = True
-        self._beginning.discard(_MARK)
-        return {key: version for key, version in versions.items() if key != _MARK}
+        self._beginning.discard(EXPIRING)
+        return {key: version for key, version in versions.items() if key != EXPIRING}
 
     async def may_expire(self) -> bool:
         """Whether any record may have an end, so that each must be looked at."""
         if not self._is_marked and self._header is not None and self._header.marks_expiry:
-            found = self._fetch_now(_MARK)
-            there = await self.adapter.exists(_MARK) if isinstance(found, NotNow) else found is not None
+            found = self._fetch_now(EXPIRING)
+            there = await self.adapter.exists(EXPIRING) if isinstance(found, NotNow) else found is not None
             self._is_marked = there
             return there
         return True

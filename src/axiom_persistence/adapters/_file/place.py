@@ -25,7 +25,7 @@ from ...platform.making import REFUSED
 from .mark import ChangeMark
 from .names import PREVIOUS, SUFFIX
 
-__all__ = ["JOURNAL", "TEMPORARY", "FilePlace", "StoreLock"]
+__all__ = ["JOURNAL", "MARKER", "TEMPORARY", "FilePlace", "StoreLock"]
 
 MARKER: Final = ".axiom"
 MARK: Final = ".axiom.mark"

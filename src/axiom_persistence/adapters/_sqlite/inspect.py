@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ...errors import StorageUnavailableError, from_os_error
+from . import errors
 from .file import connect, probe, read_only_uri
+from .reader import is_whole
 from .schema import patiently, verify
 from .wal import present
 
@@ -43,6 +45,13 @@ class Inspector:
             return patiently(lambda: self._attempt(reading), deadline)
         except OSError as error:
             raise from_os_error(error, "cannot read the store", adapter=self._adapter) from error
+
+    def is_whole(self) -> bool:
+        """Whether SQLite finds nothing wrong in the file, or cannot look now."""
+        try:
+            return self.run(is_whole)
+        except errors.FAULTS as error:
+            return not errors.looks_damaged(error)
 
     def _attempt(self, reading: Callable[[sqlite3.Connection], T]) -> T:
         for _ in range(_ATTEMPTS):

@@ -40,6 +40,7 @@ _SETTINGS: Final = (
     # OFF: every checkpoint, another process's too, syncs the WAL before it copies pages into the database
     # file, syncs that file before the WAL starts again, and syncs the header of the new WAL.
     "PRAGMA synchronous=NORMAL",
+    "PRAGMA secure_delete=ON",  # what is deleted or has expired is overwritten, not only forgotten
     "PRAGMA wal_autocheckpoint=0",  # no checkpoint on a caller's thread
     "PRAGMA journal_size_limit=33554432",  # what one burst needed is given back
     "PRAGMA fullfsync=ON",  # these two: a flush that reaches the medium on macOS

@@ -1,0 +1,104 @@
+"""The records of a store that a job takes along, some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple
+
+from ..keys import INTERNAL
+from ..layers.cached import Cached
+from ..records.head import HEAD_BYTES, expiry_in
+from ..records.record import body_of, look_at, whole_body
+from ..storage.adapter import StorageAdapter, Stored
+from ..store.store import Store
+from ._lines import ArchiveFault
+from .walk import PAGE, pages
+
+__all__ = ["Selected", "Selection", "selected", "source_of"]
+
+
+_FIRST: Final = 32
+_BYTES: Final = 1 << 20
+"""Fewer bytes than that, and more records are fetched at once the next time."""
+
+
+class Selected(NamedTuple):
+    """A whole record that has not expired."""
+
+    name: str
+    """Its key, without what the view puts before it."""
+    body: bytes
+    saved: float | None
+
+
+class Selection(NamedTuple):
+    """Which records of ``store`` a job takes along."""
+
+    store: Store
+    view: str = ""
+    """What every key of a namespace begins with."""
+    prefix: str = ""
+    pattern: str | None = None
+    """As in ``fnmatch``: ``*``, ``?`` and ``[...]``, upper and lower case told apart."""
+    secure: bool = False
+    """Whether they are secrets."""
+
+
+async def source_of(store: Store) -> StorageAdapter:
+    """Where to read everything: below the cache, which would forget what the application needs."""
+    cached = store.adapter.find(Cached)
+    if cached is None:
+        return store.adapter
+    await store.adapter.commit({}, durability=store.weakest)  # what a write-back cache has not stored yet
+    return cached.inner
+
+
+async def selected(
+    selection: Selection, faults: list[ArchiveFault], *, after: str | None = None, times: bool = False
+) -> AsyncIterator[list[Selected]]:
+    """The records in the order of their keys, a list for each page of the walk, which may be empty.
+
+    ``after``: the name behind which an interrupted job goes on. ``times``: ask when each was saved. What is
+    damaged is left where it is, and told in ``faults``.
+    """
+    store, view, prefix, pattern, _ = selection
+    source = await source_of(store)
+    behind = None if after is None else view + after
+    size = _FIRST
+    async for page in pages(source.keys(view + prefix, after=behind)):
+        wanted = [
+            key
+            for key in page
+            if key[0] != INTERNAL and (pattern is None or fnmatchcase(key[len(view) :], pattern))
+        ]
+        at = 0
+        while at < len(wanted):
+            found = await source.fetch(wanted[at : at + size])
+            taken, seen = [], 0
+            for key in wanted[at : at + size]:
+                stored = found.get(key)
+                if stored is None:
+                    continue  # deleted meanwhile
+                seen += len(stored.data)
+                body = _whole(store, key, stored, faults)
+                if body is not None:
+                    saved = await source.saved_at(key) if times else None
+                    taken.append(Selected(key[len(view) :], body, saved))
+            at += size
+            size = min(PAGE, size * 4) if seen < _BYTES else max(1, size // 4)
+            yield taken
+
+
+def _whole(store: Store, key: str, stored: Stored, faults: list[ArchiveFault]) -> bytes | None:
+    """The body of a record that is whole and has not expired."""
+    record, damage = None, stored.damage
+    if damage is None:
+        body = whole_body(key, stored.data)
+        if body is not None and expiry_in(stored.data[:HEAD_BYTES]) is None:
+            return body  # the short way, of nearly all
+        record, damage, _ = look_at(key, stored.data, store.schema_of(key))
+    if record is None:
+        faults.append(ArchiveFault(None, key, damage or "it cannot be read"))
+        return None
+    return None if store.expired(record) else body_of(stored.data)

@@ -1,0 +1,305 @@
+"""Bring records into a store: those of an archive, or of another store."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final, Literal, NamedTuple, get_args
+
+from ..errors import (
+    ConfigurationError,
+    ConflictError,
+    InvalidKeyError,
+    from_os_error,
+)
+from ..records.head import HEAD_BYTES, UNSAID, expiry_in
+from ..records.record import Damage, NewerFormat, look_at, open_record, seal_body
+from ..runtime.threads import in_thread
+from ..runtime.turn import backoff
+from ..storage.adapter import Stored
+from ..store.store import Store
+from ._lines import ArchiveFault, Entry, Reader
+from ._selection import Selection, selected
+from .walk import PAGE, OnProgress, Progress
+
+__all__ = ["Conflict", "ImportReport", "Place", "Source", "copy_into", "import_from"]
+
+Source = str | os.PathLike[str] | BinaryIO
+"""The path of an archive, or a binary file that is open for reading, such as ``sys.stdin.buffer``."""
+
+Conflict = Literal["skip", "overwrite", "newer", "fail"]
+
+_Verdict = Literal["added", "replaced", "kept", "same"]
+
+_POLICIES: Final = get_args(Conflict)
+_PAGE_BYTES: Final = 1 << 22
+_ATTEMPTS: Final = 64
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did, or would do. True when everything could be used."""
+
+    added: int = 0
+    """Records that were not there."""
+    replaced: int = 0
+    """Records that were there with another value, and have the archive's now."""
+    kept: int = 0
+    """Records that were there with another value, and still have it."""
+    same: int = 0
+    """Records that were there as they are in the archive; also those that an interrupted import brought."""
+    expired: int = 0
+    """Records whose time was over."""
+    faults: list[ArchiveFault] = field(default_factory=list)
+    """What could not be used."""
+
+    def __bool__(self) -> bool:
+        return not self.faults
+
+    @property
+    def done(self) -> int:
+        return self.added + self.replaced + self.kept + self.same + self.expired
+
+
+class Place(NamedTuple):
+    """Where records go."""
+
+    store: Store
+    view: str = ""
+    """What is put before every key."""
+    secure: Store | None = None
+    """Where secrets go. None: there is no place for them."""
+
+
+async def import_from(
+    source: Source,
+    place: Place,
+    *,
+    conflict: Conflict = "skip",
+    prefix: str = "",
+    dry_run: bool = False,
+    progress: OnProgress | None = None,
+) -> ImportReport:
+    """Bring the records of an archive, whose keys begin with ``prefix``, into ``place``.
+
+    What is there already stays (``skip``), is replaced (``overwrite``), is replaced where the archive's was
+    saved later (``newer``; the archive must have been written with ``times=True``), or makes the import raise
+    ``ConflictError`` before anything is changed (``fail``). Interrupted, it is begun again: what it brought
+    is found to be the same. Damaged lines are told in the report, and all others are used.
+    """
+    _check(conflict)
+    intake = _Intake(place, conflict, dry_run)
+    if conflict == "fail" and not dry_run:
+        if not isinstance(source, (str, os.PathLike)):
+            raise ConfigurationError(
+                "conflict='fail' reads an archive twice, which is not possible with a stream",
+                hint="give the path of a file",
+            )
+        await import_from(source, place, conflict=conflict, prefix=prefix, dry_run=True)
+    with _opened(source) as reader:
+        entries = (entry for entry in reader.entries() if entry.key.startswith(prefix))
+        while page := await in_thread(lambda: _some(entries, source)):
+            await intake.take(page)
+            if progress is not None:
+                progress(Progress(intake.report.done, None, page[-1].key))
+        await intake.settle()
+        intake.report.faults = sorted(intake.report.faults + reader.faults, key=lambda fault: fault.line or 0)
+    if progress is not None:
+        progress(Progress(intake.report.done, intake.report.done))
+    return intake.report
+
+
+async def copy_into(
+    place: Place,
+    selections: Sequence[Selection],
+    *,
+    conflict: Conflict = "skip",
+    dry_run: bool = False,
+    progress: OnProgress | None = None,
+) -> ImportReport:
+    """Bring what ``selections`` select of other stores into ``place``: an export and an import in one."""
+    _check(conflict)
+    intake = _Intake(place, conflict, dry_run)
+    if conflict == "fail" and not dry_run:
+        await copy_into(place, selections, conflict=conflict, dry_run=True)
+    for selection in selections:
+        async for page in _entries(selection, intake.report.faults, times=conflict == "newer"):
+            await intake.take(page)
+            if progress is not None:
+                progress(Progress(intake.report.done, None, page[-1].key))
+    await intake.settle()
+    if progress is not None:
+        progress(Progress(intake.report.done, intake.report.done))
+    return intake.report
+
+
+async def _entries(
+    selection: Selection, faults: list[ArchiveFault], *, times: bool
+) -> AsyncIterator[list[Entry]]:
+    async for page in selected(selection, faults, times=times):
+        if page:
+            yield [Entry(name, selection.secure, saved, body) for name, body, saved in page]
+
+
+def _check(conflict: str) -> None:
+    if conflict not in _POLICIES:
+        known = ", ".join(map(repr, _POLICIES))
+        raise ConfigurationError(f"conflict is one of {known}, not {conflict!r}")
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[Reader]:
+    """A reader of the archive. A file that somebody else opened stays open."""
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            file = open(source, "rb")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise from_os_error(error, "cannot read the archive", adapter=source) from error
+        with file:
+            yield Reader(file, str(source))
+        return
+    buffered = source if isinstance(source, io.BufferedReader) else io.BufferedReader(source)  # type: ignore[type-var]
+    try:
+        yield Reader(buffered, getattr(source, "name", "the archive"))
+    finally:
+        if buffered is not source:
+            buffered.detach()
+
+
+def _some(entries: Iterator[Entry], source: Source) -> list[Entry]:
+    """The next entries: as many as a page has, fewer where they are large, none at the end."""
+    found, size = [], 0
+    try:
+        for entry in entries:
+            found.append(entry)
+            size += len(entry.body)
+            if len(found) == PAGE or size >= _PAGE_BYTES:
+                break
+    except OSError as error:
+        raise from_os_error(error, "cannot read the archive", adapter=source) from error
+    return found
+
+
+class _Intake:
+    """Takes records in, a page in one commit."""
+
+    def __init__(self, place: Place, conflict: Conflict, dry_run: bool) -> None:
+        self._place = place
+        self._conflict = conflict
+        self._dry_run = dry_run
+        self.report: ImportReport = ImportReport()
+
+    async def settle(self) -> None:
+        """Return when what was taken in is as durable as the stores' saves are."""
+        for store in (self._place.store, self._place.secure):
+            if store is not None and not self._dry_run:
+                await store.adapter.commit({}, durability=store.default_durability)
+
+    async def take(self, page: Sequence[Entry]) -> None:
+        plain = [entry for entry in page if not entry.secure]
+        if plain:
+            await self._take(plain, self._place.store)
+        secure = [entry for entry in page if entry.secure]
+        if secure and self._place.secure is not None:
+            await self._take(secure, self._place.secure)
+        elif secure:
+            self.report.faults += [
+                ArchiveFault(entry.line or None, entry.key, "a secret, and this store has no place for them")
+                for entry in secure
+            ]
+
+    async def _take(self, page: Sequence[Entry], store: Store) -> None:
+        wanted: dict[str, tuple[Entry, bytes, bool]] = {}
+        for entry in page:
+            try:
+                name = store.check_key(entry.key, self._place.view)
+                data = seal_body(name, entry.body)
+                expires = expiry_in(data[:HEAD_BYTES])
+                if expires == UNSAID:
+                    expires = open_record(name, data, store.schema_of(name)).expires
+            except (InvalidKeyError, Damage, NewerFormat) as error:
+                reason = error.message if isinstance(error, InvalidKeyError) else str(error)
+                self.report.faults.append(ArchiveFault(entry.line or None, entry.key, reason))
+                continue
+            if expires is not None and expires <= store.clock() * 1000:
+                self.report.expired += 1
+            else:
+                wanted[name] = entry, data, expires is not None
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._commit(wanted, store)
+                return
+            except ConflictError:  # somebody wrote one of the keys meanwhile: look again
+                if self._conflict == "fail":
+                    raise
+                await backoff(attempt)
+        raise ConflictError(
+            f"other programs write the same keys all the time; {_ATTEMPTS} attempts were in vain",
+            key=next(iter(wanted)),
+            adapter=store.adapter,
+            hint="stop them, or try again later: what was imported is not imported twice",
+        )
+
+    async def _commit(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> None:
+        there = await store.adapter.fetch_range(list(wanted), 0, 1)  # most are not: nothing is kept of them
+        found = await store.adapter.fetch(list(there)) if there else {}
+        changes: dict[str, bytes | None] = {}
+        expect: dict[str, str | None] = {}
+        counts: dict[_Verdict, int] = dict.fromkeys(get_args(_Verdict), 0)
+        for name, (entry, data, expires) in wanted.items():
+            stored = found.get(name)
+            verdict = await self._verdict(store, name, stored, entry, data)
+            counts[verdict] += 1
+            if verdict in ("added", "replaced"):
+                changes[name] = data
+                if expires:
+                    store.note_expiry()
+                expect[name] = None if stored is None else stored.version
+                changes.update(_rescued(store, name, stored))
+                store.forget_refusal(name)
+        if changes and not self._dry_run:
+            await store.commit(changes, expect=expect, durability=store.weakest)
+        report = self.report
+        for outcome, count in counts.items():
+            setattr(report, outcome, getattr(report, outcome) + count)
+
+    async def _verdict(
+        self, store: Store, name: str, stored: Stored | None, entry: Entry, data: bytes
+    ) -> _Verdict:
+        if stored is None:
+            return "added"
+        if stored.data == data:
+            return "same"
+        there, damage, too_new = look_at(name, stored.data, store.schema_of(name))
+        if there is not None and store.expired(there):
+            return "added"
+        if stored.damage or (damage and not too_new):
+            return "replaced"  # there is no value that could be kept; its bytes go to quarantine
+        if self._conflict == "fail":
+            raise ConflictError(
+                "the store has another value under this key; nothing was imported",
+                key=name,
+                adapter=store.adapter,
+                hint="choose conflict='skip', 'overwrite' or 'newer'",
+            )
+        if self._conflict == "newer":
+            there_since = await store.adapter.saved_at(name)
+            if entry.saved is None:
+                raise ConfigurationError(
+                    "the archive does not say when its records were saved",
+                    key=name,
+                    hint="export with times=True, or choose another conflict=",
+                )
+            return "replaced" if there_since is not None and entry.saved > there_since else "kept"
+        return "replaced" if self._conflict == "overwrite" else "kept"
+
+
+def _rescued(store: Store, name: str, stored: Stored | None) -> dict[str, bytes]:
+    """The quarantine record for what cannot be read and is about to be replaced."""
+    if stored is None:
+        return {}
+    damage = stored.damage or look_at(name, stored.data, store.schema_of(name))[1]
+    return {} if damage is None else store.recovery.quarantined(name, stored._replace(damage=damage))

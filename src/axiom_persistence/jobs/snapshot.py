@@ -1,0 +1,360 @@
+"""Copies of a whole store, each of one moment; how they are made, kept, and put back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from ..adapters.file import FileStorageAdapter
+from ..adapters.sqlite import SQLiteAdapter
+from ..errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptedDataError,
+    InsecureStorageError,
+    StoreNotFoundError,
+    from_os_error,
+)
+from ..keys import INTERNAL
+from ..platform.making import make_directories, sync_directory
+from ..records.corruption import QUARANTINE, Corruption
+from ..runtime.threads import in_thread
+from ..runtime.turn import backoff
+from ..storage.adapter import StorageAdapter, Stored
+from ..store._expiring import EXPIRING
+from ..store._header import HEADER, Header
+from ..store.store import Store
+from ._schedule import Keep, checked_keep
+from .walk import OnProgress, Progress, pages
+
+__all__ = ["RestoreReport", "Snapshot", "restore", "snapshots", "take"]
+
+_NAME: Final = "%Y-%m-%dT%H-%M-%S.%fZ"
+_DATABASE: Final = ".db"
+_LEFT_OVER_SECONDS: Final = 86_400
+"""How old what an interrupted snapshot left must be to be removed: another process may be making it."""
+_ATTEMPTS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A copy of a store. It is a store itself: open its path, to look into it or to work with it."""
+
+    path: str
+    at: float
+    """When it was made, in seconds since 1970 UTC, by the clock of the machine."""
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.path).removesuffix(_DATABASE)
+
+
+# -- making ----------------------------------------------------------------------------------------
+
+
+async def take(
+    store: Store, where: str | os.PathLike[str] | None = None, keep: Keep | None = None
+) -> Snapshot:
+    """Copy all that is stored, as it is at one moment, while the store is in use; then forget old copies."""
+    checked_keep(keep)
+    directory = _directory(store, where)
+    await store.adapter.commit({}, durability=store.weakest)  # what a write-back cache has not stored yet
+    name = datetime.now(UTC).strftime(_NAME)
+    part = os.path.join(directory, f".{name}.part")
+    try:
+        await in_thread(lambda: make_directories(directory))
+        try:
+            if not await store.adapter.copy_to(part):
+                await _walk_into(store, part)
+        except Exception:
+            await in_thread(lambda: _remove(part))  # of a disk that is full, above all
+            raise
+        final = await in_thread(lambda: _settle(part, os.path.join(directory, name)))
+        made = Snapshot(final, _time_in(name))
+        await in_thread(lambda: _forget(directory, made, keep))
+    except OSError as error:
+        raise from_os_error(error, f"cannot make a snapshot in {directory}", adapter=store.adapter) from error
+    return made
+
+
+def _directory(store: Store, where: str | os.PathLike[str] | None) -> str:
+    if where is not None:
+        return os.path.abspath(os.path.expanduser(where))
+    location = store.adapter.location
+    if not os.path.isabs(location):
+        raise ConfigurationError(
+            "this store is in no place of the file system that snapshots could be beside",
+            adapter=store.adapter,
+            hint="say where they go: snapshot(where='snapshots')",
+        )
+    return f"{location}.snapshots"
+
+
+def _settle(part: str, final: str) -> str:
+    """Give a copy that is on the disk its name."""
+    final += "" if os.path.isdir(part) else _DATABASE
+    os.rename(part, final)
+    sync_directory(os.path.dirname(final))
+    return final
+
+
+async def _walk_into(store: Store, place: str) -> None:
+    """A copy as a database, of an adapter that makes none: read twice, and the same both times.
+
+    Versions are never used again, so what has the same one before and after had it in between, too.
+    """
+    adapter = store.adapter
+    if not adapter.traits.atomic:
+        raise ConfigurationError(
+            "what this adapter stores cannot be read as it is at one moment",
+            adapter=adapter,
+            hint="put Journaled around it; or export_to, which takes record after record",
+        )
+    if adapter.traits.confidential:
+        raise InsecureStorageError(
+            "a snapshot would be plain text, and this store is confidential", adapter=adapter
+        )
+    for attempt in range(_ATTEMPTS):
+        async with SQLiteAdapter(place) as copy:
+            versions: dict[str, str] = {}
+            async for page in pages(adapter.keys()):
+                found = await adapter.fetch(page)
+                await copy.commit({key: stored.data for key, stored in found.items()})
+                versions.update((key, stored.version) for key, stored in found.items())
+        if await _versions(adapter) == versions:
+            return
+        await in_thread(lambda: _remove(place))
+        await backoff(attempt)
+    raise ConflictError(
+        f"the store was changed all the time; {_ATTEMPTS} attempts to copy it were in vain",
+        adapter=adapter,
+        hint="make the snapshot when less is written",
+    )
+
+
+async def _versions(adapter: StorageAdapter) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    async for page in pages(adapter.keys()):
+        versions.update((key, stored.version) for key, stored in (await adapter.fetch(page)).items())
+    return versions
+
+
+# -- keeping ---------------------------------------------------------------------------------------
+
+
+async def snapshots(store: Store, where: str | os.PathLike[str] | None = None) -> list[Snapshot]:
+    """The snapshots in ``where``, the oldest first."""
+    directory = _directory(store, where)
+    return await in_thread(lambda: _found(directory))
+
+
+def _found(directory: str) -> list[Snapshot]:
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        try:
+            found.append(Snapshot(os.path.join(directory, name), _time_in(name)))
+        except ValueError:
+            continue  # something else
+    return sorted(found, key=lambda snapshot: (snapshot.at, snapshot.path))
+
+
+def _time_in(name: str) -> float:
+    return datetime.strptime(name.removesuffix(_DATABASE), _NAME).replace(tzinfo=UTC).timestamp()
+
+
+def _forget(directory: str, made: Snapshot, keep: Keep | None) -> None:
+    """Remove old snapshots, never the one just made, and what interrupted ones left behind."""
+    now = time.time()
+    for name in os.listdir(directory):
+        if name[0] == "." and name.endswith((".part", ".old", ".part-journal", ".part-wal", ".part-shm")):
+            path = os.path.join(directory, name)
+            if now - os.stat(path).st_mtime > _LEFT_OVER_SECONDS:
+                _remove(path)
+    others = [snapshot for snapshot in _found(directory) if snapshot != made]
+    if isinstance(keep, int):
+        old = others[: max(0, len(others) + 1 - keep)]
+    else:
+        old = [s for s in others if keep is not None and now - s.at > keep.total_seconds()]
+    for snapshot in old:
+        gone = os.path.join(directory, f".{os.path.basename(snapshot.path)}.old")
+        try:
+            os.rename(snapshot.path, gone)  # what is removed in part must not be taken for a snapshot
+        except FileNotFoundError:
+            continue  # another process was faster
+        for end in ("-wal", "-shm"):  # of one that was opened, and its program killed
+            if os.path.exists(snapshot.path + end):
+                os.unlink(snapshot.path + end)
+        _remove(gone)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+        return
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(path + end):
+            os.unlink(path + end)
+
+
+# -- putting back ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class RestoreReport:
+    """What ``restore`` did."""
+
+    changed: int = 0
+    """Records that are as in the snapshot again, and were not."""
+    removed: int = 0
+    """Records that were not in the snapshot."""
+    before: Snapshot | None = None
+    """The store as it was: ``restore(report.before)`` takes the restore back. None after a dry run."""
+    keys: list[str] = field(default_factory=list)
+    """The first hundred keys that were changed or removed."""
+
+
+async def restore(
+    store: Store,
+    snapshot: Snapshot | str | os.PathLike[str],
+    *,
+    dry_run: bool = False,
+    progress: OnProgress | None = None,
+) -> RestoreReport:
+    """Make the store what ``snapshot`` is, in one commit: all of it, or nothing.
+
+    First the store as it is becomes a snapshot beside that one.
+    """
+    adapter = store.adapter
+    if not adapter.traits.atomic:
+        raise ConfigurationError(
+            "a restore is all or nothing, which this adapter cannot promise",
+            adapter=adapter,
+            hint="put Journaled around it",
+        )
+    path = await _path_of(store, snapshot)
+    report = RestoreReport()
+    async with _source(store, path) as source:
+        await _refuse_another(store, source, path)
+        if not dry_run:
+            report.before = await take(store, os.path.dirname(path))
+        for attempt in range(_ATTEMPTS):
+            changes, expect = await _difference(adapter, source, progress)
+            report.changed = sum(data is not None for data in changes.values())
+            report.removed = len(changes) - report.changed
+            report.keys = [key for key in changes if key[0] != INTERNAL][:100]
+            if dry_run:
+                return report
+            try:
+                await adapter.commit(changes, expect=expect)
+            except ConflictError:
+                await backoff(attempt)
+                continue
+            for key in changes:
+                store.forget_refusal(key)
+            await store.aopen()  # the header may be another one
+            return report
+    raise ConflictError(
+        f"the store was changed all the time; {_ATTEMPTS} attempts to restore it were in vain",
+        adapter=adapter,
+        hint="close the programs that write to it",
+    )
+
+
+async def _path_of(store: Store, snapshot: Snapshot | str | os.PathLike[str]) -> str:
+    if isinstance(snapshot, Snapshot):
+        return snapshot.path
+    path = os.path.abspath(os.path.expanduser(snapshot))
+    if os.path.exists(path):
+        return path
+    named = os.fspath(snapshot)
+    known = await snapshots(store) if os.path.isabs(store.adapter.location) else []
+    for one in known:
+        if one.name == named:
+            return one.path
+    raise StoreNotFoundError(
+        f"there is no snapshot {named!r}",
+        adapter=store.adapter,
+        hint=f"the last one is {known[-1].name!r}" if known else "snapshots() lists those that are there",
+    )
+
+
+def _source(store: Store, path: str) -> StorageAdapter:
+    """What is in the snapshot, as the store shows what is in itself."""
+    make = FileStorageAdapter if os.path.isdir(path) else SQLiteAdapter
+    source: StorageAdapter = make(path, inspect=True)
+    if not store.confidential:
+        return source
+    from ..layers.encrypted import Encrypted
+
+    encrypted = store.adapter.find(Encrypted)
+    return source if encrypted is None else Encrypted(source, encrypted.provider, inspect=True)
+
+
+async def _refuse_another(store: Store, source: StorageAdapter, path: str) -> None:
+    theirs, ours = await _identity(Store(source, on_corruption=Corruption.RAISE)), await _identity(store)
+    if ours is not None and theirs != ours:
+        raise ConfigurationError(
+            f"{path} is a snapshot of another store",
+            adapter=store.adapter,
+            hint="import_from, or `axiom-persistence copy`, brings records of one store into another",
+        )
+
+
+async def _identity(store: Store) -> str | None:
+    """What tells this store from others. None: nothing was ever saved in it."""
+    record = (await store.read(HEADER)).record
+    return None if record is None else store.decode(HEADER, record, Header).id
+
+
+async def _difference(
+    adapter: StorageAdapter, source: StorageAdapter, progress: OnProgress | None
+) -> tuple[dict[str, bytes | None], dict[str, str | None]]:
+    """What has to change, and the version that every record must still have then."""
+    changes: dict[str, bytes | None] = {}
+    expect: dict[str, str | None] = {}
+    total = 0
+    async for page in pages(source.keys()):
+        wanted = [key for key in page if not key.startswith(QUARANTINE)]
+        theirs, ours = await source.fetch(wanted), await adapter.fetch(wanted)
+        _compare(theirs, ours, changes, expect, source)
+        total += len(page)
+        if progress is not None:
+            progress(Progress(total, None, page[-1]))
+    async for page in pages(adapter.keys()):
+        gone = [key for key in page if key not in expect and not key.startswith((QUARANTINE, EXPIRING))]
+        for key, stored in (await adapter.fetch(gone)).items():
+            changes[key] = None
+            expect[key] = stored.version
+    if progress is not None:
+        progress(Progress(total, total))
+    return changes, expect
+
+
+def _compare(
+    theirs: Mapping[str, Stored],
+    ours: Mapping[str, Stored],
+    changes: dict[str, bytes | None],
+    expect: dict[str, str | None],
+    source: StorageAdapter,
+) -> None:
+    for key, stored in theirs.items():
+        if stored.damage is not None:
+            raise CorruptedDataError(
+                f"the snapshot is damaged: {stored.damage}; nothing was changed",
+                key=key,
+                adapter=source,
+                hint="choose another snapshot",
+            )
+        own = ours.get(key)
+        expect[key] = None if own is None else own.version
+        if own is None or own.data != stored.data or own.damage is not None:
+            changes[key] = stored.data
