@@ -46,6 +46,7 @@ class StoreTransaction(Protocol):
 
     def keys(self, prefix: str = "") -> AsyncIterator[str]:
         """The keys that begin with ``prefix``, in code point order, the step's own changes included."""
+        ...
 
     async def read(self, key: str, default: Any = None) -> Any:
         """The value under ``key``; ``default`` where there is none."""
