@@ -25,15 +25,8 @@ async def test_before_and_after_the_first_save(kept):
         again = await persistence.about()
     assert (again.id, again.created) == (made.id, made.created)
     assert again.durability is Durability.MEMORY
-    assert (
-        again.adapter
-        == {
-            "memory": "MemoryAdapter",
-            "sqlite": "SQLiteAdapter",
-            "stack": "SQLiteAdapter",
-            "file": "FileStorageAdapter",
-        }[kept.kind]
-    )
+    names = {"memory": "MemoryAdapter", "file": "FileStorageAdapter"}
+    assert again.adapter == names.get(kept.kind.split()[-1], "SQLiteAdapter")
     with pytest.raises(FrozenInstanceError):
         again.id = "x"
 

@@ -138,9 +138,9 @@ def _hint_for(text: str) -> str:
     text = text.strip()
     if not text:
         return "an empty string is '\"\"', nothing at all is null"
-    if len(text) > 60 or "\n" in text or text[0] in '{["':
+    if "\n" in text or text[0] in '{["':
         return "--raw stores it as a string"
-    return f"a string needs quotes, '\"{printable(text)}\"', or --raw"
+    return "a string needs quotes, as '\"text\"', or --raw"
 
 
 async def _set(where: str, key: str, value: Any) -> None:

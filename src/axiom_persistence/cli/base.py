@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
-from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
+from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError, nearest
 from ..opening.addresses import adapter_for
 from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
@@ -22,7 +21,7 @@ from ..records.record import INTERNAL_SCHEMA, look_at
 from ..storage.adapter import StorageAdapter
 from ..store._header import HEADER, Header
 from ._endings import Ending, ExitCode, message_of
-from ._output import Colour, printable, set_colour, timestamp
+from ._output import Colour, quoted, set_colour, timestamp
 
 __all__ = [
     "colour_option",
@@ -139,11 +138,12 @@ async def _explained(where: str) -> AsyncIterator[None]:
         hint = f"{where!r} was read as {_meaning(where, adapter)}; `set` makes a new store"
         raise Ending(ExitCode.NO_SUCH_STORE, f"no store at {adapter.location}", hint=hint) from None
     except CorruptedDataError as error:
-        if error.key is None:  # the medium itself, which no repair of records helps
-            raise
+        cause = error.__cause__
+        if error.key is None or (cause is not None and not isinstance(cause, PersistenceError)):
+            raise  # the medium itself, which no repair of records helps
         repair = f"axiom-persistence verify {shlex.quote(where)} --repair"
         hint = f"{repair} brings back the value before it, where one is kept"
-        raise Ending(ExitCode.FAILED, message_of(error), key=error.key, hint=hint) from None
+        raise Ending(ExitCode.FOUND, message_of(error), key=error.key, hint=hint) from None
 
 
 def _meaning(where: str, adapter: StorageAdapter) -> str:
@@ -180,7 +180,6 @@ async def facts_of(persistence: AdapterBasedPersistence, key: str) -> dict[str, 
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """``did you mean …?``, or nothing."""
-    folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return f"did you mean {printable(folded[near[0]])!r}?" if near else ""
+    """``did you mean …?`` with the very word, as a shell takes it; or nothing."""
+    near = nearest(word, known)
+    return f"did you mean {quoted(near)}?" if near is not None else ""

@@ -10,10 +10,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
-from ..errors import ConfigurationError, PersistenceError
+from ..errors import ConfigurationError, PersistenceError, shown
 from ..keys import encode_segment
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.migrations import check_version
+from ..runtime.faces import AsyncOnly, Walk, walk
 from ..storage.adapter import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
@@ -29,7 +30,7 @@ from ._unsaved import finish, replace_live, tell, watch_close
 __all__ = ["Client"]
 
 
-class Client:
+class Client(AsyncOnly):
     """Declared state that keeps itself::
 
         class Preferences(Client):
@@ -385,7 +386,7 @@ class Client:
         """
         if not callable(action):
             raise ConfigurationError(
-                f"{type(self).__qualname__} does not know the action {action!r:.80}",
+                f"{type(self).__qualname__} does not know the action {shown(action)}",
                 hint="override `async def process(self, action)`",
             )
         result = action(self)
@@ -410,8 +411,9 @@ class Client:
         state.follow()
         only = frozenset(state.field(name).name for name in fields) if fields else None
         hidden = frozenset(name for name, field in state.fields.items() if field.secure)
-        return state.watchers.stream(state.values, hidden, only)
+        return Walk(state.watchers.stream(state.values, hidden, only))
 
+    @walk
     async def observe(self, field: str) -> AsyncIterator[Any]:
         """The present value of ``field`` first, then each new one, until the client is closed."""
         async for update in self.state_stream(field):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..layers.cached import CachePolicy
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption, OnCorruption
@@ -55,12 +55,12 @@ def open_persistence(
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _check(mode, cache, secure)
+    _refuse_wrong_options(mode, cache, secure)
     secure = "keychain:" + _application(where, "secure") if secure == "keychain" else secure
     keys = _keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    if cache is not None and cache.interval is not None and not inspect and durability is None:
+    if durability is None and cache is not None and cache.interval is not None and not inspect:
         durability = Durability.MEMORY  # what a write-back cache is for
     if secure is not None:
         secure = stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
@@ -73,17 +73,27 @@ def open_persistence(
     )
 
 
-def _check(mode: object, cache: object, secure: object) -> None:
+def _refuse_wrong_options(mode: object, cache: object, secure: object) -> None:
     if mode not in ("normal", "inspect"):
-        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
+        raise ConfigurationError(
+            f"mode is 'normal' or 'inspect', not {shown(mode)}", hint="leave mode out to read and write"
+        )
     if not isinstance(cache, (CachePolicy, NoneType)):
-        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
-    if not isinstance(secure, (StorageAdapter, str, NoneType)):
-        raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
+        raise ConfigurationError(
+            f"cache is a CachePolicy or None, not {shown(cache)}",
+            hint="leave cache out for the usual one; CachePolicy(max_bytes=...) makes another",
+        )
+    addressed = isinstance(secure, str) and (secure == "keychain" or ":" in secure)
+    if not addressed and not isinstance(secure, (StorageAdapter, NoneType)):
+        raise ConfigurationError(
+            f"secure is a confidential adapter or its address, not {shown(secure)}",
+            hint="write secure='keychain', or pass an adapter whose traits say confidential; it takes no "
+            "password",
+        )
 
 
 def _keychain_key(where: Where) -> KeyProvider:
-    from ..security.keys import KeychainKey
+    from ..security.keys import KeychainKey  # not every program encrypts
 
     return KeychainKey(_application(where, "keys"))
 

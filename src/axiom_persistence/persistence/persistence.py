@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ..errors import ConfigurationError, InsecureStorageError
+from ..errors import ConfigurationError, InsecureStorageError, shown
 from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from ..records.migrations import Migrations
@@ -49,7 +49,7 @@ class AdapterBasedPersistence(Watching, Capability):
         super().__init__()
         if not isinstance(adapter, StorageAdapter):
             raise ConfigurationError(
-                f"AdapterBasedPersistence takes a StorageAdapter, not {adapter!r:.80}",
+                f"AdapterBasedPersistence takes a StorageAdapter, not {shown(adapter)}",
                 hint="for an address such as 'notes.db' use open_persistence",
             )
         choice = corruption_choice(on_corruption)

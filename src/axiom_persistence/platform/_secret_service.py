@@ -26,6 +26,7 @@ try:
         SecretServiceNotAvailableException,
         SecretStorageException,
     )
+    from secretstorage.util import open_session
 except ImportError as _error:
     raise ConfigurationError(
         "the keychain needs the package secretstorage", hint="pip install 'axiom-persistence[keychain]'"
@@ -120,9 +121,7 @@ class SecretService(Secrets):
                     "no program on the session bus offers the Secret Service",
                     hint="start gnome-keyring, KWallet or KeePassXC",
                 )
-            self._collection = secretstorage.Collection(
-                connection, session=secretstorage.util.open_session(connection)
-            )
+            self._collection = secretstorage.Collection(connection, session=open_session(connection))
         except ItemNotFoundException as error:
             connection.close()
             raise StorageUnavailableError(

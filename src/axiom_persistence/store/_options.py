@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final, TypedDict, Unpack
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..keys import MAX_KEY_BYTES, check_key, key_text
 from ..records.corruption import Corruption, OnCorruption
 from ..records.migrations import Migrations
@@ -88,7 +88,10 @@ class Options:
             durability = Durability(asked)
         except (ValueError, TypeError):
             names = ", ".join(repr(d.value) for d in Durability)
-            raise ConfigurationError(f"durability is one of {names}, not {asked!r}") from None
+            raise ConfigurationError(
+                f"durability is one of {names}, not {shown(asked)}",
+                hint="leave durability out for the strongest that the place can promise",
+            ) from None
         strongest = self.adapter.traits.durability
         if durability > strongest:
             raise ConfigurationError(
@@ -117,7 +120,8 @@ class Options:
             seconds = ttl if isinstance(ttl, (int, float)) and not isinstance(ttl, bool) else 0.0
         if not 0 < seconds <= _TTL_MAX_SECONDS:
             raise ConfigurationError(
-                f"ttl is a timedelta or a number of seconds, above zero and below 10,000 years, not {ttl!r}",
+                "ttl is a timedelta or a number of seconds, above zero and below 10,000 years, not "
+                f"{shown(ttl)}",
                 hint="None keeps the value for good",
             )
         return max(int((self.clock() + seconds) * 1000), 1)

@@ -145,7 +145,7 @@ class Reading(Options):
             return self.codec.decode(body, kind)
         except (TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
-            if self.confidential:
+            if self.confidential and not isinstance(error, ConfigurationError):  # that one is of the type
                 raise self._discreet(named, key) from None
             raise
 

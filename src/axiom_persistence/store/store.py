@@ -54,7 +54,7 @@ class Store(Expiring):
             return seal_record(key, body, self.schema_of(key), expires=expires, compat=compat)
         except (EncodingError, TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
-            if self.confidential:  # the reasons may quote the value
+            if self.confidential and not isinstance(error, ConfigurationError):  # reasons may quote the value
                 raise self._discreet(named, key) from None
             raise
 
