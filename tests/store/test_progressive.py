@@ -2,9 +2,17 @@
 
 import pytest
 
-from axiom_persistence import Client, Migrations, client_state
+from axiom_persistence import (
+    AdapterBasedPersistence,
+    Client,
+    Migrations,
+    SQLiteAdapter,
+    client_state,
+    open_persistence,
+)
 from axiom_persistence.errors import ConfigurationError, MigrationError, SchemaTooNewError
 from axiom_persistence.records.record import open_record
+from axiom_persistence.storage import Layer
 from support.embedded import listed, raw
 
 
@@ -71,8 +79,6 @@ async def test_an_older_program_reads_what_it_can_and_saves_nothing(kept, down):
 
 async def test_an_open_older_program_notices_a_newer_one(tmp_path):
     """Its next save is refused, on its own side of an open store."""
-    from axiom_persistence import open_persistence
-
     for where in (tmp_path / "notes.db", tmp_path / "notes"):
         async with open_persistence(where) as old:
             await old.save("profile", {"name": "Ada Lovelace"})
@@ -147,3 +153,30 @@ async def test_a_client_type_has_versions_of_its_own(kept):
         await old.save("other", 1)
         with pytest.raises(SchemaTooNewError):
             await old.save("Preferences/one/theme", "dark")
+
+
+class Overtaken(Layer):
+    """Lets something happen in the middle of the next commit, before it takes effect."""
+
+    meanwhile = None
+
+    async def commit(self, changes, *, expect=None, durability=None):
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await self.inner.commit(changes, expect=expect, durability=durability)
+
+
+async def test_a_save_that_a_newer_program_overtakes_is_not_acknowledged(tmp_path):
+    """Between its look at the header and its effect the store is taken over: the save raises."""
+    overtaken = Overtaken(SQLiteAdapter(tmp_path / "notes.db"))
+    async with AdapterBasedPersistence(overtaken) as old:
+        await old.save("profile", {"name": "Ada Lovelace"})
+
+        async def take_over():
+            async with open_persistence(tmp_path / "notes.db", migrations=versions()) as new:
+                await new.migrate("1.0", "2.0")
+
+        overtaken.meanwhile = take_over
+        with pytest.raises(SchemaTooNewError, match="may only read"):
+            await old.save("other", 1, durability="power_loss")
