@@ -110,6 +110,20 @@ def test_what_differs_from_the_code(run, store, tmp_path):
     assert run("schema", store, "--app", "no_such_module")[0] == 2
 
 
+def test_what_migrations_of_the_program_read_does_not_differ(run, store, tmp_path):
+    steps = ("count", "lambda value: 1"), ("Window/volume", "len")
+    lines = [f'migrations.value("1.0", "2.0", key={key!r}, name="step")({step})' for key, step in steps]
+    declared = "from axiom_persistence import Migrations\nmigrations = Migrations('2.0')\n"
+    (tmp_path / "app_with_steps.py").write_text(APP + declared + "\n".join(lines))
+    code, out, _ = run("schema", store, "--app", "app_with_steps", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert not any(each["unreadable"] for each in result["differences"])
+    shown = {shape["pattern"]: shape["types"] for shape in result["stored"]}
+    assert (shown["count"], shown["Window/volume"]) == ({"str": 1}, {"str": 1})  # as it is stored
+    sys.modules.pop("app_with_steps")
+
+
 @pytest.mark.parametrize("where", ["new.db", "./new"])
 def test_import(run, tmp_path, where):
     (tmp_path / "settings.json").write_text('{"theme": "dark", "volume": "5", "bad": "x"}')

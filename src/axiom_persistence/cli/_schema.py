@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import TypeMismatchError
+from ..errors import PersistenceError, TypeMismatchError
 from ..jobs.schema import Shape, shapes
 from ..keys import Key, encode_segment
+from ..records.migrations import Migrations
 from ..records.record import Record
 from ..records.unknown import fields_unknown
 from ..store.store import Store
@@ -35,7 +36,8 @@ def schema(where: str, prefix: str, app: str | None, as_json: bool) -> int:
     """Show which keys are stored, with the fields of their values and the types of these, and no value.
 
     With --app, also what differs from the code: fields without a value, values without a field, types that
-    do not fit. Exits with 3 when something stored cannot be read by that code.
+    do not fit, read through the Migrations that MODULE declares. Exits with 3 when something stored cannot
+    be read by that code.
     """
     module = None if app is None else named_in(app)
     found, differences = asyncio.run(_schema(where, prefix, module))
@@ -66,9 +68,15 @@ async def _schema(
     async with opened(where, "inspect") as persistence:
         store, _ = persistence.place("")
         found = await shapes(store, prefix, named=named)
-        differences: list[dict[str, Any]] = []
+    if module is None:
+        return found, []
+    differences: list[dict[str, Any]] = []
+    migrations = next((each for each in declared if isinstance(each, Migrations)), None)
+    async with opened(where, "inspect", migrations) as persistence:
+        store, _ = persistence.place("")
         for client, start in zip(clients, named, strict=True):
             client._resolve()
+            store.declare_client(start[:-1], client._schema)
             differences += await _of_client(store, client, start)
         for key in declared:
             if isinstance(key, Key):
@@ -106,7 +114,10 @@ async def _of_client(store: Store, client: type[Client], start: str) -> list[dic
 
 
 async def _of_value(store: Store, key: str, kind: Any) -> list[dict[str, Any]]:
-    record: Record | None = (await store.read(key)).record
+    try:
+        record: Record | None = (await store.read(key)).record
+    except PersistenceError as error:
+        return [_differs(key, error.message, unreadable=True)]
     if record is None:
         return []
     try:
