@@ -186,7 +186,10 @@ def client_state(
     """
     made = default_factory if default_factory is not None else factory
     if migrate is not None and not callable(migrate):
-        raise ConfigurationError(f"migrate is a function of the stored value, not {migrate!r:.80}")
+        raise ConfigurationError(
+            f"migrate is a function of the stored value, not {shown(migrate)}",
+            hint="for example client_state(0, migrate=int)",
+        )
     if (default is not MISSING) + (default_factory is not None) + (factory is not None) != 1:
         raise ConfigurationError(
             "client_state takes either a default or one default_factory",
