@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ConflictError, PersistenceError, StorageError, TypeMismatchError
+from ..errors import ConflictError, PersistenceError, StorageError, TypeMismatchError, refused_by
 from ..records.record import Record, major, seal_record
 from ..store._reading import Seen
 from ..store.store import Store
@@ -70,7 +70,7 @@ def converted(store: Store, key: str, record: Record, field: Field, where: str) 
         made = field.migrate(old)
         return store.codec.decode(store.codec.encode(made), field.kind, key)
     except Exception as error:  # a function of the user, and what it returned
-        reason = type(error).__name__ if field.secure else f"{type(error).__name__}: {error}"
+        reason = type(error).__name__ if field.secure else refused_by(error)
         raise TypeMismatchError(
             f"migrate of {where} made no value of its type: {reason}", key=key, adapter=store.adapter
         ) from (None if field.secure else error)

@@ -438,8 +438,10 @@ async def walk_the_state_with_for(world):
     TypeMismatchError,
     "the stored value is not of type list[str]: Expected `array`, got `str` at $; it is a "
     "JSON string of 7 characters [key 'Player/tags'] [in MemoryAdapter(the memory of this "
-    "process)]; `client.accept('tags')` lets the present value of the field replace it; or "
-    "give the field its earlier type, or another key=",
+    'process)]; load it as the type it was saved with, or write @migrations.value("1.0", '
+    "\"2.0\", key='Player/tags'); where the type of the field changed, `tags: ... = "
+    "client_state(..., migrate=...)` with a function of the stored value; "
+    "`client.accept('tags')` lets the present value replace it; another key= begins anew",
     key="Player/tags",
     place=True,
 )

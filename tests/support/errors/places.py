@@ -327,7 +327,9 @@ async def save_to_a_directory_that_is_only_inspected(world):
 @case(
     ForeignStoreError,
     "what is at this place is left alone: it is not an SQLite database [in "
-    "SQLiteAdapter(<path>/notes.db)]; choose another path, or move that file away",
+    "SQLiteAdapter(<path>/notes.db)]; choose another path, or move that file away; "
+    "`axiom-persistence import-legacy` takes over what it holds, where it is a table of keys "
+    "and values",
     place=True,
 )
 async def open_what_is_no_database(world):
@@ -339,7 +341,8 @@ async def open_what_is_no_database(world):
     ForeignStoreError,
     "what is at this place is left alone: it is an SQLite database of another program (it "
     "has no mark of ours) [in SQLiteAdapter(<path>/notes.db)]; choose another path, or move "
-    "that file away",
+    "that file away; `axiom-persistence import-legacy` takes over what it holds, where it is "
+    "a table of keys and values",
     place=True,
 )
 async def open_the_database_of_another_program(world):
@@ -350,8 +353,9 @@ async def open_the_database_of_another_program(world):
 @case(
     ForeignStoreError,
     "the directory holds files of somebody else (letter.txt) and is not a store [in "
-    "FileStorageAdapter(<path>/notes)]; choose an empty or new directory; in a copy of a "
-    "store, copy .axiom too",
+    "FileStorageAdapter(<path>/notes)]; choose an empty or new directory; `axiom-persistence "
+    "import-legacy` takes over what others stored, such as JSON files; in a copy of a store, "
+    "copy .axiom too",
     place=True,
 )
 async def open_the_directory_of_another_program(world):
@@ -362,7 +366,9 @@ async def open_the_directory_of_another_program(world):
 
 @case(
     ForeignStoreError,
-    "this is not a directory [in FileStorageAdapter(<path>/notes)]; give the path of a directory",
+    "this is not a directory [in FileStorageAdapter(<path>/notes)]; give the path of a "
+    "directory; what a file of another program holds, such as JSON, `axiom-persistence "
+    "import-legacy` takes over",
     place=True,
 )
 async def open_a_file_as_a_directory(world):

@@ -599,7 +599,7 @@ def twin_of_left(module: str) -> type:
     TypeMismatchError,
     "the stored value is not of type int: Expected `int`, got `str` at $; it is a JSON "
     "string of 7 characters [key 'k'] [in MemoryAdapter(the memory of this process)]; load "
-    "it as the type it was saved with, or migrate it",
+    'it as the type it was saved with, or write @migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
@@ -611,7 +611,8 @@ async def load_a_str_as_an_int(world):
     TypeMismatchError,
     "the stored value is not of type dict[str, list[int]]: Expected `int`, got `str` at "
     "$[...][1]; it is a JSON object of 1 field [key 'k'] [in MemoryAdapter(the memory of "
-    "this process)]; load it as the type it was saved with, or migrate it",
+    "this process)]; load it as the type it was saved with, or write "
+    '@migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
@@ -622,8 +623,9 @@ async def load_from_within_a_dict(world):
 @case(
     TypeMismatchError,
     "the stored value is not of type Colour: Invalid enum value at $; it is a JSON string of "
-    "7 characters [key 'k'] [in MemoryAdapter(the memory of this process)]; load it as the "
-    "type it was saved with, or migrate it",
+    "7 characters [key 'k'] [in MemoryAdapter(the memory of this process)]; give the member "
+    "of the enumeration its old value again, or the class a `_missing_` that knows it; or "
+    'write @migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
@@ -635,7 +637,8 @@ async def load_no_member_of_an_enumeration(world):
     TypeMismatchError,
     "the stored value is not of type list[typing.Literal[1, 2]]: Invalid enum value at $[0]; "
     "it is a JSON array of 1 item [key 'k'] [in MemoryAdapter(the memory of this process)]; "
-    "load it as the type it was saved with, or migrate it",
+    "give the member of the enumeration its old value again, or the class a `_missing_` that "
+    'knows it; or write @migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
@@ -647,7 +650,7 @@ async def load_no_member_of_a_literal(world):
     TypeMismatchError,
     "the stored value is not of type UUID: Invalid UUID at $; it is a JSON string of 7 "
     "characters [key 'k'] [in MemoryAdapter(the memory of this process)]; load it as the "
-    "type it was saved with, or migrate it",
+    'type it was saved with, or write @migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
@@ -658,8 +661,9 @@ async def load_text_as_a_uuid(world):
 @case(
     TypeMismatchError,
     "the stored value is not of type Left: Object missing required field `name` at $; it is "
-    "a JSON object of 1 field [key 'k'] [in MemoryAdapter(the memory of this process)]; give "
-    "the new field a default, or migrate the value",
+    "a JSON object of 1 field [key 'k'] [in MemoryAdapter(the memory of this process)]; if "
+    "the field is new, give it a default, `name: ... = ...`; if it was renamed, write "
+    '@migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
@@ -687,7 +691,7 @@ async def load_what_may_be_either(world):
     "support.errors.values.Right: Left: Expected `object`, got `array`; Right: Expected "
     "`object`, got `array` at $; it is a JSON array of 1 item [key 'k'] [in "
     "MemoryAdapter(the memory of this process)]; load it as the type it was saved with, or "
-    "migrate it",
+    'write @migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
@@ -736,7 +740,8 @@ async def load_what_a_validator_of_pydantic_refuses(world):
     TypeMismatchError,
     "the stored value is not of type Model: Input should be a valid integer at "
     "$.numbers[...]; it is a JSON object of 1 field [key 'k'] [in MemoryAdapter(the memory "
-    "of this process)]; load it as the type it was saved with, or migrate it",
+    "of this process)]; load it as the type it was saved with, or write "
+    '@migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
@@ -748,7 +753,7 @@ async def load_what_is_wrong_inside_a_model(world):
     TypeMismatchError,
     "the stored value is not of type Path: a path is text, not NoneType at $; it is null "
     "[key 'k'] [in MemoryAdapter(the memory of this process)]; load it as the type it was "
-    "saved with, or migrate it",
+    'saved with, or write @migrations.value("1.0", "2.0", key=\'k\')',
     key="k",
     place=True,
 )
