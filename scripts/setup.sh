@@ -17,6 +17,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     command -v jq >/dev/null 2>&1 || missing="$missing jq"
     command -v Xvfb >/dev/null 2>&1 || missing="$missing xvfb"
     command -v xdotool >/dev/null 2>&1 || missing="$missing xdotool"
+    command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus"
+    command -v gnome-keyring-daemon >/dev/null 2>&1 || missing="$missing gnome-keyring"
     "$python" -c 'import tkinter' 2>/dev/null || missing="$missing python3-tk"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     if [ -n "$missing" ]; then

@@ -21,7 +21,7 @@ from axiom_persistence.errors import (
     from_os_error,
 )
 
-EVERY = [getattr(errors, name) for name in errors.__all__ if name != "from_os_error"]
+EVERY = [getattr(errors, name) for name in errors.__all__ if name[0].isupper()]
 KINDS = [kind for kind in EVERY if kind is not errors.ClientsFailedError]  # it is made of others
 BUILTINS = {
     "InvalidKeyError": ValueError,

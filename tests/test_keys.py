@@ -159,7 +159,7 @@ async def test_a_refused_key_says_why(each_store):
         "\ud800": "surrogate",
         "\x01store": "U+0001",
         "a" * 1025: "1,024",
-        5: "not int",
+        5: "not <int>",
     }.items():
         with pytest.raises(InvalidKeyError, match=re.escape(words)):
             await each_store.save(key, 1)
@@ -325,7 +325,7 @@ def test_a_default_with_a_hash_that_can_be_changed_is_copied():
 WRONG_KEYS = [
     (lambda: Key("k", int, default="a"), "is of type str, not int"),
     (lambda: Key("k", dict[str, int], default=("a",)), "not dict"),
-    (lambda: Key("k", 5), "a value of type int"),
+    (lambda: Key("k", 5), "a value was passed: <int>"),
     (lambda: Key("k", "int"), "the class itself"),
     (lambda: Key("k", object), "cannot read"),
     (lambda: Key("k", dict, default={}), "default_factory"),
@@ -382,7 +382,7 @@ async def test_a_value_is_no_type_whether_something_is_stored_or_not(each_store)
     )
     for call in calls:
         with pytest.raises(
-            ConfigurationError, match="5 is a value of type int, and a type is needed"
+            ConfigurationError, match="a type is needed here, and a value was passed: <int>"
         ) as caught:
             await call()
         assert "pass int" in str(caught.value)

@@ -41,6 +41,7 @@ _NAMES = {
     "persistence.protocol": ("PersistenceCapability",),
     "records.codec": ("register",),
     "records.corruption": ("Corruption", "CorruptionReport"),
+    "records.migrations": ("Migrations",),
     "storage.adapter": ("Durability", "StorageAdapter"),
     "storage.basic": ("BasicAdapter",),
 }
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from .persistence.protocol import PersistenceCapability
     from .records.codec import register
     from .records.corruption import Corruption, CorruptionReport
+    from .records.migrations import Migrations
     from .storage.adapter import Durability, StorageAdapter
     from .storage.basic import BasicAdapter
 
@@ -116,6 +118,7 @@ __all__ = [
     "KeyUnavailableError",
     "MemoryAdapter",
     "MigrationError",
+    "Migrations",
     "Persistable",
     "PersistenceCapability",
     "PersistenceError",

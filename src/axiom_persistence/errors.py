@@ -26,13 +26,20 @@
 
 Nothing stands for "missing": ``load`` returns None. A save that raised a ``StorageError`` is
 indeterminate (the new value may still appear); every other error means nothing was changed.
+
+Messages end up in logs, so they show no value, stored or passed, and no credentials of an address. With
+``AXIOM_PERSISTENCE_SHOW_VALUES=1`` in the environment they show the beginning of values.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
-from typing import Self, TypedDict, Unpack
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, Self, TypedDict, Unpack
+
+import msgspec
 
 __all__ = [
     "AccessDeniedError",
@@ -56,7 +63,14 @@ __all__ = [
     "StoreNotFoundError",
     "TypeMismatchError",
     "ValidationError",
+    "counted",
+    "cut",
     "from_os_error",
+    "nearest",
+    "refused_by",
+    "shown",
+    "values_are_shown",
+    "without_credentials",
 ]
 
 
@@ -72,11 +86,12 @@ class PersistenceError(Exception):
     def __init__(
         self, message: str = "", *, key: str | None = None, adapter: object = None, hint: str = ""
     ) -> None:
+        message = without_credentials(message)
         super().__init__(message)
-        self.message = message
-        self.key = key
-        self.adapter = None if adapter is None else str(adapter)
-        self.hint = hint
+        self.message: str = message
+        self.key: str | None = key
+        self.adapter: str | None = None if adapter is None else without_credentials(str(adapter))
+        self.hint: str = without_credentials(hint)
 
     def __str__(self) -> str:
         key = "" if self.key is None else f" [key {self.key!r}]"
@@ -88,7 +103,7 @@ class PersistenceError(Exception):
         if self.key is None:
             self.key = key
         if self.adapter is None and adapter is not None:
-            self.adapter = str(adapter)
+            self.adapter = without_credentials(str(adapter))
         return self
 
 
@@ -141,7 +156,14 @@ class ClientsFailedError(PersistenceError):
 
 
 class MigrationError(PersistenceError):
-    """A migration step failed. Every record is byte for byte as it was."""
+    """A migration is not possible, not finished, or failed: then every record is as it was.
+
+    ``step`` names the step that failed, if one did; ``key`` names the record.
+    """
+
+    def __init__(self, message: str = "", *, step: str | None = None, **where: Unpack[_Where]) -> None:
+        super().__init__(message, **where)
+        self.step = step
 
 
 class InsecureStorageError(PersistenceError):
@@ -187,6 +209,83 @@ class ForeignStoreError(StorageError):
 class AccessDeniedError(StorageError, PermissionError):
     """The operating system does not allow it."""
 
+
+# -- what messages show of values, of errors that are not ours, and of addresses ------------------------
+
+SHOW_VALUES: Final = "AXIOM_PERSISTENCE_SHOW_VALUES"
+"""The environment variable that has messages show values. For development: values may be secrets."""
+_SHOWN_MAX: Final = 80
+_UNITS: Final[dict[type, str]] = {
+    str: "characters",
+    **dict.fromkeys((bytes, bytearray, memoryview), "bytes"),
+    **dict.fromkeys((dict, list, tuple, set, frozenset), "items"),
+}
+_NOT_THEIRS: Final = (os.path.dirname(__file__), os.path.dirname(msgspec.__file__))
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s'\"]+@")
+
+
+def values_are_shown() -> bool:
+    """Whether messages may show values. Looked at each time: a running program can be asked to."""
+    return os.environ.get(SHOW_VALUES) == "1"
+
+
+def shown(value: object) -> str:
+    """``value`` in a message: its kind and size, or the beginning of it where values are shown."""
+    if value is None:
+        return "None"
+    if values_are_shown():
+        try:
+            return cut(repr(value))
+        except Exception as error:  # the message is about something else, and has to be made all the same
+            return f"<{type(value).__qualname__} whose repr raised {type(error).__qualname__}>"
+    if isinstance(value, type):
+        return f"the class {value.__qualname__}"
+    unit = _UNITS.get(type(value))
+    size = f" of {counted(len(value), unit)}" if unit else ""  # type: ignore[arg-type]  # units are of sizes
+    return f"<{type(value).__qualname__}{size}>"
+
+
+def counted(number: int, things: str) -> str:
+    """``3 items``, ``1 item``."""
+    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"
+
+
+def cut(text: str, most: int = _SHOWN_MAX) -> str:
+    """``text``, its end left out where it is long."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that was probably meant: in other case, without what is before it, or misspelt."""
+    import difflib  # takes longer than everything else here together
+
+    folded, wanted = {name.casefold(): name for name in known}, word.casefold()
+    if wanted in folded:
+        return folded[wanted]
+    for name in folded:
+        if name.endswith("/" + wanted):
+            return folded[name]
+    near = difflib.get_close_matches(wanted, folded, n=1)
+    return folded[near[0]] if near else None
+
+
+def refused_by(error: BaseException) -> str:
+    """Who raised ``error``, a check of the user's, and its class. Its text may quote the value."""
+    trace, name = error.__traceback__, ""
+    while trace is not None and not name:
+        code = trace.tb_frame.f_code
+        name = "" if code.co_filename.startswith(_NOT_THEIRS) else f"{code.co_qualname} "
+        trace = trace.tb_next
+    said = f": {cut(str(error))}" if values_are_shown() else ""
+    return f"{name}raised {type(error).__qualname__}{said}"
+
+
+def without_credentials(text: str) -> str:
+    """``text`` without the users and passwords of addresses in it: ``redis://…@host``."""
+    return _CREDENTIALS.sub("…@", text) if "://" in text else text
+
+
+# -- errors of the operating system ---------------------------------------------------------------------
 
 _REFUSED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
 _AWAY = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}

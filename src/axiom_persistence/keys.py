@@ -8,8 +8,9 @@ from copy import deepcopy
 from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, Final, Generic, Optional, TypeVar, overload
+from uuid import UUID
 
-from .errors import ConfigurationError, InvalidKeyError, PersistenceError
+from .errors import ConfigurationError, InvalidKeyError, PersistenceError, shown
 from .records.codec import Codec, can_change_in_place, is_hashable
 
 __all__ = [
@@ -68,7 +69,9 @@ def check_key(key: str, limit: int = MAX_KEY_BYTES) -> str:
     check_stored_key(key, limit)
     if key[0] == INTERNAL:
         raise InvalidKeyError(
-            "a key cannot begin with U+0001, which marks the library's own records", key=key
+            "a key cannot begin with U+0001, which marks the library's own records",
+            key=key,
+            hint="begin it with another character",
         )
     return key
 
@@ -77,16 +80,20 @@ def check_key(key: str, limit: int = MAX_KEY_BYTES) -> str:
 def check_stored_key(key: str, limit: int) -> str:
     """The key itself, if an adapter that takes ``limit`` bytes of UTF-8 can keep it."""
     if not isinstance(key, str):
-        raise InvalidKeyError(f"a key is a str, not {type(key).__name__}: {key!r}")
+        raise _no_key(key)
     if not key:
-        raise InvalidKeyError("a key cannot be empty", key=key)
+        raise InvalidKeyError("a key cannot be empty", key=key, hint="name the value: 'settings'")
     if "\0" in key:
-        raise InvalidKeyError("a key cannot contain NUL (U+0000)", key=key)
+        raise InvalidKeyError(
+            "a key cannot contain NUL (U+0000)", key=key, hint="separate its parts by another character, '/'"
+        )
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
         raise InvalidKeyError(
-            "a key cannot contain a lone surrogate; it has no UTF-8 form", key=key
+            "a key cannot contain a lone surrogate; it has no UTF-8 form",
+            key=key,
+            hint="give it another name: the bytes it was made of are no UTF-8",
         ) from None
     if size > limit:
         raise InvalidKeyError(
@@ -101,7 +108,16 @@ def key_text(key: object) -> str:
     """``key`` as a plain str: of an enum member or another subclass, its text."""
     if isinstance(key, str):
         return str.__str__(key)
-    raise InvalidKeyError(f"a key is a str or a Key, not {type(key).__name__}: {key!r:.80}")
+    raise _no_key(key)
+
+
+def _no_key(given: object) -> InvalidKeyError:
+    """The error for what is no key at all; it may be the value, in the wrong place."""
+    if isinstance(given, (int, UUID)):
+        return InvalidKeyError(f"a key is a str or a Key, not {shown(given)}", hint="pass `str(key)`")
+    return InvalidKeyError(
+        f"a key is a str or a Key, not {shown(given)}", hint="the key comes first: `save('settings', value)`"
+    )
 
 
 def is_key(text: object) -> bool:
@@ -135,7 +151,9 @@ def split_key(key: str) -> tuple[str, ...]:
     found = tuple(part for part in parts if part is not None)
     if len(found) < len(parts):
         raise InvalidKeyError(
-            "the key was not made by join_key: a part is empty, or holds a % that stands for nothing", key=key
+            "the key was not made by join_key: a part is empty, or holds a % that stands for nothing",
+            key=key,
+            hint="split it as it was made; join_key makes keys that split_key takes apart",
         )
     return found
 
@@ -146,7 +164,10 @@ def encode_segment(name: str) -> str:
     ``%``, ``/`` and control characters are percent-encoded; everything else stays readable.
     """
     if not isinstance(name, str) or not name:
-        raise InvalidKeyError(f"a name is text that is not empty, not {name!r:.80}")
+        raise InvalidKeyError(
+            f"a name is a str that is not empty, not {shown(name) if name != '' else 'an empty one'}",
+            hint="pass `str(name)`" if isinstance(name, (int, UUID)) else "for example 'notes'",
+        )
     return _TO_ENCODE.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
@@ -205,14 +226,15 @@ class Key(Generic[T]):
         default_factory: Callable[[], Any] | None = None,
     ) -> Any:
         self = object.__new__(cls)
-        self.name = check_key(name) if isinstance(name, str) else check_stored_key(name, MAX_KEY_BYTES)
+        self.name = check_key(key_text(name))
         codec = Codec()
         codec.decoder(type)
         if default_factory is not None:
             if default is not MISSING or not callable(default_factory):
                 raise ConfigurationError(
-                    f"a Key takes a default or a default_factory, a function: {default_factory!r:.80}",
+                    f"a Key takes a default or a default_factory, a function; not {shown(default_factory)}",
                     key=name,
+                    hint="for example Key('tags', list[str], default_factory=list)",
                 )
         elif default is not MISSING and default is not None:
             _check_default(codec, name, type, default)
@@ -243,11 +265,13 @@ def _check_default(codec: Codec, name: str, type: Any, default: Any) -> None:
     """Refuse a default that is not of the type, or that one who loads it could change for all others."""
     if not is_hashable(default):
         raise ConfigurationError(
-            f"the default {default!r:.80} can be changed, and all who load it would share it",
+            f"the default, {shown(default)}, can be changed, and all who load it would share it",
             key=name,
             hint="pass default_factory=, a function that makes it: list, dict, or a lambda",
         )
     try:
         codec.encode(default, type)
     except PersistenceError as error:
-        raise ConfigurationError(f"the default cannot be used: {error.message}", key=name) from error
+        raise ConfigurationError(
+            f"the default cannot be used: {error.message}", key=name, hint="give one of the type of the key"
+        ) from error

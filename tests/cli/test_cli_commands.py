@@ -203,7 +203,7 @@ def test_verify_finds_and_repairs_damage(run, store, tmp_path):
     run("set", store, "theme", '"dark"')
     damage(store, tmp_path)
     code, _, err = run("get", store, "theme")
-    assert code == 1
+    assert code == 3
     assert "--repair" in err
     code, out, _ = run("verify", store)
     assert code == 3

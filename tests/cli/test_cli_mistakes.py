@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import sqlite3
 import sys
+from contextlib import closing
 
 import click
 import pytest
@@ -63,7 +65,7 @@ MISTAKES = [
     (["get", "good.db", "\x01store"], 2, "U+0001"),
     (["get", "good.db", "\udcff"], 2, "surrogate"),
     (["set", "good.db", "k" * 2000, "1"], 2, "1,024"),
-    (["set", "good.db", "k", "hello"], 2, "'\"hello\"', or --raw"),
+    (["set", "good.db", "k", "hello"], 2, "a string needs quotes, as '\"text\"', or --raw"),
     (["set", "good.db", "k", "{x: 1}"], 2, "not JSON"),
     (["set", "good.db", "k", ""], 2, "empty string"),
     (["set", "good.db", "k", "NaN"], 2, "no NaN"),
@@ -101,7 +103,9 @@ MISTAKES = [
     (["set", "./file/below", "k", "1"], 1, ""),
     (["set", "file/below.db", "k", "1"], 1, ""),
     (["get", "good.db", "newer"], 13, "newer"),
-    (["get", "good.db", "broken"], 1, "verify good.db --repair"),
+    (["get", "good.db", "broken"], 3, "verify good.db --repair"),
+    (["ls", "sqlite:a.db?mode=ro"], 2, "'./a?b.db' is a path"),
+    (["ls", "file+documents:a/b"], 2, "file+documents:notes"),
     (["demo", "--kills", "0"], 2, "--kills"),
     (["demo", "--seconds", "soon"], 2, "--seconds"),
     (["completion", "tcsh"], 2, "bash"),
@@ -128,8 +132,68 @@ def test_a_mistake_is_explained(typed, code, word, as_json, world, capsys, monke
         assert set(error) == {"code", "message", "key", "hint"}
         assert error["code"] == ExitCode(code).label
         err = error["message"] + error["hint"]
+        hint = error["hint"]
+    else:
+        hint = err.partition("hint: ")[2]
     assert word in err
+    assert not re.search(r"\w\(|\b[a-z_]+=\S", hint), "the hint is Python"
     assert sorted(path for path in world.rglob("*") if not path.name.startswith("good.db-")) == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("theme", "'Preferences of this application/theme'"),
+        ("THEME", "'Preferences of this application/theme'"),
+        ("it is", "'it'\\''s'"),
+        ("a line", "$'a\\nline'"),
+        ("k" * 300 + "2", f"'{'k' * 300}1'"),
+    ],
+)
+def test_the_very_key_is_suggested(typed, meant, tmp_path, capsys):
+    """Whole and as a shell takes it: also where a namespace is missing, or the case is another."""
+    where = str(tmp_path / "notes.db")
+    for key in ("Preferences of this application/theme", "it's", "a\nline", "k" * 300 + "1"):
+        assert main(["set", where, key, "1"]) == 0
+    capsys.readouterr()
+    assert main(["get", where, typed]) == 4
+    assert f"hint: did you mean {meant}?\n" in capsys.readouterr().err
+
+
+def test_damage_ends_with_one_code(tmp_path, capsys):
+    """Whatever finds a record, the header or the file damaged ends as ``verify`` does, and no traceback."""
+    commands = (["verify"], ["info"], ["get"], ["ls"], ["info", "theme"], ["has", "theme"])
+    found = {}
+    for what in ("record", "header", "file", "marker"):
+        where = str(tmp_path / (what if what == "marker" else f"{what}.db"))
+        assert main(["set", where, "theme", '"dark"']) == 0
+        if what == "marker":
+            (tmp_path / what / ".axiom").unlink()
+        elif what == "file":
+            with open(where, "r+b") as file:
+                file.seek(4096)
+                file.write(os.urandom(3 * 4096))
+        else:
+            key = "theme" if what == "record" else "\x01store"
+            with closing(sqlite3.connect(where)) as connection, connection:
+                connection.execute(
+                    "UPDATE record SET data = replace(data, '1.0', '1.1') WHERE key = ?", (key,)
+                )
+        for name, *more in commands:
+            more = more or (["theme"] if name == "get" else [])
+            found[what, name, *more] = main([name, where, *more])
+    assert capsys.readouterr().err.count("Traceback") == 0
+    untouched = {
+        *(("record", "info"), ("record", "ls"), ("record", "has", "theme")),  # they do not look at the record
+        *(
+            ("header", "get", "theme"),
+            ("header", "ls"),
+            ("header", "info", "theme"),
+            ("header", "has", "theme"),
+        ),
+    }
+    assert {case: code for case, code in found.items() if case not in untouched and code != 3} == {}
+    assert {found[case] for case in untouched} == {0}
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")

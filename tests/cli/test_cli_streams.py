@@ -136,6 +136,29 @@ def test_a_reader_that_never_read_is_no_error(where):
     assert process.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize(
+    "arguments",
+    [["get", "greeting"], ["ls"], ["info"], ["verify", "--jsonl"], ["get", "greeting", "--json"], ["--help"]],
+    ids=" ".join,
+)
+def test_an_output_without_room_is_told(where, arguments):
+    """``> /dev/full`` ends with a code of its own and a line; where that cannot be written, in silence."""
+    command = (
+        [*COMMAND, *arguments] if arguments == ["--help"] else [*COMMAND, arguments[0], where, *arguments[1:]]
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=environment()
+        )
+        assert done.returncode == 14
+        assert "the output cannot be written: No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert (
+            subprocess.run(command, stdout=full, stderr=full, timeout=60, env=environment()).returncode == 14
+        )
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_interrupting_gives_130(tmp_path):
     """Ctrl-C in the middle ends with 130, one line and no traceback, and leaves no process behind."""

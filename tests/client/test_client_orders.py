@@ -512,7 +512,9 @@ def test_a_field_without_client_state_is_refused():
         class A(Client):
             tags: list[str] = []
 
-    with pytest.raises(ConfigurationError, match=r"A\.theme .*write theme: str = client_state\('system'\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"A\.theme .*write theme: str = client_state\(\.\.\.\) around"
+    ):
 
         class A(Client):  # type: ignore[no-redef]
             theme: str = "system"
@@ -522,7 +524,7 @@ def test_a_field_without_client_state_is_refused():
         class A(Client):  # type: ignore[no-redef]
             volume: int
 
-    with pytest.raises(ConfigurationError, match=r"default_factory=lambda: \['a'\]"):
+    with pytest.raises(ConfigurationError, match=r"default_factory=lambda: list\("):
 
         class A(blocking.Client):  # type: ignore[no-redef]
             tags: list[str] = ["a"]

@@ -27,7 +27,7 @@ async def test_the_examples_run(capsys):
         for number, handler in kept.items():
             signal.signal(number, handler)
     printed = capsys.readouterr().out
-    assert "Player.volume refuses 101" in printed
+    assert "Player.volume refuses <int>" in printed
     assert "did you mean 'volume'" in printed
     assert "degraded" in printed
     assert "changed: items, total" in printed

@@ -145,18 +145,18 @@ SMALLER = [
 ]
 # These are refused where the type is named only: without it nobody knows what they will be read as.
 SMALLER_AS = [
-    ({"pet": Dog("a")}, TZoo, "$.pet"),
+    ({"pet": Dog("a")}, TZoo, "$[...]"),
     ([Dog("a")], list[Animal], "$[0]"),
-    ({"a": SDog("a")}, dict[str, SAnimal], "$.a"),
+    ({"a": SDog("a")}, dict[str, SAnimal], "$[...]"),
     ([PDog(name="a")], list[PAnimal], "$[0]"),
     ((ADog("a"),), tuple[AAnimal, ...], "$[0]"),
     (Dog("a"), Animal, "$"),
     (PDog(name="a"), PAnimal | None, "$"),
     ([[(1, 2)]], list[list[list[int]]], "$[0][0]"),
     ({1: "a"}, dict, "$"),
-    ({"a": dt.date(2024, 1, 1)}, dict, "$.a"),
-    (Loose(anything={"a": {1}}), Loose, "$.anything.a"),
-    ({"a": 2**53 + 1}, dict[str, float], "$.a"),
+    ({"a": dt.date(2024, 1, 1)}, dict, "$[...]"),
+    (Loose(anything={"a": {1}}), Loose, "$.anything[...]"),
+    ({"a": 2**53 + 1}, dict[str, float], "$[...]"),
 ]
 
 

@@ -67,6 +67,9 @@ EXAMPLES = (
     ["verify", "notes.db", "--json"],
     ["verify", "notes.db", "--jsonl"],
     ["get", "notes.db", "thmee", "--json"],
+    ["migrate", "notes.db", "--app", "notes_app:migrations", "--json"],
+    ["rollback", "notes.db", "1.0", "--app", "notes_app:migrations", "--json"],
+    ["finalize", "notes.db", "--json"],
     ["export", "notes.db", "notes.jsonl.gz", "--json"],
     ["export", "notes.db", "notes.jsonl", "--jsonl"],
     ["import", "other.db", "notes.jsonl", "--json"],
@@ -79,6 +82,17 @@ EXAMPLES = (
     ["completion", "bash", "--json"],
     ["demo", "--kills", "2", "--json"],
 )
+
+
+APPLICATION = """
+from axiom_persistence import Migrations
+
+migrations = Migrations("2.0")
+
+@migrations.value("1.0", "2.0", key="theme")
+def named(value):
+    return {"name": value}
+"""
 
 
 def page():
@@ -103,6 +117,7 @@ def exit_codes():
 
 def examples():
     with tempfile.TemporaryDirectory() as directory, chdir(directory):
+        Path("notes_app.py").write_text(APPLICATION)
         for arguments in EXAMPLES:
             out, err = io.StringIO(), io.StringIO()
             with redirect_stdout(out), redirect_stderr(err):

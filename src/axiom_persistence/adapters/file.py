@@ -201,7 +201,7 @@ class FileStorageAdapter(StorageAdapter):
 
     def _not_open(self) -> CapabilityUnavailableError:
         return CapabilityUnavailableError(
-            "the store is not open", adapter=self, hint="await aopen() first, or use async with"
+            "the store is not open", adapter=self, hint="open it first, in `async with`"
         )
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -303,7 +303,12 @@ class FileStorageAdapter(StorageAdapter):
         self._refuse_forked()
         if self.inspect:
             key = next(iter(changes), None)
-            raise AccessDeniedError("the store was opened for inspection only", key=key, adapter=self)
+            raise AccessDeniedError(
+                "the store is open for inspection only",
+                key=key,
+                adapter=self,
+                hint="open it without mode='inspect' to write",
+            )
         check_changes(changes, self._traits, self)
         for key in expect or ():
             file_name(key)

@@ -38,7 +38,8 @@ class KeychainAdapter(BasicAdapter):
     def __init__(self, service: str, *, allow_prompt: bool = False, timeout: float = 25.0) -> None:
         if not service or not service.isprintable():
             raise ConfigurationError(
-                "a keychain's service is a name that people can read", hint="KeychainAdapter('notes')"
+                "a keychain's service is a name that people can read",
+                hint="for example KeychainAdapter('notes')",
             )
         self.service: str = service
         self._allow_prompt = allow_prompt
@@ -99,7 +100,9 @@ class KeychainAdapter(BasicAdapter):
 
     def _opened(self) -> Secrets:
         if self._secrets is None:
-            raise CapabilityUnavailableError("the keychain is not open", adapter=self, hint="open it first")
+            raise CapabilityUnavailableError(
+                "the keychain is not open", adapter=self, hint="open it first, in `async with`"
+            )
         return self._secrets
 
     async def _ask(self, work: Callable[[], T]) -> T:

@@ -156,7 +156,9 @@ class MemoryAdapter(StorageAdapter):
 
     def _check(self, keys: Collection[str]) -> None:
         if not self._open:
-            raise CapabilityUnavailableError("the adapter is not open", adapter=self, hint="open it first")
+            raise CapabilityUnavailableError(
+                "the adapter is not open", adapter=self, hint="open it first, in `async with`"
+            )
         for key in keys:
             check_stored_key(key, MAX_STORED_KEY_BYTES)
 

@@ -311,12 +311,14 @@ class SQLiteAdapter(StorageAdapter):
             return writer
         if self._inspect and writing:
             raise AccessDeniedError(
-                "the store is open for inspection only", adapter=self, hint="open it without mode='inspect'"
+                "the store is open for inspection only",
+                adapter=self,
+                hint="open it without mode='inspect' to write",
             )
         raise CapabilityUnavailableError(
             "the store is not open" if writer is None else writer.commits.refusal or "",
             adapter=self,
-            hint="open it first (async with, or await aopen())" if writer is None else "open it again",
+            hint="open it first, in `async with`" if writer is None else "open it again",
         )
 
     async def _read(

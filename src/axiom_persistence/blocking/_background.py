@@ -16,6 +16,7 @@ from ..client._transaction import in_client_transaction_on
 from ..errors import CapabilityUnavailableError
 from ..persistence._turns import in_transaction_on
 from ..runtime.ending import BACKGROUND, CLIENTS, after_fork, at_exit
+from ._spelling import respelled
 
 __all__ = ["entered", "in_caller", "post", "refuse_deadlock", "run"]
 
@@ -56,7 +57,7 @@ class _Call(Generic[T]):
         if self._error is None:
             return cast(T, self._value)
         try:
-            raise self._error
+            raise respelled(self._error)
         finally:
             del self._error, self  # its traceback has this frame
 
@@ -271,12 +272,12 @@ def refuse_deadlock() -> None:
     if _background.runs(running):
         raise CapabilityUnavailableError(
             "a blocking call from a hook or callback on the background thread would wait for itself",
-            hint="await the verbs of `persistence.inner` there, or hand the work to another thread",
+            hint="hand the work to another thread: `threading.Thread(target=work).start()`",
         )
     if in_transaction_on(running) or in_client_transaction_on(running):
         raise CapabilityUnavailableError(
             "a blocking call inside an asynchronous transaction of this event loop would hold up its end",
-            hint="await the verbs of the asynchronous face there, or call after it",
+            hint="use the verbs of the transaction itself, or call after it",
         )
 
 

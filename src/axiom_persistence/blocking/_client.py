@@ -13,10 +13,11 @@ from typing import Any, NoReturn, Self
 
 from ..client import AutoSave, ClientUpdate, RestoreReport
 from ..client import Client as _Client
-from ..errors import ConfigurationError, PersistenceError
+from ..errors import ConfigurationError, PersistenceError, shown
 from ..storage.adapter import Durability
 from ._background import entered, run
 from ._persistence import Persistence
+from ._spelling import Entering
 from ._streams import Stream
 
 __all__ = ["Client"]
@@ -50,7 +51,7 @@ class Client(_Client):
     ) -> None:
         if not isinstance(persistence, Persistence):
             raise ConfigurationError(
-                f"a blocking client is built over a blocking persistence, not {persistence!r:.80}",
+                f"a blocking client is built over a blocking persistence, not {shown(persistence)}",
                 hint="open it with axiom_persistence.blocking.open_persistence, or declare the class as an "
                 "axiom_persistence.Client",
             )
@@ -77,7 +78,7 @@ class Client(_Client):
     async def __aenter__(self) -> NoReturn:
         raise ConfigurationError(
             f"{type(self).__qualname__} is a blocking client, and is entered with `with`",
-            hint="for `async with`, declare it as an axiom_persistence.Client",
+            hint="for an asynchronous one, declare it as an `axiom_persistence.Client`",
         )
 
     def __enter__(self) -> Self:
@@ -99,13 +100,13 @@ class Client(_Client):
 
     def transaction(self, *, durability: Durability | str | None = None) -> AbstractContextManager[None]:
         """Make the assignments of a ``with`` body one commit, or none of them, in memory and stored."""
-        return entered(self._face.transaction(durability=durability))
+        return Entering(entered(self._face.transaction(durability=durability)))
 
     def process(self, action: Any) -> Any:
         """Do ``action``: what it changes is one commit, undone when it raises. Override it."""
         if not callable(action):
             raise ConfigurationError(
-                f"{type(self).__qualname__} does not know the action {action!r:.80}",
+                f"{type(self).__qualname__} does not know the action {shown(action)}",
                 hint="override `def process(self, action)`",
             )
         return action(self)

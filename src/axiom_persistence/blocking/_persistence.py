@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, overload
 
 from ..errors import ConfigurationError
@@ -20,11 +21,13 @@ from ..persistence.capability import CapabilityState
 from ..persistence.persistence import AdapterBasedPersistence
 from ..persistence.transaction import Transaction as _Transaction
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption
+from ..records.migrations import Migrations
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ._background import entered, in_caller, run
 from ._collection import Collection
 from ._mapping import PersistentMapping
+from ._spelling import Entering
 from ._streams import Stream
 from ._transaction import Transaction
 from ._values import Values
@@ -49,6 +52,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    migrations: Migrations | None = None,
     snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
@@ -62,6 +66,7 @@ def open_persistence(
             on_corruption=on_corruption,
             secure=secure,
             keys=keys,
+            migrations=migrations,
             snapshots=snapshots,
             mode=mode,
             exclusive=exclusive,
@@ -135,14 +140,19 @@ class Persistence(Values):
 
     # -- transactions ------------------------------------------------------------------------------
 
-    @contextmanager
     def transaction(
         self, *clients: Participant, durability: Durability | str | None = None
-    ) -> Iterator[Transaction]:
+    ) -> AbstractContextManager[Transaction]:
         """All or nothing, isolated: ``with persistence.transaction() as tx``.
 
         ``clients``: what the body assigns to their fields is part of the same commit.
         """
+        return Entering(self._transaction(clients, durability))
+
+    @contextmanager
+    def _transaction(
+        self, clients: tuple[Participant, ...], durability: Durability | str | None
+    ) -> Iterator[Transaction]:
         with self._only_one(), entered(self.inner.transaction(*clients, durability=durability)) as tx:
             yield Transaction(tx)
 
@@ -156,7 +166,15 @@ class Persistence(Values):
         """Run ``function(tx)`` in a transaction, on this thread, again after each conflict, fairly."""
 
         async def body(tx: _Transaction) -> T:
-            return await in_caller(lambda: function(Transaction(tx)))
+            answer = await in_caller(lambda: function(Transaction(tx)))
+            if isinstance(answer, CoroutineType):
+                answer.close()
+                raise ConfigurationError(
+                    "run_transaction takes a plain function, and this one returned a coroutine",
+                    adapter=self.adapter,
+                    hint="write `def` and call the verbs of the transaction plainly",
+                )
+            return answer
 
         with self._only_one():
             return run(self.inner.run_transaction(body, *clients, attempts=attempts, durability=durability))
@@ -257,6 +275,8 @@ class Persistence(Values):
     rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)
     change_key: Final = waiting(AdapterBasedPersistence.change_key)
     migrate: Final = waiting(AdapterBasedPersistence.migrate)
+    rollback: Final = waiting(AdapterBasedPersistence.rollback)
+    finalize: Final = waiting(AdapterBasedPersistence.finalize)
     export_to: Final = waiting(AdapterBasedPersistence.export_to)
     import_from: Final = waiting(AdapterBasedPersistence.import_from)
     snapshot: Final = waiting(AdapterBasedPersistence.snapshot)

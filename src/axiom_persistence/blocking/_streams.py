@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from ..keys import MISSING, Missing
 from ._background import post, run
+from ._spelling import BlockingOnly, Walk
 
 __all__ = ["Stream", "paged"]
 
@@ -30,8 +31,11 @@ def paged(source: AsyncIterator[T], page: int = _PAGE) -> Iterator[T]:
                 break
         return found
 
-    while found := run(some()):
-        yield from found
+    def pages() -> Iterator[T]:
+        while found := run(some()):
+            yield from found
+
+    return Walk(pages())
 
 
 async def _close(source: AsyncIterator[Any], waiting: asyncio.Task[Any] | None) -> None:
@@ -49,7 +53,7 @@ def _look(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-class Stream(Generic[T]):
+class Stream(BlockingOnly, Generic[T]):
     """What comes, as an iterator that waits for it: ``for change in persistence.changes(timeout=5):``
 
     A loop over it ends when nothing has come for ``timeout`` seconds (None: it waits on), and when the

@@ -6,7 +6,9 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
+from ..errors import PersistenceError
 from ._background import run
+from ._spelling import BlockingOnly, respelled
 
 __all__ = ["ByHand", "Face", "waiting"]
 
@@ -16,7 +18,7 @@ A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
 
 
-class Face(Generic[A_co]):
+class Face(BlockingOnly, Generic[A_co]):
     """An object whose methods wait for those of ``inner``, which are awaited."""
 
     def __init__(self, inner: A_co) -> None:
@@ -49,7 +51,14 @@ class ByHand:
     """A method that waits in a way of its own: ``save: Final = ByHand(_save).typed_as(...save)``."""
 
     def __init__(self, twin: Callable[..., Any]) -> None:
-        self._twin = twin
+        @wraps(twin)
+        def spelling(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return twin(*args, **kwargs)
+            except PersistenceError as error:
+                raise respelled(error)  # noqa: B904 - the same error
+
+        self._twin = spelling
 
     # The only argument, as in ``waiting``: else mypy takes no more than the first overload over.
     def typed_as(

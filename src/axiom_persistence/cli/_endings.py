@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
-from typing import Self
+from typing import Final, Self
 
 import click
 
 from ..errors import (
     ConfigurationError,
+    CorruptedDataError,
     EncodingError,
     InvalidKeyError,
     PersistenceError,
@@ -16,6 +18,7 @@ from ..errors import (
     StorageLockedError,
     StoreNotFoundError,
 )
+from ..keys import INTERNAL
 
 __all__ = ["Ending", "ExitCode", "ending_of", "message_of"]
 
@@ -34,12 +37,13 @@ class ExitCode(IntEnum):
     DONE = 0, "done"
     FAILED = 1, "failed"
     USAGE = 2, "the command, its address, key or value cannot be"
-    FOUND = 3, "done, and something was found that should not be"
+    FOUND = 3, "damage was found: by `verify`, or by a command that it kept from its work"
     NO_SUCH_KEY = 4, "no such key"
     NO_SUCH_STORE = 10, "no such store"
     LOCKED = 11, "locked or busy: another process holds it"
     WRONG_KEY = 12, "wrong key or password (kept for encrypted stores)"
     SCHEMA_TOO_NEW = 13, "written by a newer version of the program"
+    NOT_WRITTEN = 14, "the output cannot be written"
     INTERRUPTED = 130, "interrupted, as a shell reports it (128 + SIGINT)"
     NO_READER = 141, "whoever read the output had enough (128 + SIGPIPE)"
 
@@ -75,7 +79,7 @@ def ending_of(error: BaseException) -> Ending | None:
     if isinstance(error, BrokenPipeError) and not isinstance(error, PersistenceError):
         return Ending(ExitCode.NO_READER)
     if isinstance(error, PersistenceError):
-        return Ending(_code_of(error), message_of(error), key=error.key, hint=error.hint)
+        return Ending(_code_of(error), message_of(error), key=error.key, hint=_spelt(error.hint))
     return None
 
 
@@ -83,6 +87,7 @@ def _code_of(error: PersistenceError) -> ExitCode:
     for kind, code in (
         (StoreNotFoundError, ExitCode.NO_SUCH_STORE),
         (StorageLockedError, ExitCode.LOCKED),
+        (CorruptedDataError, ExitCode.FOUND),
         (SchemaTooNewError, ExitCode.SCHEMA_TOO_NEW),
         ((ConfigurationError, InvalidKeyError, EncodingError), ExitCode.USAGE),
     ):
@@ -93,5 +98,24 @@ def _code_of(error: PersistenceError) -> ExitCode:
 
 def message_of(error: PersistenceError) -> str:
     place = "" if error.adapter is None or error.adapter in error.message else f" (in {error.adapter})"
-    key = "" if not error.key or repr(error.key) in error.message else f"{error.key}: "
+    known = not error.key or error.key[0] == INTERNAL or repr(error.key) in error.message
+    key = "" if known else f"{error.key}: "
     return f"{key}{error.message}{place}"
+
+
+_SPELLINGS: Final = tuple(
+    (re.compile(pattern), ours)
+    for pattern, ours in (
+        (r"Path\('(.+?)'\) is", r"'./\1' is"),
+        (r"pass options .*; a Path may contain '\?'", "'./a?b.db' is a path"),
+        (r"raise activation_timeout, or find", "find"),
+        (r", or FileStorageAdapter\.in_documents\('notes'\)", ""),
+    )
+)
+
+
+def _spelt(hint: str) -> str:
+    """A hint of the library in the words of the command line."""
+    for pattern, ours in _SPELLINGS:
+        hint = pattern.sub(ours, hint)
+    return hint

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import click
 
-from ._endings import Ending
+from ._endings import Ending, ExitCode
 
 __all__ = [
     "STATUS_EVERY_SECONDS",
@@ -19,14 +22,17 @@ __all__ = [
     "StatusLine",
     "coloured",
     "data",
+    "flush",
     "note",
     "on_terminal",
     "printable",
+    "quoted",
     "report",
     "set_colour",
     "style",
     "timestamp",
     "to_json",
+    "writable",
 ]
 
 STATUS_EVERY_SECONDS: Final = 0.1
@@ -64,6 +70,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def quoted(text: str) -> str:
+    """``text`` as a shell takes it, whatever is in it."""
+    if not text.isprintable():
+        return f"$'{printable(text).replace(chr(39), chr(92) + chr(39))}'"
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
 def to_json(value: Any, *, indent: int | None = None, ascii_only: bool | None = None) -> str:
     """``value`` as JSON, in letters that standard output can carry."""
     if ascii_only is None:
@@ -74,12 +87,33 @@ def to_json(value: Any, *, indent: int | None = None, ascii_only: bool | None = 
 
 def data(text: str, *, end: str = "\n") -> None:
     """Write what was asked for, one line of it unless ``end`` is empty."""
-    click.echo(text + end, nl=False, color=coloured())
+    with writable():
+        click.echo(text + end, nl=False, color=coloured())
+
+
+def flush() -> None:
+    """Have everything written that was asked for."""
+    with writable():
+        sys.stdout.flush()
+
+
+@contextmanager
+def writable() -> Iterator[None]:
+    """Turn what standard output refuses into an ``Ending``."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        hint = "free some space, or write elsewhere" if error.errno == errno.ENOSPC else "write elsewhere"
+        raise Ending(ExitCode.NOT_WRITTEN, f"the output cannot be written: {said}", hint=hint) from None
 
 
 def note(text: str) -> None:
     """Write one line for the person at the terminal."""
-    click.echo(text, err=True, color=coloured(err=True))
+    with suppress(OSError):  # where standard error cannot be written, nobody can be told that either
+        click.echo(text, err=True, color=coloured(err=True))
 
 
 def timestamp(seconds: float | None) -> str | None:
@@ -118,7 +152,8 @@ def report(ending: Ending, as_json: bool) -> None:
         return
     if as_json:
         error = {"code": ending.code.label, "message": ending.message, "key": ending.key, "hint": ending.hint}
-        click.echo(to_json({"error": error}, ascii_only=True), err=True)
+        with suppress(OSError):
+            click.echo(to_json({"error": error}, ascii_only=True), err=True)
         return
     note(f"{style('error:', 'red', err=True)} {printable(ending.message)}")
     if ending.hint:

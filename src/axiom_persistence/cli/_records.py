@@ -16,7 +16,16 @@ from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability
 from ._endings import Ending, ExitCode
 from ._output import data, note, printable, to_json
-from .base import command, complete_key, complete_store, facts_of, must_be_there, no_such_key, opened
+from .base import (
+    command,
+    complete_key,
+    complete_store,
+    facts_of,
+    must_be_there,
+    no_such_key,
+    opened,
+    versions_of,
+)
 
 __all__ = ["get", "has", "listing", "remove", "save"]
 
@@ -129,9 +138,9 @@ def _hint_for(text: str) -> str:
     text = text.strip()
     if not text:
         return "an empty string is '\"\"', nothing at all is null"
-    if len(text) > 60 or "\n" in text or text[0] in '{["':
+    if "\n" in text or text[0] in '{["':
         return "--raw stores it as a string"
-    return f"a string needs quotes, '\"{printable(text)}\"', or --raw"
+    return "a string needs quotes, as '\"text\"', or --raw"
 
 
 async def _set(where: str, key: str, value: Any) -> None:
@@ -144,12 +153,12 @@ async def _set(where: str, key: str, value: Any) -> None:
         )
     try:
         await must_be_there(where)
-        new = False
+        migrations, new = await versions_of(where), False
     except Ending as ending:
         if ending.code is not ExitCode.NO_SUCH_STORE:
             raise
-        new = True
-    async with open_persistence(where) as persistence:
+        migrations, new = None, True
+    async with open_persistence(where, migrations=migrations) as persistence:
         await persistence.save(key, value)
     if new:
         note(f"made a new store at {adapter.location}")

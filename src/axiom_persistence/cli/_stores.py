@@ -16,7 +16,9 @@ from ..jobs.verify import verify as verify_store
 from ..jobs.walk import OnProgress, Progress
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
+from ..records.record import INTERNAL_SCHEMA, look_at
 from ..store import store as typed
+from ..store._header import HEADER
 from ._endings import ExitCode
 from ._output import (
     STATUS_EVERY_SECONDS,
@@ -40,16 +42,21 @@ PROGRESS_AFTER_SECONDS: Final = 0.5
 @click.argument("where", shell_complete=complete_store)
 @click.argument("key", shell_complete=complete_key, required=False)
 @command
-def info(where: str, key: str | None, as_json: bool) -> None:
-    """Describe the store, or KEY, without showing a value."""
+def info(where: str, key: str | None, as_json: bool) -> int:
+    """Describe the store, or KEY, without showing a value. Exits with 3 when that is damaged."""
     facts = asyncio.run(_about_store(where) if key is None else _about_key(where, key))
     if as_json:
         data(to_json(facts))
-        return
+        return _ending(facts)
     width = max(len(name) for name in facts)
     for name, fact in facts.items():
         shown = "-" if fact is None else f"{fact:,}" if type(fact) is int else printable(str(fact))
         data(f"{name.replace('_', ' '):<{width}}  {shown}")
+    return _ending(facts)
+
+
+def _ending(facts: dict[str, Any]) -> ExitCode:
+    return ExitCode.FOUND if facts["damage"] else ExitCode.DONE
 
 
 async def _about_store(where: str) -> dict[str, Any]:
@@ -59,6 +66,8 @@ async def _about_store(where: str) -> dict[str, Any]:
         async for _ in adapter.keys(QUARANTINE):
             quarantined += 1
         about = await persistence.about()
+        stored = (await adapter.fetch((HEADER,))).get(HEADER)  # None before the first save
+        damage = look_at(HEADER, stored.data, INTERNAL_SCHEMA)[1] if stored else None
         return {
             "adapter": about.adapter,
             "location": about.location,
@@ -72,6 +81,7 @@ async def _about_store(where: str) -> dict[str, Any]:
             "id": about.id,
             "format": about.format,
             "created": None if about.created is None else timestamp(about.created),
+            "damage": damage and f"of the header: {damage}",
         }
 
 
@@ -173,5 +183,5 @@ def _write_text(result: VerifyReport, where: str, repair: bool) -> None:
     said = f"{found} {'fault' if found == 1 else 'faults'} found" if found else "no fault found"
     earlier = f", {result.quarantined} in quarantine" if result.quarantined else ""
     note(f"{result.records:,} records checked, {said}{earlier}")
-    if found and not repair:
+    if result.findings and not repair:  # no repair of records helps the medium
         note(f"hint: axiom-persistence verify {shlex.quote(where)} --repair")

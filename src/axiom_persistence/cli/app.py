@@ -13,7 +13,8 @@ import click
 from ._archives import bring, copy, export
 from ._copies import restore, snapshot, snapshots, sweep
 from ._endings import ExitCode, ending_of
-from ._output import data, report, set_colour, to_json
+from ._migrations import finalize, migrate, rollback
+from ._output import data, flush, report, set_colour, to_json, writable
 from ._quarantine import quarantine, watch
 from ._records import get, has, listing, remove, save
 from ._stores import info, path, verify
@@ -46,8 +47,9 @@ class _Commands(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="WHERE is an application's name (notes), a file (notes.db), a directory (./notes) or an address "
-    "(sqlite:notes.db, file:notes). Exit codes: 0 done, 1 failed, 2 usage, 3 something was found, 4 no such "
-    "key, 10 no such store, 11 locked, 12 wrong key, 13 written by a newer program, 130 interrupted.",
+    "(sqlite:notes.db, file:notes). Exit codes: 0 done, 1 failed, 2 usage, 3 damage was found, 4 no such "
+    "key, 10 no such store, 11 locked, 12 wrong key, 13 written by a newer program, 14 output not written, "
+    "130 interrupted.",
 )
 @click.version_option(package_name="axiom-persistence", prog_name=PROGRAM)
 @click.pass_context
@@ -96,7 +98,20 @@ def completion(shell: str, as_json: bool) -> None:
 
 for _command in (
     *(demo, listing, get, save, remove, has, info, path, watch),
-    *(verify, quarantine, sweep, snapshot, snapshots, restore, export, bring, copy),
+    *(
+        verify,
+        migrate,
+        rollback,
+        finalize,
+        quarantine,
+        sweep,
+        snapshot,
+        snapshots,
+        restore,
+        export,
+        bring,
+        copy,
+    ),
     completion,
 ):
     app.add_command(_command)
@@ -115,13 +130,13 @@ def run(arguments: list[str]) -> int:
     logging.getLogger("axiom_persistence").addHandler(logging.NullHandler())
     try:
         code = _invoke(arguments)
-        sys.stdout.flush()
+        flush()
     except BaseException as error:
         ending = ending_of(error)
         if ending is None:
             raise
-        if ending.code is ExitCode.NO_READER:
-            # Whatever is still buffered has no reader; the interpreter would complain while it ends.
+        if ending.code in (ExitCode.NO_READER, ExitCode.NOT_WRITTEN):
+            # Whatever is still buffered has no place to go; the interpreter would complain while it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         report(ending, "--json" in arguments or "--jsonl" in arguments)
         return ending.code
@@ -131,7 +146,9 @@ def run(arguments: list[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     # Not by click's own main: that one ends a broken pipe and Ctrl-C with codes of its own.
     try:
-        with app.make_context(PROGRAM, list(arguments)) as context:
+        with writable():  # a call for help is answered here
+            context = app.make_context(PROGRAM, list(arguments))
+        with context:
             return int(app.invoke(context) or ExitCode.DONE)
     except click.exceptions.Exit as end:
         return end.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -13,13 +12,16 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
-from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError
+from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError, nearest
 from ..opening.addresses import adapter_for
 from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
+from ..records.migrations import Migrations
+from ..records.record import INTERNAL_SCHEMA, look_at
 from ..storage.adapter import StorageAdapter
+from ..store._header import HEADER, Header
 from ._endings import Ending, ExitCode, message_of
-from ._output import Colour, printable, set_colour, timestamp
+from ._output import Colour, quoted, set_colour, timestamp
 
 __all__ = [
     "colour_option",
@@ -31,6 +33,7 @@ __all__ = [
     "no_such_key",
     "opened",
     "suggestion",
+    "versions_of",
 ]
 
 T = TypeVar("T")
@@ -90,12 +93,33 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 @asynccontextmanager
-async def opened(where: str, mode: Literal["normal", "inspect"]) -> AsyncIterator[AdapterBasedPersistence]:
-    """The store at ``where``, which must be there: only ``set`` makes one."""
-    if mode == "normal":
-        await must_be_there(where)
-    async with _explained(where), open_persistence(where, mode=mode) as persistence:
-        yield persistence
+async def opened(
+    where: str, mode: Literal["normal", "inspect"], migrations: Migrations | None = None
+) -> AsyncIterator[AdapterBasedPersistence]:
+    """The store at ``where``, which must be there: only ``set`` makes one.
+
+    Without ``migrations`` it is read and saved as the version that it has.
+    """
+    async with _explained(where):
+        as_stored = await versions_of(where)
+        opening = open_persistence(where, mode=mode, migrations=migrations or as_stored)
+        async with opening as persistence:
+            yield persistence
+
+
+async def versions_of(where: str) -> Migrations:
+    """The versions that the store at ``where`` says it has. Raises ``StoreNotFoundError``."""
+    migrations = Migrations()
+    async with adapter_for(where, inspect=True) as adapter:
+        stored = (await adapter.fetch((HEADER,))).get(HEADER)
+    record = stored and look_at(HEADER, stored.data, INTERNAL_SCHEMA)[0]
+    if record is not None:  # else it is damaged, and whoever opens the store says so
+        header = msgspec.json.decode(record.value, type=Header)
+        migrations = Migrations(header.schema)
+        for name, client in header.clients.items():
+            if client.schema:
+                migrations.declare_client(name, client.schema)
+    return migrations
 
 
 async def must_be_there(where: str) -> None:
@@ -114,11 +138,12 @@ async def _explained(where: str) -> AsyncIterator[None]:
         hint = f"{where!r} was read as {_meaning(where, adapter)}; `set` makes a new store"
         raise Ending(ExitCode.NO_SUCH_STORE, f"no store at {adapter.location}", hint=hint) from None
     except CorruptedDataError as error:
-        if error.key is None:  # the medium itself, which no repair of records helps
-            raise
+        cause = error.__cause__
+        if error.key is None or (cause is not None and not isinstance(cause, PersistenceError)):
+            raise  # the medium itself, which no repair of records helps
         repair = f"axiom-persistence verify {shlex.quote(where)} --repair"
         hint = f"{repair} brings back the value before it, where one is kept"
-        raise Ending(ExitCode.FAILED, message_of(error), key=error.key, hint=hint) from None
+        raise Ending(ExitCode.FOUND, message_of(error), key=error.key, hint=hint) from None
 
 
 def _meaning(where: str, adapter: StorageAdapter) -> str:
@@ -155,7 +180,6 @@ async def facts_of(persistence: AdapterBasedPersistence, key: str) -> dict[str, 
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """``did you mean …?``, or nothing."""
-    folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return f"did you mean {printable(folded[near[0]])!r}?" if near else ""
+    """``did you mean …?`` with the very word, as a shell takes it; or nothing."""
+    near = nearest(word, known)
+    return f"did you mean {quoted(near)}?" if near is not None else ""

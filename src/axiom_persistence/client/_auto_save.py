@@ -49,7 +49,8 @@ class AutoSave:
         if not self.interval > 0 or not self.max_delay >= self.interval:
             raise ConfigurationError(
                 f"AutoSave({self.interval!r}, {self.max_delay!r}): an interval is above zero and max_delay "
-                "at least as long, in seconds"
+                "at least as long, in seconds",
+                hint="AutoSave() has 0.5 and 2; AutoSave.OFF saves nothing by itself",
             )
 
 

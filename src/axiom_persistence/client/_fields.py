@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 import types
@@ -12,7 +11,15 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from ..errors import ConfigurationError, PersistenceError, TypeMismatchError, ValidationError
+from ..errors import (
+    ConfigurationError,
+    PersistenceError,
+    TypeMismatchError,
+    ValidationError,
+    nearest,
+    refused_by,
+    shown,
+)
 from ..keys import MISSING, encode_segment
 from ..records.codec import Codec, can_change_in_place, is_hashable
 
@@ -62,7 +69,7 @@ class Field:
             kind = type(self._default).__name__
             raise ConfigurationError(
                 f"the default of {where} is a {kind}, which all instances would share",
-                hint=f"write {_proper(self._default, self.shown(self._default))}",
+                hint=f"write {_proper(self._default)}",
             )
         if self._factory is None and can_change_in_place(self._default):
             self._factory = partial(deepcopy, self._default)
@@ -72,7 +79,7 @@ class Field:
 
     def shown(self, value: Any) -> str:
         """``value`` for a person: never a secret."""
-        return "<secret>" if self.secure else f"{value!r:.80}"
+        return "<secret>" if self.secure else shown(value)
 
     def check(self, value: Any, where: str) -> None:
         """Raise unless ``value`` may be assigned. The type of a persisted one is checked by encoding it."""
@@ -83,12 +90,20 @@ class Field:
         try:
             accepted = self.validate(value)
         except Exception as error:
-            refused = ValidationError(f"{where} refuses {self.shown(value)}: {error}", key=self.key)
-            if self.secure:  # the reasons may quote the value
-                raise ValidationError(f"{where} refuses this value", key=self.key) from None
-            raise refused from error
+            raise self._refused(value, where, error) from (None if self.secure else error)
         if accepted is False:
-            raise ValidationError(f"{where} refuses {self.shown(value)}", key=self.key)
+            raise self._refused(value, where, None)
+
+    def _refused(self, value: Any, where: str, error: Exception | None) -> ValidationError:
+        """Its ``validate`` may quote the value: a secret has no cause, and of others the cause says why."""
+        if self.secure:
+            return ValidationError(f"{where} refuses this value", key=self.key, hint="nothing was changed")
+        reason = f": {refused_by(error)}" if error is not None else ""
+        return ValidationError(
+            f"{where} refuses {shown(value)}{reason}",
+            key=self.key,
+            hint=f"nothing was changed; see {'the cause, and ' if error else ''}the `validate` of the field",
+        )
 
     def _check_kind(self, value: Any, where: str) -> None:
         try:
@@ -99,6 +114,7 @@ class Field:
             raise TypeMismatchError(
                 f"{where} is a {getattr(self.kind, '__qualname__', self.kind)}, not {self.shown(value)}",
                 key=self.key,
+                hint="nothing was changed",
             )
 
 
@@ -155,7 +171,10 @@ def client_state(
             hint="for example client_state('system') or client_state(default_factory=list)",
         )
     if made is not None and not callable(made):
-        raise ConfigurationError(f"default_factory is a function without arguments, not {made!r}")
+        raise ConfigurationError(
+            f"default_factory is a function without arguments, not {shown(made)}",
+            hint="for example client_state(default_factory=list)",
+        )
     return Field(default, made, key, persisted, secure, validate)
 
 
@@ -207,19 +226,20 @@ def _refuse_undeclared(cls: type, names: Iterable[str], annotations: Mapping[str
         kind = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
         raise ConfigurationError(
             f"{cls.__qualname__}.{name} has a type and no client_state: it would not be stored",
-            hint=f"write {name}: {kind} = {_proper(value, f'{value!r:.80}')}; "
+            hint=f"write {name}: {kind} = {_proper(value)}; "
             f"for a constant of the class, {name}: ClassVar[{kind}]",
         )
 
 
-def _proper(value: Any, shown: str) -> str:
+def _proper(value: Any) -> str:
     """How a field with ``value`` as its default is declared."""
     if value is MISSING:
         return "client_state(...) with a default in it"
     if is_hashable(value):
-        return f"client_state({shown})"
-    plain = type(value) in (list, dict, set) and not value
-    return f"client_state(default_factory={type(value).__name__ if plain else f'lambda: {shown}'})"
+        return "client_state(...) around the default"
+    kind = type(value)
+    made = kind.__name__ if kind in (list, dict, set) and not value else f"lambda: {kind.__name__}(...)"
+    return f"client_state(default_factory={made})"
 
 
 def _is_class_variable(cls: type, annotation: Any) -> bool:
@@ -263,7 +283,10 @@ def resolve_kinds(cls: type, pending: dict[str, Any], found: Mapping[str, Field]
         except NameError:
             continue
         except (TypeError, SyntaxError, AttributeError) as error:  # ClassVar[int], for one
-            raise ConfigurationError(f"{cls.__qualname__}.{name} has no type of a value: {error}") from error
+            raise ConfigurationError(
+                f"{cls.__qualname__}.{name} has no type of a value: {error}",
+                hint=f"write {name}: SomeType = client_state(...)",
+            ) from error
         field = found[name]
         field.kind = type(None) if kind is None else kind
         del pending[name]
@@ -277,14 +300,15 @@ def _check_default(owner: str, field: Field, value: Any) -> None:
             Codec().encode(value, field.kind)
         field.check(value, f"{owner}.{field.name}")
     except PersistenceError as error:
-        reason = "it does not fit" if field.secure else str(error)
-        raise ConfigurationError(f"the default of {owner}.{field.name} cannot be used: {reason}") from (
-            None if field.secure else error
-        )
+        reason = "it does not fit" if field.secure else error.message
+        raise ConfigurationError(
+            f"the default of {owner}.{field.name} cannot be used: {reason}",
+            hint="" if field.secure else error.hint,
+        ) from (None if field.secure else error)
 
 
 def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that is no field."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known)
+    meant = f"; did you mean {near!r}?" if near else ""
     return f"{owner} has no field {name!r}{meant}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..persistence.persistence import AdapterBasedPersistence
 from ..store.store import Store
 
@@ -29,11 +29,21 @@ class Place(NamedTuple):
 def plain_place(persistence: AdapterBasedPersistence, path: str) -> Place:
     """Where the ordinary fields of the client at ``path`` are kept."""
     if not isinstance(persistence, AdapterBasedPersistence):
-        raise ConfigurationError(
-            f"a client is built over a persistence, not {persistence!r:.80}",
-            hint="for example Preferences(open_persistence('notes'))",
-        )
+        raise _no_persistence(persistence)
     return Place(*persistence.place(path))
+
+
+def _no_persistence(given: Any) -> ConfigurationError:
+    if isinstance(getattr(given, "inner", None), AdapterBasedPersistence):
+        return ConfigurationError(
+            "an asynchronous client is built over a persistence of axiom_persistence.blocking",
+            hint="declare it as an `axiom_persistence.blocking.Client`, or open the store with "
+            "`axiom_persistence.open_persistence`",
+        )
+    return ConfigurationError(
+        f"a client is built over a persistence, not {shown(given)}",
+        hint="for example Preferences(open_persistence('notes'))",
+    )
 
 
 def secure_place(persistence: AdapterBasedPersistence, path: str) -> Place:

@@ -10,6 +10,7 @@ from ..errors import (
     AccessDeniedError,
     ConfigurationError,
     CorruptedDataError,
+    MigrationError,
     PersistenceError,
     SchemaTooNewError,
     StorageError,
@@ -32,7 +33,7 @@ __all__ = ["accept", "refresh", "restore"]
 
 _log = logging.getLogger("axiom_persistence")
 
-_OF_ONE_RECORD: Final = (AccessDeniedError, CorruptedDataError, SchemaTooNewError)
+_OF_ONE_RECORD: Final = (AccessDeniedError, CorruptedDataError, MigrationError, SchemaTooNewError)
 """What a read of several keys may raise because of one of them."""
 
 Found = Mapping[str, Seen | PersistenceError]

@@ -170,9 +170,9 @@ class State:
         return {name: getattr(client, name) for name in (self.fields if names is None else names)}
 
     def field(self, name: str) -> Field:
-        field = self.fields.get(name)
-        if field is None:
-            raise ConfigurationError(unknown_field(self.name, name, self.fields))
+        if (field := self.fields.get(name)) is None:
+            known = f"its fields are {', '.join(self.fields)}"
+            raise ConfigurationError(unknown_field(self.name, name, self.fields), hint=known)
         return field
 
     def place(self, field: Field) -> Place:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
+from ..errors import shown
 from ..layers.observed import Origin
 
 __all__ = ["ClientUpdate", "Watchers"]
@@ -39,11 +40,13 @@ class ClientUpdate:
         return self.values[name]
 
     def __repr__(self) -> str:
-        shown = ", ".join(
-            f"{name}={'<secret>' if name in self._hidden else f'{value!r:.80}'}"
+        values = ", ".join(
+            f"{name}={'<secret>' if name in self._hidden else shown(value)}"
             for name, value in self.values.items()
         )
-        return f"<ClientUpdate {shown} changed={sorted(self.changed)} overwritten={sorted(self.overwritten)}>"
+        return (
+            f"<ClientUpdate {values} changed={sorted(self.changed)} overwritten={sorted(self.overwritten)}>"
+        )
 
 
 class _Watcher:

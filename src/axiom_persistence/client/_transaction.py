@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, ConflictError
 from ..layers.observed import Origin
+from ..runtime.faces import AsyncOnly
 from ..storage.adapter import Durability
 from ..store.store import Store
 from ._body import Body
@@ -110,7 +111,7 @@ class _InTurn:
             self._turn.release()
 
 
-class transaction:  # noqa: N801 - called like a function
+class transaction(AsyncOnly):  # noqa: N801 - called like a function
     """All assignments of the body as one commit, or none of them.
 
     Transactions of one client take turns; one inside another joins it. ``ConflictError`` when somebody
@@ -224,7 +225,10 @@ def action(method: Callable[P, R]) -> Callable[P, R]:
 def _own_state(method: Callable[..., Any], args: tuple[Any, ...]) -> State:
     state = state_of(args[0]) if args else None
     if state is None:
-        raise ConfigurationError(f"@action is for methods of a Client; {method.__qualname__} is none")
+        raise ConfigurationError(
+            f"@action is for methods of a Client; {method.__qualname__} is none",
+            hint="write it in the body of the class, with self first",
+        )
     return state
 
 

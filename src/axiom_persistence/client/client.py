@@ -10,9 +10,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
-from ..errors import ConfigurationError, PersistenceError
+from ..errors import ConfigurationError, PersistenceError, shown
 from ..keys import encode_segment
 from ..persistence.persistence import AdapterBasedPersistence
+from ..records.migrations import check_version
+from ..runtime.faces import AsyncOnly, Walk, walk
 from ..storage.adapter import Durability
 from . import _restore, _transaction
 from ._auto_save import AutoSave
@@ -28,7 +30,7 @@ from ._unsaved import finish, replace_live, tell, watch_close
 __all__ = ["Client"]
 
 
-class Client:
+class Client(AsyncOnly):
     """Declared state that keeps itself::
 
         class Preferences(Client):
@@ -41,7 +43,8 @@ class Client:
     Each field is one record, under ``<ClientType>/[<instance>/]<key>``. ``instance`` tells several clients
     of one class apart. One of each is live over a persistence: a second one that is entered takes the place
     of the first, whose values are stored or handed over, and which raises from then on.
-    ``class Preferences(Client, name="prefs")`` pins the type's name in the store. ``auto_save``:
+    ``class Preferences(Client, name="prefs")`` pins the type's name in the store, and ``schema="2.0"`` gives
+    it versions of its own, with steps between them in the ``Migrations`` of the store. ``auto_save``:
     ``AutoSave.IMMEDIATE`` where the adapter can commit at once, else ``AutoSave()``. ``on_error`` is called
     with the client and the error of a save in the background that did not succeed: its value stays pending
     and is tried again, until the store is closed. It is called, too, once for each field whose stored value
@@ -64,9 +67,10 @@ class Client:
     _fields: ClassVar[dict[str, Field]] = {}
     _unresolved: ClassVar[dict[str, Any]] = {}
     _stored_name: ClassVar[str] = ""
+    _schema: ClassVar[str | None] = None
     _state: State
 
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, name: str | None = None, schema: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         inherited: dict[str, Field] = {}
         unresolved: dict[str, Any] = {}
@@ -78,6 +82,7 @@ class Client:
         cls._unresolved = {n: a for n, a in unresolved.items() if n not in own} | own
         cls._stored_name = cls.__name__ if name is None else name
         encode_segment(cls._stored_name)
+        cls._schema = None if schema is None else check_version(schema)
         cls.persisted_keys = tuple(str(f.key) for f in cls._fields.values() if f.persisted)
         resolve_kinds(cls, cls._unresolved, cls._fields, depth=1)
         if "process" in vars(cls):
@@ -111,6 +116,8 @@ class Client:
         plain = plain_place(persistence, path)
         secure = any(field.secure for field in cls._fields.values())
         secret = secure_place(persistence, path) if secure else plain
+        for store in {plain.store, secret.store}:
+            store.declare_client(encode_segment(cls._stored_name), cls._schema)
         able = plain.store.adapter.traits.immediate
         if auto_save is None:
             auto_save = AutoSave.IMMEDIATE if able else AutoSave()
@@ -379,7 +386,7 @@ class Client:
         """
         if not callable(action):
             raise ConfigurationError(
-                f"{type(self).__qualname__} does not know the action {action!r:.80}",
+                f"{type(self).__qualname__} does not know the action {shown(action)}",
                 hint="override `async def process(self, action)`",
             )
         result = action(self)
@@ -404,8 +411,9 @@ class Client:
         state.follow()
         only = frozenset(state.field(name).name for name in fields) if fields else None
         hidden = frozenset(name for name, field in state.fields.items() if field.secure)
-        return state.watchers.stream(state.values, hidden, only)
+        return Walk(state.watchers.stream(state.values, hidden, only))
 
+    @walk
     async def observe(self, field: str) -> AsyncIterator[Any]:
         """The present value of ``field`` first, then each new one, until the client is closed."""
         async for update in self.state_stream(field):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
 from ..errors import ClientsFailedError, ConfigurationError
+from ..runtime.faces import AsyncOnly
 from ._commit import save_together
 from ._lifecycle import ClientPhase, Persistable
 from ._state import State, state_of
@@ -19,7 +20,7 @@ _log = logging.getLogger("axiom_persistence")
 T = TypeVar("T")
 
 
-class ClientManager:
+class ClientManager(AsyncOnly):
     """Starts clients in the order of their registration and stops them in reverse.
 
     Takes any ``Persistable``: a ``Client``, or a class of your own. One that cannot be restored does not
@@ -42,7 +43,8 @@ class ClientManager:
                 if not hasattr(client, name)
             ]
             raise ConfigurationError(
-                f"{type(client).__qualname__} is not Persistable: it has no {', '.join(missing)}"
+                f"{type(client).__qualname__} is not Persistable: it has no {', '.join(missing)}",
+                hint="make it a Client, or give it these",
             )
         name = type(client).__qualname__ if key is None else key
         if name in self._clients:

@@ -411,7 +411,7 @@ class Cached(Layer):
             raise CapabilityUnavailableError(
                 "the store is not open" if self._owner is None else "the store was opened before a fork",
                 adapter=self,
-                hint="open it first",
+                hint="open it first, in `async with`",
             )
 
 

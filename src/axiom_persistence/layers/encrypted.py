@@ -80,7 +80,11 @@ class Encrypted(Layer):
             while not await self._read_keyset():
                 await self._refuse_what_is_there()
                 if self._inspect:
-                    raise StoreNotFoundError("there is no encrypted store here yet", adapter=self.inner)
+                    raise StoreNotFoundError(
+                        "there is no encrypted store here yet",
+                        adapter=self.inner,
+                        hint="check the path, or save something first",
+                    )
                 await self._begin()
         except BaseException:
             await self.inner.aclose()

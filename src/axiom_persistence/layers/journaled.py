@@ -53,7 +53,9 @@ class Journaled(Layer):
         super().__init__(inner)
         if inner.traits.max_key_bytes < len(JOURNAL):
             raise ConfigurationError(
-                f"keys of {inner.traits.max_key_bytes} bytes are too short for a journal", adapter=inner
+                f"keys of {inner.traits.max_key_bytes} bytes are too short for a journal",
+                adapter=inner,
+                hint="raise max_key_bytes in the traits of the adapter, if it can keep longer ones",
             )
         self._traits = replace(inner.traits, atomic=True, shared=False)
         self._turn = Turn()

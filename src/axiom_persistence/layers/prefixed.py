@@ -40,7 +40,9 @@ class Prefixed(Layer):
         self._limit = limit - len(prefix.encode())
         if self._limit < 1:
             raise ConfigurationError(
-                f"the prefix takes all of the {limit:,} bytes a key may have", adapter=inner
+                f"the prefix takes all of the {limit:,} bytes a key may have",
+                adapter=inner,
+                hint="choose a shorter one",
             )
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..storage.adapter import StorageAdapter
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ def _made_elsewhere(scheme: str, rest: str, *, inspect: bool) -> StorageAdapter:
         ) from error
     adapter = make(rest, inspect=inspect)
     if not isinstance(adapter, StorageAdapter):
-        raise ConfigurationError(f"the entry point for {scheme!r} made no StorageAdapter: {adapter!r}")
+        raise ConfigurationError(
+            f"the entry point for {scheme!r} made no StorageAdapter but {shown(adapter)}",
+            hint="it names a function that returns one: f(rest, *, inspect)",
+        )
     return adapter
 
 
@@ -123,7 +126,8 @@ def address_of(where: str | os.PathLike[str]) -> Address:
         return _path(os.fspath(where))
     if not isinstance(where, str):
         raise ConfigurationError(
-            f"open_persistence takes a name, an address, a path or an adapter, not {where!r:.80}"
+            f"open_persistence takes a name, an address, a path or an adapter, not {shown(where)}",
+            hint="for example open_persistence('notes')",
         )
     if where.strip() in ("", ".", "..", "~"):
         raise ConfigurationError(
@@ -131,7 +135,7 @@ def address_of(where: str | os.PathLike[str]) -> Address:
             hint="give an application's name ('notes'), a file ('notes.db') or a directory ('./notes')",
         )
     if "\0" in where:
-        raise ConfigurationError(f"an address cannot contain NUL: {where!r}")
+        raise ConfigurationError("an address cannot contain NUL (U+0000)", hint="for example 'notes'")
     if where == ":memory:":
         return Address("memory", "")
     scheme, colon, rest = where.partition(":")
@@ -161,7 +165,7 @@ def _application(name: str) -> Address:
 
 def _path(text: str) -> Address:
     if "\0" in text:
-        raise ConfigurationError(f"a path cannot contain NUL: {text!r}")
+        raise ConfigurationError("a path cannot contain NUL (U+0000)", hint="for example './notes'")
     path = os.path.expanduser(text)
     if path.startswith("~"):
         raise ConfigurationError(
@@ -217,6 +221,7 @@ def _file(rest: str) -> Address:
     """The directory of a ``file:`` URL (RFC 8089), or of the plain form behind the scheme."""
     if rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
+        host = host.rpartition("@")[2]  # users and passwords are shown to nobody
         if host not in ("", "localhost"):
             raise ConfigurationError(
                 f"file:{rest} names a host, {host!r}, and files are on this one",

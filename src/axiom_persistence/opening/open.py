@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..jobs._schedule import Every
 from ..layers.cached import CachePolicy
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.corruption import Corruption, OnCorruption
+from ..records.migrations import Migrations
 from ..storage.adapter import Durability, StorageAdapter
 from ._chores import chores_of
 from ._stack import stack
@@ -31,6 +32,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    migrations: Migrations | None = None,
     snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
@@ -48,26 +50,27 @@ def open_persistence(
     ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
     which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
-    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then.
-    ``snapshots=Every(hours=24, keep=7)``: a copy beside the store that often, while it is open.
-    ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write. ``exclusive``: no
-    other process may use the SQLite file meanwhile, which may then be on a network file system.
+    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
+    the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
+    beside the store that often. ``mode="inspect"`` creates, migrates, repairs
+    and sweeps nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file
+    meanwhile, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _check(mode, cache, secure, snapshots)
-    if keys == "keychain":
-        keys = _keychain_key(where)
+    _refuse_wrong_options(mode, cache, secure, snapshots)
+    keys = _keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    if cache is not None and cache.interval is not None and not inspect and durability is None:
+    if durability is None and cache is not None and cache.interval is not None and not inspect:
         durability = Durability.MEMORY  # what a write-back cache is for
     return AdapterBasedPersistence(
         stack(adapter, cache=cache, inspect=inspect, keys=keys),
         durability=durability,
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=None if secure is None else _secure_stack(secure, where, inspect),
+        migrations=migrations,
         upkeep=None if inspect else chores_of(snapshots),
     )
 
@@ -78,8 +81,32 @@ def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> 
     return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
 
 
+def _refuse_wrong_options(mode: object, cache: object, secure: object, snapshots: object) -> None:
+    if mode not in ("normal", "inspect"):
+        raise ConfigurationError(
+            f"mode is 'normal' or 'inspect', not {shown(mode)}", hint="leave mode out to read and write"
+        )
+    if not isinstance(cache, (CachePolicy, NoneType)):
+        raise ConfigurationError(
+            f"cache is a CachePolicy or None, not {shown(cache)}",
+            hint="leave cache out for the usual one; CachePolicy(max_bytes=...) makes another",
+        )
+    addressed = isinstance(secure, str) and (secure == "keychain" or ":" in secure)
+    if not addressed and not isinstance(secure, (StorageAdapter, NoneType)):
+        raise ConfigurationError(
+            f"secure is a confidential adapter or its address, not {shown(secure)}",
+            hint="write secure='keychain', or pass an adapter whose traits say confidential; it takes no "
+            "password",
+        )
+    if not isinstance(snapshots, (Every, NoneType)):
+        raise ConfigurationError(
+            f"snapshots is an Every or None, not {shown(snapshots)}",
+            hint="for example Every(hours=24, keep=7)",
+        )
+
+
 def _keychain_key(where: Where) -> KeyProvider:
-    from ..security.keys import KeychainKey
+    from ..security.keys import KeychainKey  # not every program encrypts
 
     return KeychainKey(_application(where, "keys"))
 
@@ -95,14 +122,3 @@ def _application(where: Where, option: str) -> str:
         f"{option}='keychain' needs the name of an application, and the store is opened by another address",
         hint=f"name what the keychain shall show: {way}",
     )
-
-
-def _check(mode: object, cache: object, secure: object, snapshots: object) -> None:
-    if mode not in ("normal", "inspect"):
-        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
-    if not isinstance(cache, (CachePolicy, NoneType)):
-        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
-    if not isinstance(secure, (StorageAdapter, str, NoneType)):
-        raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
-    if not isinstance(snapshots, (Every, NoneType)):
-        raise ConfigurationError(f"snapshots is an Every or None, not {snapshots!r:.80}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..keys import MISSING, Key
 from ..records.codec import Codec
 
@@ -15,14 +15,22 @@ __all__ = ["kind_and_default", "mapping", "several", "update_arguments"]
 def several(keys: Any, verb: str) -> Any:
     """``keys``, unless they are one key: a str is iterable too, and its letters are not what was meant."""
     if isinstance(keys, (str, bytes, Key)):
-        raise ConfigurationError(f"{verb} takes several keys, not one: {keys!r:.80}", hint="pass a list")
+        one = keys.name if isinstance(keys, Key) else keys if isinstance(keys, str) else None
+        raise ConfigurationError(
+            f"{verb} takes several keys, not one", key=one, hint=f"pass a list: `{verb}([key])`"
+        )
+    if not isinstance(keys, Iterable):
+        raise ConfigurationError(f"{verb} takes several keys, not {shown(keys)}", hint="pass a list of str")
     return keys
 
 
 def mapping(values: Any, verb: str) -> Mapping[str, Any]:
     """``values``, if they are a mapping."""
     if not isinstance(values, Mapping):
-        raise ConfigurationError(f"{verb} takes a dict of keys and values, not {values!r:.80}")
+        raise ConfigurationError(
+            f"{verb} takes a dict of keys and values, not {shown(values)}",
+            hint=f"for example `{verb}({{'width': 800, 'height': 600}})`",
+        )
     return values
 
 
@@ -30,7 +38,9 @@ def kind_and_default(key: str | Key[Any], type: Any, default: Any) -> tuple[Any,
     """What a load is asked to return: the type to decode as, and the answer for "nothing there"."""
     if isinstance(key, Key):
         if type is not MISSING:
-            raise ConfigurationError("a Key carries its type; leave the second argument out", key=key.name)
+            raise ConfigurationError(
+                "a Key carries its type, and another one was passed", key=key.name, hint="write `load(KEY)`"
+            )
         return key.kind, key.default if default is None else default
     if type is MISSING:
         raise ConfigurationError(
@@ -48,5 +58,8 @@ def update_arguments(
         type, function = MISSING, type
     kind, default = kind_and_default(key, type, default)
     if not callable(function):
-        raise ConfigurationError(f"update needs a function of the old value, not {function!r}")
+        raise ConfigurationError(
+            f"update needs a function of the old value, not {shown(function)}",
+            hint="for example `update('count', int, lambda n: n + 1, default=0)`",
+        )
     return kind, function, default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CapabilityUnavailableError, ConfigurationError
@@ -10,6 +11,8 @@ from ..store.describe import About, RecordInfo
 from ..store.store import Store
 
 if TYPE_CHECKING:
+    from ..jobs.migrate import MigrationProgress, MigrationReport
+    from ..jobs.rollback import RollbackReport
     from ..jobs.rotate import RotationReport
     from ..jobs.verify import VerifyReport
     from ..jobs.walk import OnProgress
@@ -26,6 +29,11 @@ class Maintenance:
     """What every key begins with in the store."""
     _open_store: Store | None
     """The store, while it is open."""
+
+    @property
+    def _second(self) -> Store | None:
+        """The open store of secrets, where that is another one."""
+        return None
 
     def _not_open(self) -> Store:
         """Raise ``CapabilityUnavailableError``: there is no open store to return."""
@@ -56,15 +64,58 @@ class Maintenance:
 
         return await verify(self._store, prefix=self._prefix, repair=repair, progress=progress)
 
-    async def migrate(self, from_version: str, to_version: str) -> None:
-        """Bring every record from one schema version to another. Without migrations there is one version."""
-        store = self._store
-        if from_version != to_version:
-            raise ConfigurationError(
-                f"no migration from {from_version!r} to {to_version!r} is known",
-                adapter=store.adapter,
-                hint=f"the schema of this store is {store.schema_of('')!r}",
-            )
+    async def migrate(
+        self,
+        from_version: str,
+        to_version: str,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[MigrationProgress], None] | None = None,
+    ) -> MigrationReport:
+        """Bring the whole store from ``from_version``, or a later one, to the version of this program.
+
+        Nothing to do where that is so already: it may be called at every start. ``dry_run``: try every step,
+        write nothing. The originals are kept until ``finalize``. Killed at any point, the next call goes on.
+        Raises ``MigrationError``, naming step and key, or what the medium raised, with every record as it
+        was; ``ConfigurationError`` where no steps lead there.
+        """
+        from ..jobs.migrate import migrate
+
+        second = self._second
+        if second is not None and second.adapter.traits.atomic:
+            await migrate(second, from_version, to_version, dry_run=True)  # before anything is written
+        report = await migrate(self._store, from_version, to_version, dry_run=dry_run, progress=progress)
+        if second is not None and second.adapter.traits.atomic:
+            report.add(await migrate(second, from_version, to_version, dry_run=dry_run))
+        return report
+
+    async def rollback(self, to_version: str) -> RollbackReport:
+        """Bring the whole store back to ``to_version``, which it had before a migration.
+
+        Until ``finalize`` every record that nobody has saved since is byte for byte as it was; one that was
+        goes through the ``down`` of each step, or to quarantine, and its original is back. Afterwards every
+        step needs a ``down``. End newer programs first, and close this one: what they save next makes the
+        store theirs again. Killed at any point, the next call goes on. Raises ``MigrationError`` with nothing
+        changed where there is no way back.
+        """
+        from ..jobs.rollback import rollback
+
+        second = self._second
+        report = await rollback(self._store, to_version)
+        if second is not None and second.adapter.traits.atomic:
+            report.add(await rollback(second, to_version))
+        return report
+
+    async def finalize(self) -> int:
+        """Drop the originals that migrations keep; how many. Idempotent.
+
+        ``rollback`` then works by the ``down`` of steps alone. Raises ``MigrationError`` while a migration is
+        not finished.
+        """
+        from ..jobs.rollback import finalize
+
+        dropped = await finalize(self._store)
+        return dropped if self._second is None else dropped + await finalize(self._second)
 
     def _encrypted(self) -> Encrypted:
         """The layer that encrypts. Raises ``ConfigurationError`` where there is none."""

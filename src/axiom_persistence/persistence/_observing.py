@@ -13,6 +13,7 @@ from ..errors import CapabilityUnavailableError, ConfigurationError
 from ..jobs.walk import pages
 from ..layers.observed import Change, ChangeStream, Observed
 from ..records.record import Record
+from ..runtime.faces import walk
 from ..store.store import Store
 
 __all__ = ["change_stream", "observe", "observe_prefix"]
@@ -46,6 +47,7 @@ def observe_prefix(
     return _named_values(observer, store, prefix)
 
 
+@walk
 async def _values(observer: _Observer, key: str) -> AsyncIterator[Any]:
     async with observer:
         first = await observer.news([key])
@@ -57,6 +59,7 @@ async def _values(observer: _Observer, key: str) -> AsyncIterator[Any]:
                 yield value
 
 
+@walk
 async def _named_values(observer: _Observer, store: Store, prefix: str) -> AsyncIterator[tuple[str, Any]]:
     async with observer:
         async for page in pages(store.keys(prefix)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any, Protocol
 
-from ..errors import ConfigurationError, ConflictError
+from ..errors import ConfigurationError, ConflictError, shown
 from ..storage.adapter import Changes, Durability, Expect
 from ..store.store import Store
 
@@ -50,7 +50,7 @@ def in_order(clients: Sequence[Participant]) -> list[Participation]:
         found: Any = getattr(client, "_participation", None)
         if found is None:
             raise ConfigurationError(
-                f"a transaction takes clients, not {client!r:.80}",
+                f"a transaction takes clients, not {shown(client)}",
                 hint="keys need not be named before they are used in it",
             )
         joining[found.name] = found

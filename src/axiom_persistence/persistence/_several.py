@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError
 from ..keys import decode_segment
+from ..runtime.faces import walk
 from ..storage.adapter import Durability
 from ..store._options import Ttl
 from ._arguments import mapping, several
@@ -75,6 +76,7 @@ class Several(Values):
 
     # -- keys --------------------------------------------------------------------------------------
 
+    @walk
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> AsyncIterator[str]:
@@ -94,6 +96,7 @@ class Several(Values):
         """How many keys begin with ``prefix``, expired ones not counted. It walks over them."""
         return await self._store.count(self._prefix + prefix)
 
+    @walk
     async def namespaces(self) -> AsyncIterator[str]:
         """The names of the namespaces that hold something, in the order of their keys.
 

@@ -105,7 +105,9 @@ def new_value(
     if isinstance(value, CoroutineType):
         value.close()
         raise ConfigurationError(
-            "update takes a plain function, not an async one", key=name, hint="use run_transaction"
+            "update takes a plain function, and this one returned a coroutine",
+            key=name,
+            hint="load and save in `run_transaction`, whose function may wait",
         )
     return value, store.seal(name, value, kind, expires if record is None else record.expires)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..keys import INTERNAL, MISSING, Key
+from ..runtime.faces import walk
 from ._arguments import kind_and_default
 from ._several import Several
 
@@ -80,6 +81,7 @@ class Watching(Several):
         return _named_without_prefix(observed, len(self._prefix))
 
 
+@walk
 async def _without_prefix(changes: AsyncIterator[Change], cut: int) -> AsyncIterator[Change]:
     async for change in changes:
         if change.key[cut : cut + 1] != INTERNAL:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from ..errors import CapabilityUnavailableError, PersistenceError
+from ..runtime.faces import AsyncOnly, walk
 from ..runtime.threads import Outcome
 from ..runtime.turn import LOOK_S, Holder
 
@@ -84,7 +85,7 @@ class _Change:
             await self.outcome()
 
 
-class Capability(ABC):
+class Capability(AsyncOnly, ABC):
     """Something an application can do once it is activated, and not after it is deactivated.
 
     Subclasses write ``_activate`` and ``_deactivate``. ``activate`` may be called by several tasks and
@@ -124,7 +125,7 @@ class Capability(ABC):
         """Whether this machine has what the capability needs at all."""
         return True
 
-    async def request_permission(self) -> None:  # noqa: B027 - most need none
+    async def request_permission(self) -> None:
         """Ask for whatever permission is needed; ``AccessDeniedError`` when it is not granted."""
 
     async def activate(self) -> None:
@@ -216,6 +217,7 @@ class Capability(ABC):
         """The same as ``deactivate``, under the name that ``contextlib.aclosing`` knows."""
         await self.deactivate()
 
+    @walk
     async def state_stream(self) -> AsyncIterator[CapabilityState]:
         """The current state, then every later one. Any number of observers; a slow one sees the latest."""
         changed = asyncio.Event()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from xxhash import xxh3_128_digest
 
@@ -13,6 +13,7 @@ from ..keys import MISSING, Missing, decode_segment, encode_segment
 from ..layers.cached import Cached, Follower
 from ..records.codec import encode_bare, is_immutable
 from ..records.record import Record, look_at, value_of
+from ..runtime.faces import not_iterable, walk
 from ..runtime.turn import Turn
 from ..storage.adapter import NOT_NOW, Durability
 from ..store._options import Ttl
@@ -270,6 +271,7 @@ class Collection(Generic[T]):
 
     # -- in order ----------------------------------------------------------------------------------
 
+    @walk
     async def items(
         self, *, after: str | None = None, limit: int | None = None, reverse: bool = False, page: int = PAGE
     ) -> AsyncIterator[tuple[str, T]]:
@@ -280,7 +282,7 @@ class Collection(Generic[T]):
         meanwhile is seen or not. The first page costs what it holds, wherever it begins.
         """
         if page < 1:
-            raise ConfigurationError(f"a page has at least 1 item, not {page}")
+            raise ConfigurationError(f"a page has at least 1 item, not {page}", hint="leave page out")
         keys = (key async for key, _ in self._keys(after, limit, reverse))
         async for some in pages(keys, size=page):
             found = await self._store.load_many(some, self._kind)
@@ -290,6 +292,12 @@ class Collection(Generic[T]):
     def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
         return self.items()
 
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> None:
+            raise not_iterable("the content of a collection")
+
+    @walk
     async def ids(
         self, *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> AsyncIterator[str]:

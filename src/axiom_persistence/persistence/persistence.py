@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Seque
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ..errors import ConfigurationError, InsecureStorageError
+from ..errors import ConfigurationError, InsecureStorageError, shown
 from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
+from ..records.migrations import Migrations
 from ..runtime.upkeep import Chore, Upkeep
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
@@ -45,19 +46,20 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
         durability: Durability | str | None = None,
         on_corruption: OnCorruption | str = Corruption.RECOVER,
         secure: StorageAdapter | None = None,
+        migrations: Migrations | None = None,
         upkeep: Callable[[Store], Sequence[tuple[float, Chore]]] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(adapter, StorageAdapter):
             raise ConfigurationError(
-                f"AdapterBasedPersistence takes a StorageAdapter, not {adapter!r:.80}",
+                f"AdapterBasedPersistence takes a StorageAdapter, not {shown(adapter)}",
                 hint="for an address such as 'notes.db' use open_persistence",
             )
         choice = corruption_choice(on_corruption)
         self._prefix = ""
-        self._opened = Store(adapter, durability=durability, on_corruption=choice)
+        self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
         self._open_store: Store | None = None
-        self._secure = None if secure is None else _secure_persistence(secure, choice)
+        self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
         store = self._opened  # and not this object, which nothing may keep alive
         self._upkeep = None if upkeep is None else Upkeep(lambda: upkeep(store))
 
@@ -101,6 +103,12 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
         # Only a notice: what was acknowledged is stored already.
         if getattr(self, "_root", None) is self and getattr(self, "_state", "") == "available":
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    @property
+    def _second(self) -> Store | None:
+        """The open store of secrets, where that is another one."""
+        secure = self._root._secure
+        return None if secure is None else secure._store
 
     @property
     def adapter(self) -> StorageAdapter:
@@ -202,14 +210,17 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
         return Collection(self._store, f"{self._prefix}{encode_segment(name)}/", type, ttl=ttl)
 
 
-def _secure_persistence(adapter: StorageAdapter, choice: OnCorruption) -> AdapterBasedPersistence:
+def _secure_persistence(
+    adapter: StorageAdapter, choice: OnCorruption, migrations: Migrations | None
+) -> AdapterBasedPersistence:
     if not adapter.traits.confidential:
         raise InsecureStorageError(
             "the place given for secrets is not confidential",
             adapter=adapter,
             hint="give secure= an adapter whose traits say confidential",
         )
-    return AdapterBasedPersistence(adapter, on_corruption=choice)
+    values = None if migrations is None else migrations.values_only()
+    return AdapterBasedPersistence(adapter, on_corruption=choice, migrations=values)
 
 
 class _Namespace(AdapterBasedPersistence):

@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 from weakref import ref
 
-from ..errors import ConfigurationError, ConflictError
+from ..errors import ConfigurationError, ConflictError, shown
 from ..keys import encode_segment
+from ..runtime.faces import AsyncOnly
 from ..runtime.turn import backoff
 from ..storage.adapter import Durability
 from ..store._options import Ttl
@@ -37,7 +38,7 @@ class Transaction(TransactionBody):
         return TransactionCollection(self, f"{encode_segment(name)}/", type, ttl)
 
 
-class transaction:  # noqa: N801 - called like a function
+class transaction(AsyncOnly):  # noqa: N801 - called like a function
     """One transaction: committed when the body ends, nothing at all when it raises.
 
     Raises ``ConfigurationError`` where the adapter is not atomic, and inside another transaction of the
@@ -126,7 +127,9 @@ async def run_transaction(
     that takes longer than the pauses between the commits of other processes may lose every time.
     """
     if attempts < 1:
-        raise ConfigurationError(f"attempts is at least 1, not {attempts}")
+        raise ConfigurationError(
+            f"attempts is at least 1, not {attempts}", hint="leave attempts out, or pass 1 to try once"
+        )
     lost: set[str] = set()
     for attempt in range(attempts):
         try:
@@ -135,7 +138,14 @@ async def run_transaction(
                 Turns(store, lost),
                 transaction(store, clients, prefix=prefix, durability=durability) as tx,
             ):
-                return await function(tx)
+                answer = function(tx)
+                if not isinstance(answer, Awaitable):
+                    raise ConfigurationError(
+                        f"run_transaction takes an asynchronous function; this one returned {shown(answer)}",
+                        adapter=store.adapter,
+                        hint="write `async def`; `update` takes a plain function of one value",
+                    )
+                return await answer
         except ConflictError as conflict:
             if attempt == attempts - 1:
                 raise

@@ -21,9 +21,9 @@ _REFUSED: Final = {
     -34018: "this program lacks the entitlement for it",
 }
 _ABSENT: Final = {
-    -25291: "there is no keychain",
-    -25294: "the keychain does not exist",
-    -25307: "there is none",
+    -25291: "none is available",
+    -25294: "it does not exist",
+    -25307: "there is no default keychain",
 }
 
 

@@ -13,14 +13,16 @@ from uuid import UUID
 
 import msgspec
 
-from ..errors import EncodingError
-from ._types import StandIn, decoder_of, form_of, is_model, name_of, parts_of, registered
+from ..errors import EncodingError, cut, shown, values_are_shown
+from ._types import StandIn, decoder_of, form_of, is_model, name_of, names_of, parts_of, registered
 
 __all__ = [
     "ATOMS",
     "CONTAINERS",
     "NO_LOSS",
     "checks_itself",
+    "key_step",
+    "place_of",
     "refuse_difference",
     "refuse_no_json",
     "silent_loss",
@@ -119,12 +121,38 @@ def _parts(old: Any, new: Any) -> list[tuple[str, Any, Any]] | None:
     """What both are made of, pair by pair. None: they are to be compared as they are."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         same_keys = old.keys() == new.keys()
-        return [(f".{key}", item, new[key]) for key, item in old.items()] if same_keys else None
+        return [(key_step(key), item, new[key]) for key, item in old.items()] if same_keys else None
     for kind in (list, tuple):
         if isinstance(old, kind) and isinstance(new, kind) and len(old) == len(new):
             return [(f"[{i}]", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
     names = _fields(old) if type(old) is type(new) else None
     return None if names is None else [(f".{n}", getattr(old, n, None), getattr(new, n, None)) for n in names]
+
+
+def key_step(key: Any) -> str:
+    """A step of a path into a dict. Its keys are a part of the value, and shown only when values are."""
+    return f".{cut(str(key))}" if values_are_shown() else "[...]"
+
+
+def place_of(value: Any, culprit: Any) -> str | None:
+    """The path of the very object ``culprit`` in ``value``; None: it was made while the value was written."""
+    pending: list[tuple[str, Any]] = [("$", value)]
+    seen: set[int] = set()
+    while pending:
+        path, item = pending.pop()
+        if item is culprit:
+            return path
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Mapping):
+            pending += [(path + key_step(key), part) for key, part in item.items()]
+            pending += [(path, key) for key in item]
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            pending += [(f"{path}[{i}]", part) for i, part in enumerate(item)]
+        else:
+            pending += [(f"{path}.{name}", getattr(item, name, None)) for name in _fields(item) or ()]
+    return None
 
 
 def _fields(value: Any) -> list[str] | None:
@@ -173,18 +201,17 @@ def _minutes(time: datetime.datetime) -> int | None:
 
 def _difference(path: str, old: Any, new: Any) -> EncodingError:
     was, becomes = type(old), type(new)
+    name, new_name = (name_of(was),) * 2 if was is becomes else names_of(was, becomes)
     if was is becomes:
-        message = f"{old!r:.60} at {path} would come back as {new!r:.60}"
+        message = f"{shown(old)} at {path} would not come back equal, but as {shown(new)}"
         hint = "check how the class is written and read, or save another form of it"
     elif becomes in ATOMS or becomes in (dict, list):
-        message = f"the {name_of(was)} at {path} would come back as {name_of(becomes)}"
-        hint = f"declare that place as {name_of(was)}; Any, dict and list give back what JSON knows"
+        message = f"the {name} at {path} would come back as {new_name}"
+        hint = f"declare that place as {name}; Any, dict and list give back what JSON knows"
     elif issubclass(was, becomes):
-        message = (
-            f"the {name_of(was)} at {path} would come back as {name_of(becomes)}, which is declared there"
-        )
-        hint = f"declare {name_of(was)}, or a union of classes with tags that names it"
+        message = f"the {name} at {path} would come back as {new_name}, which is declared there"
+        hint = f"declare {name}, or a union of classes with tags that names it"
     else:
-        message = f"the {name_of(was)} at {path} would come back as {name_of(becomes)}"
+        message = f"the {name} at {path} would come back as {new_name}"
         hint = "give the classes of the union a tag or a field that tells them apart, kind: Literal['a']"
     return EncodingError(message, hint=hint)

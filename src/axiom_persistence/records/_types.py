@@ -8,11 +8,13 @@ from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache, reduce
 from operator import or_
+from types import FunctionType
 from typing import Annotated, Any, Final, Literal, NewType, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
+from ._refusals import Refusal, reason_of
 
 __all__ = [
     "Registered",
@@ -24,6 +26,7 @@ __all__ = [
     "is_model",
     "is_path",
     "name_of",
+    "names_of",
     "parts_of",
     "registered",
 ]
@@ -66,6 +69,16 @@ def name_of(kind: Any) -> str:
     return kind.__qualname__ if isinstance(kind, type) else str(kind)
 
 
+def names_of(one: Any, other: Any) -> tuple[str, str]:
+    """The names of two different types, with their modules where they would be the same without."""
+    if name_of(one) != name_of(other):
+        return name_of(one), name_of(other)
+    full, of_other = (f"{kind.__module__}.{name_of(kind)}" for kind in (one, other))
+    return (
+        (full, of_other) if full != of_other else (full, f"the other {full}, made when it was defined again")
+    )
+
+
 _decoders: dict[Any, Callable[[bytes], Any]] = {}
 
 
@@ -106,28 +119,44 @@ def _make_decoder(kind: Any) -> Callable[[bytes], Any]:
     except ConfigurationError:
         raise
     except (TypeError, ValueError, NameError, AttributeError, RecursionError) as error:
-        raise ConfigurationError(_no_type(kind, error), hint=_way_out(kind)) from error
+        raise _no_type(kind, error) from error
     decode: Callable[[bytes], Any] = decoder.decode
     return decode
 
 
-def _no_type(kind: Any, error: Exception) -> str:
-    if isinstance(kind, (str, int, float, bytes, dict, list, set)):
-        return f"{kind!r:.80} is a value of type {type(kind).__name__}, and a type is needed here"
-    return f"{name_of(kind)} is not a type that values can be read as: {error}"
-
-
-def _way_out(kind: Any) -> str:
-    if isinstance(kind, str):
-        return "pass the class itself, not its name; what to answer where nothing is stored is default="
-    if isinstance(kind, (int, float, bytes, dict, list, set)):
-        return f"pass {type(kind).__name__}; what to answer where nothing is stored is default="
+def _no_type(kind: Any, error: Exception) -> ConfigurationError:
+    """Each cause has its own words: what is wrong with the type, and what to write."""
+    if not isinstance(kind, type) and type(kind).__module__ not in ("typing", "types", "typing_extensions"):
+        hint = "pass the class itself, not its name" if isinstance(kind, str) else f"pass {_called(kind)}"
+        return ConfigurationError(
+            f"a type is needed here, and a value was passed: {shown(kind)}",
+            hint=f"{hint}; what to answer where nothing is stored is default=",
+        )
+    if isinstance(error, NameError):
+        return ConfigurationError(
+            f"{name_of(kind)} cannot be read: an annotation in it names {error.name}, which is not defined "
+            "there at run time",
+            hint=f"import {error.name} where it is annotated, not only under `if TYPE_CHECKING:`",
+        )
+    said = f"{name_of(kind)} is not a type that values can be read as: {error}"
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return "give its members str values only, or int values only"
-    return (
-        "name a concrete type; classes that JSON cannot tell apart may be a union in a type you pass and in "
-        "a field of a dataclass, not in a field of another kind of class"
+        return ConfigurationError(said, hint="give its members str values only, or int values only")
+    if "unions" in str(error):
+        return ConfigurationError(
+            said,
+            hint="give the classes a tag, `class A(msgspec.Struct, tag=True)`; or have the union in a field "
+            "of a dataclass, or in the type you pass",
+        )
+    return ConfigurationError(
+        said, hint="name a concrete type: a class, list[...], dict[str, ...], a union, Any"
     )
+
+
+def _called(kind: Any) -> str:
+    """How the type is spelt that a value was passed for."""
+    if isinstance(kind, FunctionType):
+        return "the type that it returns"
+    return type(kind).__qualname__
 
 
 def _decode_other(kind: Any, data: Any) -> Any:
@@ -136,7 +165,7 @@ def _decode_other(kind: Any, data: Any) -> Any:
         return pair.decode(data)
     if is_path(kind):
         if not isinstance(data, str):
-            raise ValueError(f"a path is text, not {type(data).__name__}")
+            raise Refusal(f"a path is text, not {type(data).__name__}")
         return kind(data)
     # JSON again: pydantic is strict about builtins but knows what JSON has to spell as text.
     again = msgspec.json.encode(data)
@@ -152,8 +181,11 @@ def _check_readable(form: Any) -> None:
         if isinstance(item, msgspec.inspect.CustomType):
             if cls not in registered and not is_model(cls) and not is_path(cls) and not _stands_in(cls):
                 raise ConfigurationError(
-                    f"{name_of(cls)} is a type this library cannot read",
-                    hint="use a dataclass, a Struct, a pydantic or attrs model, or register it",
+                    f"{name_of(cls)}{_held_by(form, cls)} is a type this library cannot read",
+                    hint="name a class of data: str, list[int], a dataclass"
+                    if cls.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
+                    else "make it a dataclass, a Struct, a pydantic or attrs model, or call "
+                    f"`register({name_of(cls)}, encode, decode)`",
                 )
         elif hasattr(cls, "__attrs_attrs__"):
             hidden = [field.name for field in cls.__attrs_attrs__ if field.name.startswith("_")]
@@ -163,6 +195,25 @@ def _check_readable(form: Any) -> None:
                     + ", ".join(hidden),
                     hint=f"rename them, or call register on a class around {cls.__qualname__}",
                 )
+
+
+def _held_by(form: Any, cls: type) -> str:
+    """Of which class a field of type ``cls`` is: the type that was passed may be far from it."""
+    for part in parts_of(form):
+        for field in getattr(part, "fields", ()):
+            if isinstance(field, msgspec.inspect.Field) and _mentions(field.type, cls):
+                return f", the type of {name_of(part.cls)}.{field.name},"
+    return ""
+
+
+def _mentions(item: Any, cls: type) -> bool:
+    """Whether ``cls`` is named in a type, not only in a field of a class that is."""
+    if isinstance(item, tuple):
+        return any(_mentions(each, cls) for each in item)
+    if not isinstance(item, msgspec.inspect.Type):
+        return False
+    parts = (getattr(item, name) for name in item.__struct_fields__)
+    return getattr(item, "cls", None) is cls or any(_mentions(part, cls) for part in parts)
 
 
 def parts_of(form: Any) -> list[Any]:
@@ -213,13 +264,17 @@ class StandIn(metaclass=_Anything):
             try:
                 found.append((kind, decoder_of(kind)(data)))
             except Exception as error:  # a model or a __post_init__ may raise anything
-                reasons.append(f"{name_of(kind)}: {str(error) or type(error).__name__}")
+                text, path, _ = reason_of(error, kind)
+                reasons.append(f"{name_of(kind)}: {text}{'' if path == '$' else f' at {path}'}")
         if len(found) == 1:
             return found[0][1]
         if found:
             fitting = " and of ".join(name_of(kind) for kind, _ in found)
-            raise ValueError(f"it may be of {fitting}, which nothing in it tells apart")
-        raise ValueError("; ".join(reasons)[:400])
+            raise Refusal(
+                f"it may be of {fitting}, which nothing in it tells apart",
+                "give the classes a tag, or a field that differs: `kind: Literal['a'] = 'a'`",
+            )
+        raise Refusal("; ".join(reasons))
 
 
 def _stands_in(cls: Any) -> bool:

@@ -14,7 +14,6 @@ the last one stays. What is saved under a type is read back and compared, at the
 from __future__ import annotations
 
 import math
-import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -23,8 +22,19 @@ from typing import Annotated, Any, Final, TypeVar, get_origin
 
 import msgspec
 
-from ..errors import ConfigurationError, EncodingError, TypeMismatchError
-from ._checks import ATOMS, CONTAINERS, NO_LOSS, checks_itself, refuse_difference, refuse_no_json, silent_loss
+from ..errors import ConfigurationError, EncodingError, TypeMismatchError, refused_by, shown
+from ._checks import (
+    ATOMS,
+    CONTAINERS,
+    NO_LOSS,
+    checks_itself,
+    key_step,
+    place_of,
+    refuse_difference,
+    refuse_no_json,
+    silent_loss,
+)
+from ._refusals import found_in, reason_of
 from ._types import (
     Registered,
     decoder_of,
@@ -33,10 +43,19 @@ from ._types import (
     is_model,
     is_path,
     name_of,
+    names_of,
     registered,
 )
 
-__all__ = ["Codec", "can_change_in_place", "encode_bare", "is_hashable", "is_immutable", "register"]
+__all__ = [
+    "Codec",
+    "can_change_in_place",
+    "encode_bare",
+    "encode_value",
+    "is_hashable",
+    "is_immutable",
+    "register",
+]
 
 T = TypeVar("T")
 
@@ -51,7 +70,9 @@ def register(
     since the functions would never be called, and for a second, other pair unless ``replace``.
     """
     if not isinstance(kind, type):
-        raise ConfigurationError(f"register takes a class, not {kind!r}")
+        raise ConfigurationError(
+            f"register takes a class, not {shown(kind)}", hint="write `register(MyClass, encode, decode)`"
+        )
     known = not isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
     if known or issubclass(kind, CONTAINERS):
         raise ConfigurationError(
@@ -78,26 +99,48 @@ def _encode_other(value: Any) -> Any:
         return msgspec.Raw(_encode_model(value))
     if is_path(type(value)):
         return str(value)
-    name = type(value).__qualname__
-    if isinstance(value, (bool, types.NoneType, *CONTAINERS)):
-        raise EncodingError(
-            f"{value!r:.80} is a key of a dict, and JSON cannot spell a {name} there",
+    raise _Unwritable(value)
+
+
+class _Unwritable(Exception):
+    """Something in a value has no form; where it is in there is found out outside."""
+
+    def __init__(self, culprit: Any) -> None:
+        super().__init__(type(culprit).__qualname__)
+        self.culprit: Final = culprit
+
+
+_LIMITS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
+    (RecursionError, "it is nested too deeply (recursion)", "save its parts under keys of their own"),
+    (UnicodeEncodeError, "a lone surrogate in a text has no UTF-8 form", "save the bytes it was made of"),
+)
+
+
+def _not_written(error: Exception, value: Any) -> EncodingError:
+    """Why ``value`` cannot be written, and what to do. A registered class or a model may raise anything."""
+    if isinstance(error, EncodingError):
+        return error
+    for kind, reason, way_out in _LIMITS:
+        if isinstance(error, kind):
+            return EncodingError(f"the value cannot be written: {reason}", hint=way_out)
+    if not isinstance(error, _Unwritable):
+        return EncodingError(
+            f"the value cannot be written: {refused_by(error)}",
+            hint="see the cause of this error; the types that can be saved are listed in docs/values.md",
+        )
+    culprit = error.culprit
+    path = place_of(value, culprit)
+    place = "" if path in (None, "$") else f" at {path}"
+    if isinstance(culprit, (bool, types.NoneType, *CONTAINERS)):
+        return EncodingError(
+            f"{shown(culprit)}{place} is a key of a dict, and JSON cannot spell a "
+            f"{type(culprit).__qualname__} there",
             hint="use str, int, float, bytes, enums, dates or UUIDs as keys, or save a list of pairs",
         )
-    raise EncodingError(
-        f"{name} is a class this library cannot write",
-        hint=_how_to_write(type(value)),
-    )
+    from ._advice import unwritable  # no program that is right needs it
 
-
-def _how_to_write(cls: type) -> str:
-    if cls.__module__.partition(".")[0] in sys.stdlib_module_names:  # nobody can make these a dataclass
-        return "save what it can be built from, its text or a list of its items, and build it after loading"
-    name = cls.__qualname__
-    return (
-        f"make it a dataclass, a msgspec Struct, a pydantic or attrs model, or call register({name}, "
-        "encode, decode)"
-    )
+    what, hint = unwritable(culprit)
+    return EncodingError(f"{what}{place and f' ({place.strip()})'}", hint=hint)
 
 
 def _encode_model(value: Any) -> bytes:
@@ -111,9 +154,9 @@ def _encode_model(value: Any) -> bytes:
     try:
         back = type(value).model_validate_json(text, strict=True)
     except ValueError as error:
-        path, reason = _first_fault(error)
+        reason = reason_of(error, type(value))
         raise EncodingError(
-            f"the {name} writes itself as what it does not read: {reason} at {path}",
+            f"the {name} writes itself as what it does not read: {reason.text} at {reason.path}",
             hint="NaN and infinities are refused; else see its aliases and serializers, and whether its "
             "fields hold what they declare",
         ) from error
@@ -130,13 +173,8 @@ def encode_value(value: Any) -> bytes:
     """``value`` as JSON. Raises ``EncodingError``, saying what in it cannot be written."""
     try:
         data = encode_bare(value)
-    except EncodingError:
-        raise
-    except Exception as error:  # a registered class or a model may raise anything
-        raise EncodingError(
-            f"the value cannot be written: {str(error) or type(error).__name__}",
-            hint="the types that can be saved are listed in docs/values.md",
-        ) from error
+    except Exception as error:
+        raise _not_written(error, value) from _cause_of(error)
     # msgspec writes NaN and infinities as null, silently: look closer wherever there is a null.
     if data.find(b"null") >= 0:
         _refuse_not_finite(value)
@@ -152,33 +190,20 @@ def decode_value(data: bytes, kind: Any) -> Any:
         raise _mismatch(error, kind, data) from error
 
 
-_LOAD_OR_MIGRATE: Final = "load it as the type it was saved with, give the new field a default, or migrate it"
-
-
 def _mismatch(
-    error: Exception, kind: Any, data: bytes, what: str = "the stored value", hint: str = _LOAD_OR_MIGRATE
+    error: Exception, kind: Any, data: bytes, what: str = "the stored value", hint: str = ""
 ) -> TypeMismatchError:
-    text, path = str(error) or type(error).__name__, "$"
-    if isinstance(error, msgspec.ValidationError) and " - at `" in text:
-        text, _, tail = text.rpartition(" - at `")
-        path = tail.rstrip("`")
-    elif hasattr(error, "errors"):
-        path, text = _first_fault(error)
-    found = data[:60].decode(errors="replace") + ("…" if len(data) > 60 else "")
+    reason = reason_of(error, kind)
     return TypeMismatchError(
-        f"{what} is not of type {name_of(kind)}: {text} at {path}; it is {found}",
-        path=path,
-        hint=hint,
+        f"{what} is not of type {name_of(kind)}: {reason.text} at {reason.path}; it is {found_in(data)}",
+        path=reason.path,
+        hint=hint or reason.hint,
     )
 
 
-def _first_fault(error: Any) -> tuple[str, str]:
-    """Path and reason of the first of the faults that an error of pydantic lists."""
-    if not hasattr(error, "errors"):
-        return "$", str(error)
-    first = error.errors()[0]
-    path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
-    return path, first["msg"]
+def _cause_of(error: Exception) -> BaseException | None:
+    """What ``error`` is raised from: nothing where the new one says all that it says."""
+    return None if isinstance(error, (_Unwritable, EncodingError)) else error
 
 
 def _refuse_not_finite(value: Any) -> None:
@@ -186,7 +211,7 @@ def _refuse_not_finite(value: Any) -> None:
     try:
         plain = msgspec.to_builtins(value, enc_hook=_plain_other)
     except Exception as error:
-        raise EncodingError(f"the value cannot be written: {str(error) or type(error).__name__}") from error
+        raise _not_written(error, value) from _cause_of(error)
     pending: list[tuple[str, Any]] = [("$", plain)]
     while pending:
         path, item = pending.pop()
@@ -196,7 +221,7 @@ def _refuse_not_finite(value: Any) -> None:
                 hint="save None, a string or a Decimal instead",
             )
         if isinstance(item, Mapping):
-            pending += [(f"{path}.{k}", v) for k, v in item.items()]
+            pending += [(path + key_step(k), v) for k, v in item.items()]
         elif isinstance(item, (list, tuple, set, frozenset)):
             pending += [(f"{path}[{i}]", v) for i, v in enumerate(item)]
 
@@ -228,9 +253,10 @@ class Codec:
             if checks_itself(cls):
                 return data
         elif not _accepts(kind, value):
+            own, asked = names_of(cls, kind)
             raise TypeMismatchError(
-                f"the value is of type {cls.__qualname__}, not {name_of(kind)}: {value!r:.80}",
-                hint="nothing was stored",
+                f"the value is of type {own}, not {asked}",
+                hint=f"pass a value of type {asked}; nothing was stored",
             )
         _check_back(value, kind, decode, data)
         return data
@@ -271,7 +297,7 @@ def _check_back(value: Any, kind: Any, decode: Callable[[bytes], Any], data: byt
     except Exception as error:
         refuse_no_json(data)
         # The same as when a stored value is read.
-        raise _mismatch(error, kind, data, "the value", "nothing was stored") from error
+        raise _mismatch(error, kind, data, "the value", "pass one that fits; nothing was stored") from error
     if not data.isascii():
         refuse_no_json(data)
     refuse_difference(value, back)
@@ -282,7 +308,9 @@ def _encode_by(adapter: Any, value: Any) -> bytes:
     try:
         data: bytes = adapter.dump_json(value, by_alias=True, round_trip=True, warnings=False)
     except Exception as error:  # serializers of the user may raise anything
-        raise EncodingError(f"the value cannot be written: {error}", hint="see its serializers") from error
+        raise EncodingError(
+            f"the value cannot be written: {refused_by(error)}", hint="see the serializers of the type"
+        ) from error
     return data
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 
 __all__ = [
     "QUARANTINE",
@@ -81,5 +81,6 @@ def corruption_choice(asked: OnCorruption | str) -> OnCorruption:
         return Corruption(asked)
     except ValueError:
         raise ConfigurationError(
-            f"on_corruption is 'recover', 'raise' or a function of the report, not {asked!r}"
+            f"on_corruption is 'recover', 'raise' or a function of the report, not {shown(asked)}",
+            hint="write on_corruption='recover'",
         ) from None

@@ -209,7 +209,7 @@ class PassphraseKey(KeyProvider):
 
     def __init__(self, passphrase: str) -> None:
         if not passphrase:
-            raise ConfigurationError("a passphrase cannot be empty")
+            raise ConfigurationError("a passphrase cannot be empty", hint="ask the person for one")
         self._passphrase = passphrase.encode()
 
     async def create(self) -> tuple[bytes, dict[str, str]]:

@@ -7,13 +7,15 @@ changes anything (one save, a batch, a transaction, a quarantine) is one ``commi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from ..errors import ConflictError, StorageFullError
 from ..keys import check_stored_key
+from ..runtime.faces import AsyncOnly
+from ._foreign import guard
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
@@ -127,7 +129,7 @@ class Traits:
     max_key_bytes: int = MAX_STORED_KEY_BYTES
 
 
-class StorageAdapter(ABC):
+class StorageAdapter(AsyncOnly, ABC):
     """A place that keeps bytes under string keys.
 
     To write one, implement ``traits``, ``fetch``, ``commit`` and ``keys``; or subclass
@@ -135,8 +137,13 @@ class StorageAdapter(ABC):
     surrogates, up to ``traits.max_key_bytes`` of UTF-8; ``keys.check_stored_key`` refuses any other. An
     adapter escapes whatever its medium cannot take, so that different keys never meet.
 
-    Any number of tasks, threads and event loops may call one adapter at once.
+    Any number of tasks, threads and event loops may call one adapter at once. What a class of yours raises
+    that is no ``PersistenceError`` leaves it as a ``StorageError`` with key, adapter and cause.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        guard(cls)
 
     @property
     @abstractmethod
@@ -180,10 +187,10 @@ class StorageAdapter(ABC):
         ``limit`` below 0.
         """
 
-    async def aopen(self) -> None:  # noqa: B027 - most adapters have nothing to do
+    async def aopen(self) -> None:
         """Make ready for use; finish what a crash left half done. Opening twice is fine."""
 
-    async def aclose(self) -> None:  # noqa: B027
+    async def aclose(self) -> None:
         """Let go of everything, after all that was accepted is stored. Closing twice is fine."""
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:  # noqa: ARG002
@@ -260,6 +267,11 @@ class StorageAdapter(ABC):
         Cheap enough to be compared at every cached load. May differ without need, never fail to.
         """
         return None
+
+    @property
+    def mark_reader(self) -> Callable[[], Hashable | None]:
+        """The function that says the change mark, for whoever asks it often: that of the adapter itself."""
+        return self.change_mark
 
     def stats(self) -> dict[str, int]:
         """Counters of this adapter, by name."""

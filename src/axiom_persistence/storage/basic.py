@@ -10,7 +10,6 @@ from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
-from ..errors import PersistenceError, StorageError, from_os_error
 from ..keys import check_stored_key
 from ..runtime.turn import Turn
 from .adapter import (
@@ -46,14 +45,13 @@ class BasicAdapter(StorageAdapter):
     ``StorageAdapter.keys``, which are those that type checkers want, too.
 
     The four get keys that are keys and values that are bytes where ``fetch`` and ``commit`` call them, as
-    everything above an adapter does. What they raise that is no error of this library becomes a
-    ``StorageError``, which names the key and the adapter.
+    everything above an adapter does.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         plain = cls.__dict__.get("keys")
-        code = getattr(plain, "__code__", None)
+        code = getattr(getattr(plain, "__wrapped__", plain), "__code__", None)  # it is guarded already
         if plain is not None and not (code and code.co_kwonlyargcount):
             setattr(cls, "keys", _listing(plain))  # noqa: B010 - not declared anew by it
 
@@ -79,8 +77,7 @@ class BasicAdapter(StorageAdapter):
             check_stored_key(key, limit)
         found = {}
         for key in keys:
-            with _Explaining(self, "reading", key):
-                data = await self.read(key)
+            data = await self.read(key)
             if data is not None:
                 found[key] = Stored(data, content_version(data))
         return found
@@ -105,12 +102,11 @@ class BasicAdapter(StorageAdapter):
                 verify_expected(found, expect, self)
             versions = {}
             for key, data in changes.items():
-                with _Explaining(self, "deleting" if data is None else "writing", key):
-                    if data is None:
-                        await self.delete(key)
-                    else:
-                        await self.write(key, data)
-                        versions[key] = content_version(data)
+                if data is None:
+                    await self.delete(key)
+                else:
+                    await self.write(key, data)
+                    versions[key] = content_version(data)
             return versions
 
 
@@ -127,36 +123,8 @@ def _listing(plain: Callable[[Any, str], AsyncIterator[str]]) -> Callable[..., A
         reverse: bool = False,
     ) -> AsyncIterator[str]:
         listing = Listing(prefix, after, limit, reverse)
-        with _Explaining(self, "listing the keys", None):
-            found = {key async for key in plain(self, prefix)}
+        found = {key async for key in plain(self, prefix)}
         for key in listing.of(sorted(found)):
             yield key
 
     return keys
-
-
-class _Explaining:
-    """Makes of what an author's method raises an error of ours. It quotes nothing, which may be a secret."""
-
-    __slots__ = ("_adapter", "_doing", "_key")
-
-    def __init__(self, adapter: BasicAdapter, doing: str, key: str | None) -> None:
-        self._adapter = adapter
-        self._doing = doing
-        self._key = key
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PersistenceError):
-            error.naming(key=self._key, adapter=self._adapter)
-        elif isinstance(error, OSError):
-            raise from_os_error(error, self._doing, key=self._key, adapter=self._adapter) from error
-        elif isinstance(error, Exception):
-            raise StorageError(
-                f"{self._doing} failed: the adapter raised {type(error).__name__}",
-                key=self._key,
-                adapter=self._adapter,
-                hint="look at its cause; what the medium refuses is for the adapter to raise as StorageError",
-            ) from error

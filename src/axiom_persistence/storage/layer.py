@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from typing import TypeVar
 
 from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
@@ -110,6 +110,11 @@ class Layer(StorageAdapter):
 
     def change_mark(self) -> Hashable | None:
         return self.inner.change_mark()
+
+    @property
+    def mark_reader(self) -> Callable[[], Hashable | None]:
+        forwards = type(self).change_mark is Layer.change_mark
+        return self.inner.mark_reader if forwards else self.change_mark
 
     def stats(self) -> dict[str, int]:
         return self.inner.stats()

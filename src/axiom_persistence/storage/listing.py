@@ -39,7 +39,11 @@ class Listing:
         if limit is not None and limit < 0:
             raise ConfigurationError(f"limit is at least 0, not {limit}", hint="None lists all")
         if after is not None and not _is_text(after):
-            raise InvalidKeyError("a listing cannot begin after a lone surrogate; it is in no key", key=after)
+            raise InvalidKeyError(
+                "a listing cannot begin after a lone surrogate; it is in no key",
+                key=after,
+                hint="pass the last key of the page before",
+            )
         self.prefix: str = prefix
         self.after: str | None = after
         self.limit: int | None = limit

@@ -12,13 +12,14 @@ import msgspec
 
 from ..errors import ConflictError, CorruptedDataError, KeyUnavailableError, SchemaTooNewError
 from ..keys import INTERNAL, KEYSET
-from ..records.record import FORMAT, INTERNAL_SCHEMA, seal_record
+from ..records.record import FIRST_SCHEMA, FORMAT, INTERNAL_SCHEMA, look_at, seal_record
 from ..runtime.turn import Turn
-from ..storage.adapter import Changes, Durability, Expect, StorageAdapter
+from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter
 from ._options import Asked
-from ._reading import Reading
+from ._reading import Reading, Seen
+from ._standing import Header, Standing, new_header, updated
 
-__all__ = ["HEADER", "Headed", "Header"]
+__all__ = ["HEADER", "Headed", "Header", "sealed_header"]
 
 _log = logging.getLogger("axiom_persistence")
 
@@ -26,16 +27,18 @@ HEADER: Final = INTERNAL + "store"
 
 _KEY_TURNS: Final = 64
 
+_VERSIONS: Final = ("schema", "layout", "migrated")
 
-class Header(msgspec.Struct, frozen=True):
-    """What a store says of itself, in its own record."""
+_NEVER: Final = object()
+"""In place of a mark that tells nothing: the header is never known to be as it was."""
 
-    id: str
-    format: int = FORMAT
-    created: float = 0.0
-    """Seconds since 1970 UTC."""
-    marks_expiry: bool = False
-    """The first record that expires brings a mark of its own. False: records may expire without one."""
+
+def sealed_header(header: Header) -> bytes:
+    """The record of a header: the same bytes for the same header."""
+    # What is as it always was is left out, which msgspec tells by the object, not by its value.
+    plain = {name: FIRST_SCHEMA for name in _VERSIONS if getattr(header, name) == FIRST_SCHEMA}
+    header = msgspec.structs.replace(header, **plain)
+    return seal_record(HEADER, msgspec.json.encode(header), INTERNAL_SCHEMA)
 
 
 class Headed(Reading):
@@ -44,6 +47,7 @@ class Headed(Reading):
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
         super().__init__(adapter, **asked)
         self._header: Header | None = None
+        self._header_version: str | None = None
         self._beginning: set[object] = set()
         self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
         self._key_turns: dict[int, Turn] = {}
@@ -69,27 +73,79 @@ class Headed(Reading):
                 adapter=self.adapter,
                 hint="open it with keys=; nothing was changed",
             )
+        self._forget()
         try:
-            self._header = await self._read_header()
+            await self.look()
         except CorruptedDataError:
             # The records can still be read, and verify(repair=True) needs an open store: whoever saves
             # meets the error.
-            self._header = None
             return
-        if self._header is not None and self._header.format > FORMAT:
+        header = self._header
+        if header is not None and header.format > FORMAT:
             raise SchemaTooNewError(
-                f"the store has format {self._header.format}, this version knows {FORMAT}",
+                f"the store has format {header.format}, this version knows {FORMAT}",
                 adapter=self.adapter,
                 hint="update axiom-persistence; nothing was changed",
             )
 
-    async def _read_header(self) -> Header | None:
-        record = (await self.read(HEADER)).record
-        return None if record is None else self.decode(HEADER, record, Header)
+    def _forget(self) -> None:
+        self._header, self._header_version, self.standing = None, None, None
+
+    async def look(self) -> None:
+        """Read the header, which another process may have changed."""
+        mark = self._mark()
+        self._take(await self.read(HEADER), mark)
+
+    def _look_now(self) -> bool:
+        """Read the header without waiting. False: it cannot be told now."""
+        mark = self._mark()
+        stored = self._fetch_now(HEADER)
+        if stored is None or isinstance(stored, NotNow) or stored.damage is not None:
+            return False
+        if stored.version != self._header_version:
+            record, _, _ = look_at(HEADER, stored.data, INTERNAL_SCHEMA)
+            if record is None:
+                return False
+            self._take(Seen(stored.version, record), mark)
+        self._looked = mark
+        return True
+
+    def _take(self, seen: Seen, mark: object) -> None:
+        if (seen.record is not None and seen.version != self._header_version) or self._header is None:
+            header = None if seen.record is None else self.decode(HEADER, seen.record, Header)
+            self._header, self._header_version = header, seen.version
+            self.standing = None if header is None else Standing.of(header, self.migrations)
+            self._floor = "" if header is None else header.migrated
+        tells = mark is not None or not self.adapter.traits.shared
+        self._looked = mark if tells else _NEVER
+
+    def declare_client(self, name: str, schema: str | None) -> bool:
+        is_news = super().declare_client(name, schema)
+        if is_news and self._header is not None:
+            self.standing = Standing.of(self._header, self.migrations)
+        return is_news
+
+    @property
+    def header(self) -> Header | None:
+        """What the header said when it was looked at last; None: the store is new."""
+        return self._header
+
+    def _mind(self, keys: Iterable[str]) -> None:
+        """Raise unless the header, as it was looked at last, lets this program save ``keys``."""
+        if self.standing is not None:
+            for key in keys:
+                self.standing.refuse_save(key, self.migrations, self.adapter)
+
+    async def refuse(self, keys: Iterable[str]) -> None:
+        """Raise unless this program may save ``keys`` in this store now."""
+        if self._header is not None and self._mark() != self._looked:
+            await self.look()
+        self._mind(keys)
 
     async def prepare(self) -> None:
         """Write the header if there is none yet, so that ``commit_now`` has nothing to wait for."""
-        if self._header is None:
+        standing = self.standing
+        if self._header is None or (standing is not None and standing.is_due):
             await self._commit_carefully({}, None, self.weakest, preparing=True)
 
     async def commit(
@@ -114,15 +170,23 @@ class Headed(Reading):
                 self._beginning.discard(place)
         if not self._is_simple():
             return await self._commit_carefully(changes, expect, durability)
-        return await self.adapter.commit(
+        versions = await self.adapter.commit(
             changes,
             expect=expect,
             durability=durability,
         )
+        if self._mark() != self._looked:
+            await self.refuse(changes)
+        return versions
 
     def _is_simple(self) -> bool:
         """Whether a commit is the adapter's as it is: no header to write, nothing to rescue or to refuse."""
-        return self._header is not None and not (self._beginning or self.recovery.unreadable or self._too_new)
+        return (
+            self._header is not None
+            and self.standing is None
+            and self._mark() == self._looked
+            and not (self._beginning or self.recovery.unreadable or self._too_new)
+        )
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         """Commit so that it outlives this process, with no await. None: not possible now, nothing done."""
@@ -132,7 +196,9 @@ class Headed(Reading):
             key in self.recovery.unreadable or key in self._too_new for key in changes
         ):
             return None
-        return self.adapter.commit_now(changes)
+        if self._mark() != self._looked and not self._look_now():
+            return None
+        return None if self.standing is not None else self.adapter.commit_now(changes)
 
     async def _commit_carefully(
         self,
@@ -143,13 +209,14 @@ class Headed(Reading):
         preparing: bool = False,
     ) -> Mapping[str, str]:
         while True:
+            await self.refuse(changes)
             full: dict[str, bytes | None] = dict(changes)
             wanted: dict[str, str | None] = {}
-            header = self._header
-            if header is None and (changes or preparing):
-                header = Header(id=uuid.uuid4().hex, created=self.clock(), marks_expiry=True)
-                full[HEADER] = seal_record(HEADER, msgspec.json.encode(header), INTERNAL_SCHEMA)
-                wanted[HEADER] = None
+            header = self._due_header() if changes or preparing else None
+            if header is not None:
+                full[HEADER] = sealed_header(header)
+            if header is not None or self._looked is _NEVER:
+                wanted[HEADER] = self._header_version
             for key in changes.keys() & self._too_new.keys():
                 wanted[key] = self._refuse_too_new(key)
             rescued = [key for key in changes if key in self.recovery.unreadable]
@@ -166,17 +233,34 @@ class Headed(Reading):
                 )
             except ConflictError as conflict:
                 if conflict.key == HEADER:
-                    # Another process made the store meanwhile.
-                    self._header = await self._read_header()
+                    # Another process made the store meanwhile, or changed what it says.
+                    await self.look()
                     continue
                 if conflict.key in rescued and conflict.key not in (expect or {}):
                     # Healed or replaced by somebody else.
                     self.recovery.unreadable.pop(str(conflict.key), None)
                     continue
                 raise
-            if header is not None and self._header is None:
-                _log.info("a new store begins: %s", self.adapter.location)
-                self._header = header
+            if header is not None:
+                self._begun(header, versions[HEADER])
             for key in rescued:
                 self.recovery.unreadable.pop(key, None)
+            await self.refuse(changes)
             return {key: version for key, version in versions.items() if key in changes}
+
+    def _due_header(self) -> Header | None:
+        """The header that is to be written, since there is none or it does not know this program yet."""
+        if self._header is None:
+            return new_header(uuid.uuid4().hex, self.clock(), self.migrations)
+        if self.standing is not None and self.standing.is_due:
+            return updated(self._header, self.migrations)
+        return None
+
+    def _begun(self, header: Header, version: str) -> None:
+        if self._header is None:
+            _log.info("a new store begins: %s", self.adapter.location)
+        else:
+            _log.info("saved by schema %s from now on: %s", header.schema, self.adapter.location)
+        self._header, self._header_version = header, version
+        self.standing = Standing.of(header, self.migrations)
+        self._floor = header.migrated

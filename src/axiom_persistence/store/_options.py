@@ -8,9 +8,10 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final, TypedDict, Unpack
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..keys import MAX_KEY_BYTES, check_key, key_text
 from ..records.corruption import Corruption, OnCorruption
+from ..records.migrations import Migrations
 from ..records.record import FIRST_SCHEMA, Record
 from ..storage.adapter import Durability, StorageAdapter
 
@@ -33,6 +34,8 @@ class Asked(TypedDict, total=False):
     durability: Durability | str | None
     on_corruption: OnCorruption
     schema: str
+    """That of a program without migrations."""
+    migrations: Migrations | None
     clock: Callable[[], float]
     """Seconds since 1970 UTC."""
 
@@ -47,8 +50,14 @@ class Options:
         self.confidential: bool = adapter.traits.confidential
         self.weakest: Durability = min(Durability.PROCESS_EXIT, adapter.traits.durability)
         """What saves in the background ask for: to outlive the process, where the adapter can do that."""
-        schema = asked.get("schema", FIRST_SCHEMA)
-        self.schema_of: Callable[[str], str] = lru_cache(maxsize=8192)(lambda key: schema)  # noqa: ARG005 - one for all keys
+        migrations = asked.get("migrations")
+        if migrations is None:
+            migrations = Migrations(asked.get("schema", FIRST_SCHEMA))
+        elif not isinstance(migrations, Migrations):
+            raise ConfigurationError(f"migrations is a Migrations, not {migrations!r:.80}")
+        migrations.begin()
+        self.migrations: Migrations = migrations
+        self.schema_of: Callable[[str], str] = lru_cache(maxsize=8192)(migrations.label)
         """The schema that this program gives to what it stores under a key."""
         self._promised: dict[str, Durability] = {}
         self.default_durability: Durability | None = self.durability(asked.get("durability"))
@@ -58,6 +67,16 @@ class Options:
             check_key if self._key_limit == MAX_KEY_BYTES else self.check_key
         )
         """``check_key`` for what is known to be a str, without a prefix: a look-up, mostly."""
+
+    def declare_client(self, name: str, schema: str | None) -> bool:
+        """What a client type's class says of its schema; whether that is news.
+
+        Raises ``ConfigurationError`` where the steps for this client type end elsewhere.
+        """
+        if not self.migrations.declare_client(name, schema):
+            return False
+        self.schema_of = lru_cache(maxsize=8192)(self.migrations.label)
+        return True
 
     def durability(self, asked: Durability | str | None) -> Durability | None:
         """The class to commit with; refused here when the adapter cannot promise it."""
@@ -69,7 +88,10 @@ class Options:
             durability = Durability(asked)
         except (ValueError, TypeError):
             names = ", ".join(repr(d.value) for d in Durability)
-            raise ConfigurationError(f"durability is one of {names}, not {asked!r}") from None
+            raise ConfigurationError(
+                f"durability is one of {names}, not {shown(asked)}",
+                hint="leave durability out for the strongest that the place can promise",
+            ) from None
         strongest = self.adapter.traits.durability
         if durability > strongest:
             raise ConfigurationError(
@@ -98,7 +120,8 @@ class Options:
             seconds = ttl if isinstance(ttl, (int, float)) and not isinstance(ttl, bool) else 0.0
         if not 0 < seconds <= _TTL_MAX_SECONDS:
             raise ConfigurationError(
-                f"ttl is a timedelta or a number of seconds, above zero and below 10,000 years, not {ttl!r}",
+                "ttl is a timedelta or a number of seconds, above zero and below 10,000 years, not "
+                f"{shown(ttl)}",
                 hint="None keeps the value for good",
             )
         return max(int((self.clock() + seconds) * 1000), 1)

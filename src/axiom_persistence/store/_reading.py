@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Hashable
 from typing import Any, Unpack
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from ..errors import (
     ConfigurationError,
     CorruptedDataError,
+    MigrationError,
     PersistenceError,
     SchemaTooNewError,
     TypeMismatchError,
@@ -17,12 +18,14 @@ from ..errors import (
 from ..keys import INTERNAL
 from ..records.codec import Codec
 from ..records.corruption import Corruption, OnCorruption
+from ..records.migrations import Renewed
 from ..records.record import Damage, NewerFormat, Record, major, open_record, plain_value
 from ..runtime.turn import backoff
 from ..storage.adapter import NOT_NOW, CachedRecord, NotNow, StorageAdapter, Stored
 from ._decoded import Decoded
 from ._options import Asked, Options
 from ._recovery import Recovery
+from ._standing import Standing
 
 __all__ = ["Reading", "Seen"]
 
@@ -43,10 +46,21 @@ class Reading(Options):
         self.recovery: Recovery = Recovery(adapter, self.clock)
         self._fetch_now = adapter.fetch_now
         self._too_new: dict[str, str] = {}
+        self._mark: Callable[[], Hashable | None] = adapter.mark_reader
+        self._looked: Hashable | None = None
+        """The change mark when the header was looked at last."""
+        self.standing: Standing | None = None
+        """What the header says that is to be minded; None: nothing."""
+        self._floor: str = ""
+        """The version that every record has at least, says the header."""
+
+    async def look(self) -> None:
+        """Look at the header again. Only who knows the header can."""
+        raise NotImplementedError
 
     def load_now(self, key: str, kind: Any, default: Any) -> Any:
         """What ``load`` would return, where that can be told without waiting; else ``NOT_NOW``."""
-        if self._too_new:
+        if self._too_new or self.standing is not None:
             return NOT_NOW  # load looks whether it still is
         stored = self._fetch_now(key)
         if type(stored) is CachedRecord:
@@ -59,25 +73,31 @@ class Reading(Options):
             return self._decode_cached(key, stored, kind)
         if stored is None:
             self.codec.decoder(kind)  # what is no type is refused whether something is stored or not
-            return default
+            return default if self._mark() == self._looked else NOT_NOW  # it may have another name by now
         if isinstance(stored, NotNow) or stored.damage is not None:
             return NOT_NOW
         body = plain_value(key, stored.data, self.schema_of(key))
         if body is None:
-            return NOT_NOW
+            body = self._plain_body(key, stored)
+            if body is None:
+                return NOT_NOW
         try:
             return self.codec.decoder(kind)(body)
         except Exception:  # once more, for an error that says where and why
             return self._decode_or_explain(key, body, kind)
 
     def _plain_body(self, key: str, stored: Stored) -> bytes | None:
-        """The value's JSON in a whole record that has no expiry and today's schema; else None."""
+        """The value's JSON, of today, in a whole record that has no expiry and no newer schema; else None."""
         schema = self.schema_of(key)
         try:
             record = open_record(key, stored.data, schema)
         except (Damage, NewerFormat):
             return None
-        return record.value if record.expires is None and record.schema == schema else None
+        if record.expires is not None:
+            return None
+        if record.schema == schema:
+            return record.value
+        return self.migrated(key, record).value if self.migrations.is_old(key, record.schema) else None
 
     def _decode_cached(self, key: str, stored: CachedRecord, kind: Any) -> Any:
         """The value of a cached record; ``NOT_NOW`` where only ``load`` can deal with it."""
@@ -125,7 +145,7 @@ class Reading(Options):
             return self.codec.decode(body, kind)
         except (TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
-            if self.confidential:
+            if self.confidential and not isinstance(error, ConfigurationError):  # that one is of the type
                 raise self._discreet(named, key) from None
             raise
 
@@ -140,13 +160,37 @@ class Reading(Options):
 
     async def read(self, key: str) -> Seen:
         """The checked record of ``key`` and its version; recovery has happened where it was due."""
+        if self.standing is not None:
+            await self._refuse_read(key)
         found = self._fetch_now(key)
         if isinstance(found, NotNow):
             found = (await self.adapter.fetch((key,))).get(key)
-        return Seen(None, None) if found is None else await self._open(key, found)
+        if found is None:
+            await self._refuse_absence(key)
+            return Seen(None, None)
+        return await self._open(key, found)
+
+    async def _refuse_read(self, key: str | None) -> None:
+        """Raise if the header says that nothing can be read yet, or no longer."""
+        if key is None or key[0] != INTERNAL:
+            await self.look()
+            if self.standing is not None:
+                self.standing.refuse_read(key, self.adapter)
+
+    async def _refuse_absence(self, key: str | None) -> None:
+        """Raise if an absent key may have been renamed by a newer program."""
+        if key is None or key[0] != INTERNAL:
+            if self._mark() != self._looked:
+                await self.look()
+            if self.standing is not None:
+                self.standing.refuse_absence(key, self.adapter)
 
     async def read_many(self, keys: Collection[str]) -> dict[str, Seen]:
+        if self.standing is not None:
+            await self._refuse_read(None)
         found = await self.adapter.fetch(keys)
+        if len(found) < len(keys):
+            await self._refuse_absence(None)
         seen = {}
         for key in keys:
             stored = found.get(key)
@@ -165,14 +209,33 @@ class Reading(Options):
                 stored = again
                 await backoff(attempt)
                 continue
-            gone = record.expires is not None and self.expired(record)
-            return Seen(stored.version, None if gone else record)
+            if record.expires is not None and self.expired(record):
+                return Seen(stored.version, None)
+            today = record.schema == self.schema_of(key)
+            return Seen(stored.version, record if today else self.migrated(key, record))
         raise CorruptedDataError(
             "the record is damaged again and again while it is being recovered",
             key=key,
             adapter=self.adapter,
             hint="check the medium; the bytes are in quarantine",
         )
+
+    def renewed(self, key: str, record: Record) -> Renewed | None:
+        """What an older record is today. Raises ``MigrationError``, naming step and key."""
+        try:
+            return self.migrations.renewed(key, record, self._floor)
+        except MigrationError as error:
+            if self.confidential:  # the reasons may quote the value
+                failed = f"the step {error.step!r} failed" if error.step else "it cannot be migrated"
+                raise MigrationError(
+                    f"{failed}; the value is confidential", key=key, adapter=self.adapter, step=error.step
+                ) from None
+            raise error.naming(adapter=self.adapter)  # noqa: B904 - the same error, named
+
+    def migrated(self, key: str, record: Record) -> Record:
+        """An older record with its value as it is today, or the record itself."""
+        made = self.renewed(key, record)
+        return record if made is None else record._replace(value=made.body)
 
     def open_record(self, key: str, data: bytes) -> Record:
         """The record in ``data``, checked. Raises ``Damage`` or ``NewerFormat``."""
@@ -193,13 +256,12 @@ class Reading(Options):
                 adapter=self.adapter,
                 hint="update axiom-persistence; the record is left as it is",
             ) from None
-        newer = record.schema != schema and major(record.schema) > major(schema)
-        if newer and key[0] != INTERNAL:
+        if record.schema != schema and key[0] != INTERNAL and self._is_newer(key, record):
             if record.compat is not None:
                 return record._replace(value=record.compat)
             self._too_new[key] = record.schema
             raise SchemaTooNewError(
-                f"written with schema {record.schema}; this program knows {schema}",
+                f"written with schema {record.schema}; this program knows {self._current(key)}",
                 key=key,
                 adapter=self.adapter,
                 hint="update the program; the record is left as it is",
@@ -207,6 +269,12 @@ class Reading(Options):
         if self._too_new:
             self._too_new.pop(key, None)  # it was; somebody has replaced it since
         return record
+
+    def _current(self, key: str) -> str:
+        return self.migrations.line_of(key).current
+
+    def _is_newer(self, key: str, record: Record) -> bool:
+        return major(record.schema) > major(self._current(key))
 
     def _is_expired(self, key: str, stored: Stored) -> bool:
         """Whether ``stored`` is a whole record past its time. The value is not decoded."""
@@ -228,7 +296,7 @@ class Reading(Options):
     def _refuse_too_new(self, key: str) -> str:
         raise SchemaTooNewError(
             f"the stored value has schema {self._too_new[key]}, newer than this program's "
-            f"{self.schema_of(key)}; it is not overwritten",
+            f"{self._current(key)}; it is not overwritten",
             key=key,
             adapter=self.adapter,
             hint="update the program, or delete the key first",

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from ..errors import ConfigurationError, ConflictError, CorruptedDataError, PersistenceError
+from ..errors import ConfigurationError, ConflictError, CorruptedDataError, PersistenceError, shown
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, quarantine_key, quarantine_value
 from ..records.record import INTERNAL_SCHEMA, seal_record
 from ..storage.adapter import StorageAdapter, Stored
@@ -111,7 +111,7 @@ def _decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionR
         return Corruption(answer)
     except ValueError:
         raise ConfigurationError(
-            f"on_corruption answered {answer!r}",
+            f"on_corruption answered {shown(answer)}",
             key=report.key,
             adapter=report.adapter,
             hint="it returns Corruption.RECOVER or Corruption.RAISE; nothing was changed",

@@ -49,10 +49,12 @@ class Store(Expiring):
         if expires is not None:
             self.note_expiry()
         try:
-            return seal_record(key, self.codec.encode(value, kind), self.schema_of(key), expires=expires)
+            body = self.codec.encode(value, kind)
+            compat = self.migrations.compat(key, body) if self.migrations.leads_back else None
+            return seal_record(key, body, self.schema_of(key), expires=expires, compat=compat)
         except (EncodingError, TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
-            if self.confidential:  # the reasons may quote the value
+            if self.confidential and not isinstance(error, ConfigurationError):  # reasons may quote the value
                 raise self._discreet(named, key) from None
             raise
 
@@ -101,6 +103,7 @@ class Store(Expiring):
         """
         wanted = list(dict.fromkeys(keys))
         while wanted:
+            await self.refuse(wanted)
             await self.settle()  # a save that was called before may be on its way still
             found = await self.adapter.fetch(wanted)
             expect = {key: found[key].version if key in found else None for key in wanted}
@@ -123,6 +126,7 @@ class Store(Expiring):
         """
         if prefix[:1] == INTERNAL:
             return 0
+        await self.refuse((prefix + "*",))
         asked = durability or self.default_durability
         count = await self.count(prefix) if await self.may_expire() else None
         after = None if prefix else _BEHIND_INTERNAL
@@ -185,9 +189,10 @@ class Store(Expiring):
 
         Reads no value, so it says nothing of whether the value can be read.
         """
-        if await self.may_expire():
-            return bool(await self.living((key,)))
-        return await self.adapter.exists(key)
+        there = bool(await self.living((key,))) if await self.may_expire() else await self.adapter.exists(key)
+        if not there:
+            await self._refuse_absence(key)
+        return there
 
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
@@ -196,18 +201,21 @@ class Store(Expiring):
         Listing(prefix, after, limit, reverse)  # refuses what is no listing
         if prefix[:1] == INTERNAL:
             return
+        await self._refuse_listing()
         if not prefix and not reverse:
             after = max(after or "", _BEHIND_INTERNAL)
         if not await self.may_expire():
             async for key in self.adapter.keys(prefix, after=after, limit=limit, reverse=reverse):
                 if key[0] != INTERNAL:
                     yield key
+            await self._refuse_listing()
             return
         while limit is None or limit > 0:
             size = _PAGE if limit is None else min(limit, _PAGE)
             keys = self.adapter.keys(prefix, after=after, limit=size, reverse=reverse)
             page = [key async for key in keys]
             if not page:
+                await self._refuse_listing()
                 return
             after = page[-1]
             for key in await self.living([key for key in page if key[0] != INTERNAL]):
@@ -221,6 +229,12 @@ class Store(Expiring):
             number += 1
         return number
 
+    async def _refuse_listing(self) -> None:
+        """Raise where the keys are about to be, or have been, rearranged."""
+        await self._refuse_absence(None)
+        if self.standing is not None:
+            await self._refuse_read(None)
+
     async def describe(self, key: str) -> RecordInfo | None:
         """What is known of ``key`` without decoding or repairing it. None: nothing is there."""
         info = await describe(self.adapter, key, self.schema_of(key))
@@ -229,7 +243,8 @@ class Store(Expiring):
 
     async def about(self) -> About:
         """What is known of the store as a whole, as its header says it now."""
-        return about(self.adapter, await self._read_header(), self.default_durability)
+        await self.look()
+        return about(self.adapter, self.header, self.default_durability)
 
 
 def _seconds(expires: int | None) -> float | None:

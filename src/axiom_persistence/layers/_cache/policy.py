@@ -30,7 +30,9 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("max_bytes", "max_age", "interval", "max_pending_bytes"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                raise ConfigurationError(f"{name} is at least 0, not {value!r}")
+                raise ConfigurationError(
+                    f"{name} is at least 0, not {value}", hint="leave it out, or pass cache=None for no cache"
+                )
 
     @classmethod
     def write_back(

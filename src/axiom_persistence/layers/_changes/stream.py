@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from xxhash import xxh3_64_intdigest
 
 from ...errors import CapabilityUnavailableError
 from ...keys import INTERNAL
+from ...runtime.faces import not_iterable
 from ...storage.adapter import Changes, Stored
 
 __all__ = ["MAX_PENDING", "Change", "ChangeStream", "Origin", "Source"]
@@ -244,6 +245,11 @@ class ChangeStream:
 
     def __aiter__(self) -> Self:
         return self
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> None:
+            raise not_iterable("what is changed")
 
     async def __anext__(self) -> Change:
         await self.start()

@@ -1,0 +1,252 @@
+"""What migrating and going back share: the header's changes, the originals, and the view of a store step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from xxhash import xxh3_64_hexdigest
+
+from ..errors import MigrationError, PersistenceError
+from ..keys import INTERNAL
+from ..records.migrations import Edge, order
+from ..records.record import Damage, NewerFormat, Record
+from ..storage.adapter import Durability
+from ..store._header import HEADER, Header, sealed_header
+from ..store.store import Store
+
+__all__ = [
+    "CHUNK",
+    "ORIGINALS",
+    "Headline",
+    "Original",
+    "View",
+    "digest",
+    "original_key",
+    "originals",
+    "restored_key",
+    "user_keys",
+    "validated",
+]
+
+CHUNK: Final = 1000
+"""Records rewritten in one commit."""
+
+ORIGINALS: Final = INTERNAL + "migrate/"
+
+_DIGEST: Final = 16
+
+
+class Original(NamedTuple):
+    """What a record was before a migration, and the digest of what the migration made of it."""
+
+    digest: str
+    data: bytes | None
+    """None: there was none."""
+
+    @classmethod
+    def of(cls, before: bytes | None, after: bytes | None) -> Original:
+        return cls(digest(after), before)
+
+    def to_bytes(self) -> bytes:
+        return self.digest.encode() + (self.data or b"")
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Original:
+        return cls(stored[:_DIGEST].decode("ascii", "replace"), stored[_DIGEST:] or None)
+
+
+def digest(data: bytes | None) -> str:
+    """What tells one record's bytes from others; of none, that of no bytes: no record is empty."""
+    return xxh3_64_hexdigest(data or b"")
+
+
+def original_key(id: str, key: str, *, by_step: bool = False) -> str:
+    """Where the original of ``key`` is kept. What store steps changed stands apart: it goes back at once."""
+    return f"{ORIGINALS}{id}/{'steps' if by_step else 'values'}/{key}"
+
+
+def restored_key(id: str, original: str, *, by_step: bool = False) -> str:
+    """The key whose original is under ``original``."""
+    return original[len(original_key(id, "", by_step=by_step)) :]
+
+
+def originals(store: Store, id: str, *, by_step: bool = False) -> AsyncIterator[str]:
+    """Where the originals of a migration are."""
+    return store.adapter.keys(original_key(id, "", by_step=by_step))
+
+
+async def user_keys(store: Store) -> AsyncIterator[str]:
+    """All keys but the library's own, whatever the header says of them."""
+    async for key in store.adapter.keys():
+        if key[0] != INTERNAL:
+            yield key
+
+
+def validated(store: Store, key: str, body: bytes) -> None:
+    """Raise ``MigrationError`` unless a result is of the type that ``validate`` was told."""
+    try:
+        store.migrations.validated(key, body)
+    except MigrationError as error:
+        if store.confidential:  # the reasons may quote the value
+            raise MigrationError("the result is not valid", key=key, adapter=store.adapter) from None
+        raise error.naming(adapter=store.adapter)  # noqa: B904 - the same error, named
+
+
+class Headline:
+    """The header of a store as a job changes it: never over somebody else's change."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.header: Header | None = None
+        self.version: str | None = None
+
+    async def read(self) -> Header | None:
+        """The header as it is now."""
+        await self.store.look()
+        seen = await self.store.read(HEADER)
+        self.version = seen.version
+        self.header = None if seen.record is None else msgspec.json.decode(seen.record.value, type=Header)
+        return self.header
+
+    async def commit(
+        self,
+        header: Header,
+        changes: dict[str, bytes | None] | None = None,
+        expect: dict[str, str | None] | None = None,
+        durability: Durability | None = None,
+    ) -> None:
+        """Change the header and records in one commit. Raises ``ConflictError`` if either changed."""
+        versions = await self.store.adapter.commit(
+            {**(changes or {}), HEADER: sealed_header(header)},
+            expect={**(expect or {}), HEADER: self.version},
+            durability=durability,
+        )
+        self.header, self.version = header, versions[HEADER]
+        await self.store.look()
+
+
+class _Entry(NamedTuple):
+    value: Any
+    expires: int | None
+    version: str
+
+
+class View:
+    """A ``StoreTransaction``: the whole store at one version, with changes that are not stored yet."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.version = ""
+        self.changes: dict[str, _Entry | None] = {}
+        self.found: dict[str, str | None] = {}
+        """The version of every record that was looked at."""
+        self.before: dict[str, bytes | None] = {}
+
+    async def run(self, edge: Edge, name: str, function: Callable[[Any], Awaitable[None]]) -> None:
+        """Let one store step change the view. Raises ``MigrationError``, naming it."""
+        self.version = edge.start
+        try:
+            await function(self)
+        except MigrationError as error:
+            error.step = error.step or name
+            raise error.naming(adapter=self.store.adapter)  # noqa: B904 - the same error, named
+        except Exception as error:  # a function of the user may raise anything
+            key = error.key if isinstance(error, PersistenceError) else None
+            raise MigrationError(
+                f"the store step {edge.describe(name)} failed: {type(error).__name__}: {error}",
+                key=key,
+                adapter=self.store.adapter,
+                step=name,
+            ) from error
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        """The keys that begin with ``prefix``, in code point order, the step's own changes included."""
+        stored = [key async for key in self.store.adapter.keys(prefix) if key[0] != INTERNAL]
+        own = {key for key, entry in self.changes.items() if entry is not None and key.startswith(prefix)}
+        for key in sorted({*stored, *own}):
+            if self.changes.get(key, own) is not None:
+                yield key
+
+    async def read(self, key: str, default: Any = None) -> Any:
+        """The value under ``key``; ``default`` where there is none."""
+        entry = await self._entry(key)
+        return default if entry is None else entry.value
+
+    async def write(self, key: str, value: Any) -> None:
+        """Store ``value``. An expiry that the key has stays."""
+        self.store.check_key(key)
+        entry = await self._entry(key)
+        self.changes[key] = _Entry(value, None if entry is None else entry.expires, self.version)
+
+    async def delete(self, key: str) -> None:
+        """Forget ``key``. Fine when it is absent."""
+        await self._entry(key)
+        self.changes[key] = None
+
+    async def rename(self, old: str, new: str) -> None:
+        """Give the value under ``old`` another key, with its expiry. Fine when it is absent."""
+        self.store.check_key(new)
+        entry = await self._entry(old)
+        if entry is not None and new != old:
+            await self._entry(new)
+            self.changes[new] = entry._replace(version=self.version)
+            self.changes[old] = None
+
+    async def _entry(self, key: str) -> _Entry | None:
+        """The value of ``key`` at this version, in a copy that the step may change."""
+        if key in self.changes:
+            entry = self.changes[key]
+            if entry is None:
+                return None
+            value = msgspec.json.decode(self.store.migrations.encoded(key, entry.value))
+            return _Entry(self._at(key, value, entry.version), entry.expires, self.version)
+        record = await self._record(key)
+        if record is None:
+            return None
+        return _Entry(self._at(key, msgspec.json.decode(record.value), record.schema), record.expires, "")
+
+    async def _record(self, key: str) -> Record | None:
+        stored = (await self.store.adapter.fetch((key,))).get(key)
+        self.found[key] = None if stored is None else stored.version
+        self.before[key] = None if stored is None else stored.data
+        if stored is None:
+            return None
+        try:
+            if stored.damage is not None:
+                raise Damage(stored.damage)
+            record = self.store.open_record(key, stored.data)
+        except (Damage, NewerFormat) as error:
+            raise MigrationError(
+                f"a store step cannot read this record: {error}",
+                key=key,
+                hint="verify(repair=True) brings its earlier generation back, where there is one",
+            ) from None
+        return None if self.store.expired(record) else record
+
+    def _at(self, key: str, value: Any, schema: str) -> Any:
+        """``value`` as the version of the step has it; of a client type with its own schema, as today."""
+        migrations = self.store.migrations
+        line = migrations.line_of(key)
+        version = line.current if line.name else self.version
+        if order(schema) > order(version):
+            return migrations.down(key, value, version, schema)
+        return migrations.up(key, value, schema, version)
+
+    def results(self, label: str | None = None) -> dict[str, bytes | None]:
+        """What the changed records become; ``label``: written for this earlier version, else for today."""
+        migrations, made = self.store.migrations, dict[str, bytes | None]()
+        for key, entry in self.changes.items():
+            if entry is None:
+                made[key] = None
+            elif label is not None:
+                value = migrations.down(key, entry.value, label, entry.version)
+                made[key] = migrations.sealed_as(key, value, label, entry.expires)
+            else:
+                line = migrations.line_of(key)
+                start = line.current if line.name else entry.version
+                body = migrations.encoded(key, migrations.up(key, entry.value, start))
+                validated(self.store, key, body)
+                made[key] = migrations.sealed(key, body, entry.expires)
+        return {key: data for key, data in made.items() if data != self.before.get(key)}
