@@ -168,7 +168,14 @@ class Headed(Reading):
                         return await self._commit_carefully(changes, expect, durability)
             finally:
                 self._beginning.discard(place)
-        if not self._is_simple():
+        if (
+            self.standing is not None
+            or self._mark() != self._looked
+            or self._header is None
+            or self._beginning
+            or self.recovery.unreadable
+            or self._too_new
+        ):  # there is a header to write, or something to rescue or to refuse
             return await self._commit_carefully(changes, expect, durability)
         versions = await self.adapter.commit(
             changes,
@@ -178,15 +185,6 @@ class Headed(Reading):
         if self._mark() != self._looked:
             await self.refuse(changes)
         return versions
-
-    def _is_simple(self) -> bool:
-        """Whether a commit is the adapter's as it is: no header to write, nothing to rescue or to refuse."""
-        return (
-            self._header is not None
-            and self.standing is None
-            and self._mark() == self._looked
-            and not (self._beginning or self.recovery.unreadable or self._too_new)
-        )
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         """Commit so that it outlives this process, with no await. None: not possible now, nothing done."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import struct
 import threading
 from typing import Final, Protocol, TypeAlias
 
@@ -10,7 +10,8 @@ from .wal import HEADER, Index
 
 __all__ = ["ChangeMark", "Own"]
 
-_COUNTER: Final = slice(8, 12)
+_AT: Final = 8
+_COUNT: Final = struct.Struct("=I").unpack_from
 """``iChange`` of the WAL-index header, which every commit that writes a page raises by one."""
 
 _WORD: Final = 1 << 32
@@ -65,7 +66,8 @@ class ChangeMark:
                     break  # else a commit of ours has just begun or ended
             own, committing, putting = now
             seen, seen_own, foreign = self._seen
-            ahead = (_count(header) - _count(seen) - (own - seen_own)) % _WORD
+            count, before = _COUNT(header, _AT)[0], _COUNT(seen, _AT)[0]
+            ahead = (count - before - (own - seen_own)) % _WORD
             if putting:
                 if header == seen:
                     return foreign
@@ -76,7 +78,3 @@ class ChangeMark:
             elif ahead > 1:
                 self._seen = (header, own + 1, foreign + 1)
             return self._seen[2]
-
-
-def _count(header: bytes) -> int:
-    return int.from_bytes(header[_COUNTER], sys.byteorder)
