@@ -37,14 +37,15 @@ def hints():
 
 
 def test_an_option_in_a_hint_is_one_of_open_persistence():
-    """Unless the hint names the adapter whose option it is."""
+    """Unless the hint names the adapter whose option it is, or spells out a function to be written."""
     found = list(hints())
     assert len(found) > 100
     wrong = [
         f"{place}: {name} in {hint!r}"
         for place, hint in found
         for name in OF_ADAPTERS - OPENED
-        if re.search(rf"(?<!['\"])\b{name}\b(?!['\"])", hint) and not re.search(r"\w+Adapter\(", hint)
+        if re.search(rf"(?<!['\"])(?<!\*, )\b{name}\b(?!['\"])", hint)
+        and not re.search(r"\w+Adapter\(", hint)
     ]
     assert wrong == []
     assert any("exclusive=" in hint for _, hint in found)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from ..errors import CapabilityUnavailableError, ConfigurationError
+from ..errors import CapabilityUnavailableError, ConfigurationError, shown
 
 __all__ = ["BLOCK_BYTES", "Lost", "Packing", "packing_for", "packing_of"]
 
@@ -149,7 +149,7 @@ class _Zstandard(_Compressed):
         except ModuleNotFoundError as error:
             raise CapabilityUnavailableError(
                 "zstd needs the package zstandard, or Python 3.14",
-                hint="pip install 'axiom-persistence[zstd]', or use deflate",
+                hint="pip install 'axiom-persistence[zstd]', or choose compression='deflate'",
             ) from error
         self._compress = zstandard.ZstdCompressor().compress
         self._decompress = zstandard.ZstdDecompressor().decompress
@@ -172,7 +172,10 @@ def packing_for(compression: str | None) -> Packing:
         return _Deflate()
     if compression == "zstd":
         return _Zstandard()
-    raise ConfigurationError(f"compression is 'deflate', 'zstd' or None, not {compression!r}")
+    raise ConfigurationError(
+        f"compression is 'deflate', 'zstd' or None, not {shown(compression)}",
+        hint="leave compression out for plain JSON Lines",
+    )
 
 
 def packing_of(head: bytes) -> Packing:

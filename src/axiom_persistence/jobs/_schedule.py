@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 
 __all__ = ["Every", "Keep", "checked_keep"]
 
@@ -37,5 +37,6 @@ def checked_keep(keep: Keep | None) -> Keep | None:
     if isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1:
         return keep
     raise ConfigurationError(
-        f"keep is a number of snapshots from 1, or a timedelta, not {keep!r}", hint="None keeps all"
+        f"keep is a number of snapshots from 1, or a timedelta above zero, not {shown(keep)}",
+        hint="leave keep out to keep all; keep=7 keeps the last seven",
     )

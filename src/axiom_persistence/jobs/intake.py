@@ -14,6 +14,7 @@ from ..errors import (
     ConflictError,
     InvalidKeyError,
     from_os_error,
+    shown,
 )
 from ..records.head import HEAD_BYTES, UNSAID, expiry_in
 from ..records.record import Damage, NewerFormat, look_at, open_record, seal_body
@@ -147,7 +148,10 @@ async def _entries(
 def _check(conflict: str) -> None:
     if conflict not in _POLICIES:
         known = ", ".join(map(repr, _POLICIES))
-        raise ConfigurationError(f"conflict is one of {known}, not {conflict!r}")
+        raise ConfigurationError(
+            f"conflict is one of {known}, not {shown(conflict)}",
+            hint="leave conflict out to keep what is there",
+        )
 
 
 @contextmanager
@@ -291,6 +295,7 @@ class _Intake:
                 raise ConfigurationError(
                     "the archive does not say when its records were saved",
                     key=name,
+                    adapter=store.adapter,
                     hint="export with times=True, or choose another conflict=",
                 )
             return "replaced" if there_since is not None and entry.saved > there_since else "kept"

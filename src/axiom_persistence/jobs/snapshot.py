@@ -117,7 +117,9 @@ async def _walk_into(store: Store, place: str) -> None:
         )
     if adapter.traits.confidential:
         raise InsecureStorageError(
-            "a snapshot would be plain text, and this store is confidential", adapter=adapter
+            "a snapshot would be plain text, and this store is confidential",
+            adapter=adapter,
+            hint="export_to(secure=True) writes its records, in plain text, to a place that you keep safe",
         )
     for attempt in range(_ATTEMPTS):
         async with SQLiteAdapter(place) as copy:

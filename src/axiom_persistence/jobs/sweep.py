@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ..errors import ConfigurationError, ConflictError
+from ..errors import ConfigurationError, ConflictError, shown
 from ..records.corruption import QUARANTINE, Quarantined
 from ..records.record import INTERNAL_SCHEMA, look_at
 from ..store.store import Store
@@ -46,7 +46,10 @@ async def sweep(
     A few at a time, while the store is in use. Broken off, the next sweep does the rest.
     """
     if not isinstance(quarantine, timedelta) or quarantine < timedelta(0):
-        raise ConfigurationError(f"quarantine is a timedelta of zero or more, not {quarantine!r}")
+        raise ConfigurationError(
+            f"quarantine is a timedelta of zero or more, not {shown(quarantine)}",
+            hint="leave quarantine out to keep it for 90 days",
+        )
     report = SweepReport()
 
     def told(so_far: Progress) -> None:

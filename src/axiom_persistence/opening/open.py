@@ -121,14 +121,3 @@ def _application(where: Where, option: str) -> str:
         f"{option}='keychain' needs the name of an application, and the store is opened by another address",
         hint=f"name what the keychain shall show: {way}",
     )
-
-
-def _check(mode: object, cache: object, secure: object, snapshots: object) -> None:
-    if mode not in ("normal", "inspect"):
-        raise ConfigurationError(f"mode is 'normal' or 'inspect', not {mode!r}")
-    if not isinstance(cache, (CachePolicy, NoneType)):
-        raise ConfigurationError(f"cache is a CachePolicy or None, not {cache!r:.80}")
-    if not isinstance(secure, (StorageAdapter, str, NoneType)):
-        raise ConfigurationError(f"secure is a confidential adapter, not {type(secure).__qualname__}")
-    if not isinstance(snapshots, (Every, NoneType)):
-        raise ConfigurationError(f"snapshots is an Every or None, not {snapshots!r:.80}")

@@ -95,7 +95,7 @@ class Archives(Maintenance):
             raise ConfigurationError(
                 "secure=True was asked for, and there is no confidential store",
                 adapter=store.adapter,
-                hint="leave it out",
+                hint="leave it out, or open the store with secure=",
             )
         chosen = [Selection(store, self._prefix, prefix, pattern, store.confidential)]
         if secure and beside is not None and beside is not store:

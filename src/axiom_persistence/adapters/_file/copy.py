@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from ...errors import from_os_error
@@ -34,7 +35,9 @@ def copy(values: FileValues, place: str) -> None:
         finally:
             target.detach()
     except OSError as error:
-        raise from_os_error(error, f"cannot write the copy at {place}", adapter=values.label) from error
+        raise from_os_error(
+            error, f"cannot write a copy in {os.path.dirname(place)}", adapter=values.label
+        ) from error
 
 
 def _copy_all(
