@@ -34,8 +34,8 @@ class PersistentStore(
         return None if value is None else ManagedEntry(value=value, expires_at=expires_at)
 
     async def _put_managed_entry(self, *, collection: str, key: str, managed_entry: ManagedEntry) -> None:
-        place = self.persistence.namespace(collection)
-        await place.save(join_key(key), dict(managed_entry.value), ttl=managed_entry.ttl)
+        ttl = None if managed_entry.ttl is None else max(managed_entry.ttl, 0.001)  # it may be over by now
+        await self.persistence.namespace(collection).save(join_key(key), dict(managed_entry.value), ttl=ttl)
 
     async def _put_managed_entries(
         self, *, collection: str, keys: Sequence[str], managed_entries: Sequence[ManagedEntry], **times: Any

@@ -105,6 +105,7 @@ async def test_py_key_value_forgets_what_has_expired(persistence, pass_time):
     store = imported("key_value_store").PersistentStore(persistence)
     await store.put_many(["a", "b"], [{}, {}], ttl=60)
     await store.put("c", {}, ttl=600)
+    await store.put("d", {}, ttl=1e-9)  # over before it is stored
     pass_time(61)
     assert await store.get_many(["a", "b", "c"]) == [None, None, {}]
     assert await store.keys() == ["c"]
