@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from inspect import isawaitable
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
-from ..errors import MigrationError, PersistenceError
+from ..errors import MigrationError, PersistenceError, refused_by
 from ..keys import INTERNAL
 from ..records.migrations import Edge, order
 from ..records.record import Damage, NewerFormat, Record
@@ -23,6 +25,7 @@ __all__ = [
     "Original",
     "View",
     "digest",
+    "naming",
     "original_key",
     "originals",
     "restored_key",
@@ -90,7 +93,21 @@ def validated(store: Store, key: str, body: bytes) -> None:
         store.migrations.validated(key, body)
     except MigrationError as error:
         if store.confidential:  # the reasons may quote the value
-            raise MigrationError("the result is not valid", key=key, adapter=store.adapter) from None
+            raise MigrationError(
+                "what the steps made would not load; the value is confidential",
+                key=key,
+                adapter=store.adapter,
+                hint=error.hint,
+            ) from None
+        raise
+
+
+@contextmanager
+def naming(store: Store) -> Iterator[None]:
+    """Errors of a job name the adapter of ``store``, wherever they come from."""
+    try:
+        yield
+    except MigrationError as error:
         raise error.naming(adapter=store.adapter)  # noqa: B904 - the same error, named
 
 
@@ -148,17 +165,25 @@ class View:
         """Let one store step change the view. Raises ``MigrationError``, naming it."""
         self.version = edge.start
         try:
-            await function(self)
+            waiting = function(self)
+            if not isawaitable(waiting):
+                raise MigrationError(
+                    f"the store step {edge.describe(name)} is not async",
+                    hint="write it with async def; every verb of what it is given is awaited",
+                )
+            await waiting
         except MigrationError as error:
             error.step = error.step or name
-            raise error.naming(adapter=self.store.adapter)  # noqa: B904 - the same error, named
+            raise
         except Exception as error:  # a function of the user may raise anything
-            key = error.key if isinstance(error, PersistenceError) else None
+            ours = error if isinstance(error, PersistenceError) else None
+            reason = refused_by(error) if ours is None else ours.message
             raise MigrationError(
-                f"the store step {edge.describe(name)} failed: {type(error).__name__}: {error}",
-                key=key,
+                f"the store step {edge.describe(name)} failed: {reason}",
+                key=None if ours is None else ours.key,
                 adapter=self.store.adapter,
                 step=name,
+                hint="correct the step; every record is as it was",
             ) from error
 
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:

@@ -110,14 +110,21 @@ class Undoing:
                 continue
             return
         raise MigrationError(
-            "other programs change the same records again and again", adapter=self.store.adapter
+            "other programs change the same records again and again",
+            key=page[0],
+            adapter=self.store.adapter,
+            hint="end them, and call rollback again, which goes on",
         )
 
     async def _still(self) -> None:
         was = self.head.header
         now = await self.head.read()
         if was is None or now is None or now.running != was.running:
-            raise MigrationError("another process has gone on with the rollback", adapter=self.store.adapter)
+            raise MigrationError(
+                "another process has gone on with the rollback",
+                adapter=self.store.adapter,
+                hint="leave it to that one, or call rollback again",
+            )
 
     # -- one record --------------------------------------------------------------------------------
 

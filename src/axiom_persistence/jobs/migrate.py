@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ..errors import ConfigurationError, ConflictError, MigrationError, SchemaTooNewError
-from ..records.migrations import Edge, order
+from ..records.migrations import Edge, check_version, order
 from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
@@ -31,7 +31,7 @@ from ..store._standing import (
     updated,
 )
 from ..store.store import Store
-from ._migration import CHUNK, Headline, Original, View, original_key, user_keys, validated
+from ._migration import CHUNK, Headline, Original, View, naming, original_key, user_keys, validated
 from ._undoing import Undoing
 from .walk import Progress as Walked
 from .walk import pages
@@ -103,7 +103,8 @@ async def migrate(
     record as it was; ``ConfigurationError`` where the steps do not lead from one to the other.
     """
     line = store.migrations.store_line
-    if to_version != line.current or line.way(from_version) is None:
+    check_version(from_version)
+    if check_version(to_version) != line.current or line.way(from_version) is None:
         raise ConfigurationError(
             f"no migration from {from_version!r} to {to_version!r} is known",
             adapter=store.adapter,
@@ -117,7 +118,8 @@ async def migrate(
         )
     report = MigrationReport(from_version, to_version, dry_run)
     async with store.turn("migrate"):
-        await _Migration(store, report, progress).run()
+        with naming(store):
+            await _Migration(store, report, progress).run()
     return report
 
 
@@ -174,7 +176,9 @@ class _Migration:
             raise MigrationError(
                 f"the store is at version {header.schema}, before {asked.from_version}",
                 adapter=self.store.adapter,
-                hint=f"call migrate({header.schema!r}, {asked.to_version!r})",
+                hint=f"declare a step that begins at {header.schema!r}"
+                if self.line.way(header.schema) is None
+                else f"call migrate({header.schema!r}, {asked.to_version!r})",
             )
         done = order(header.migrated) == order(asked.to_version) and updated(header, self.store.migrations)
         return running is None and done == header
@@ -385,7 +389,11 @@ class _Migration:
             return header
         if header is not None and running is None and any(kept.id == id for kept in header.kept):
             return None
-        raise MigrationError("somebody else has rolled this migration back", adapter=self.store.adapter)
+        raise MigrationError(
+            "somebody else has rolled this migration back",
+            adapter=self.store.adapter,
+            hint="every record is as it was; call migrate again to begin anew",
+        )
 
     async def _put_back(self, running: Running, error: BaseException) -> None:
         """Put every record back as it was; what keeps that from being done is added to ``error``."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from ..errors import ConfigurationError, ConflictError, MigrationError
-from ..records.migrations import Edge, order
+from ..records.migrations import Edge, check_version, order
 from ..runtime.turn import backoff
 from ..store._header import HEADER
 from ..store._standing import ROLLING_BACK, Header, Running, layout_of
 from ..store.store import Store
-from ._migration import CHUNK, ORIGINALS, Headline, View, user_keys
+from ._migration import CHUNK, ORIGINALS, Headline, View, naming, user_keys
 from ._undoing import RollbackReport, Undoing
 from .walk import pages
 
@@ -27,21 +27,23 @@ async def rollback(store: Store, to_version: str) -> RollbackReport:
     original is back. Afterwards by ``down`` alone: then every step needs one, or ``MigrationError`` is
     raised and nothing changes. Killed at any point, the next ``rollback`` goes on.
     """
+    check_version(to_version)
     async with store.turn("migrate"):
-        head = Headline(store)
-        header = await head.read()
-        work = Undoing(store, head)
-        work.report.to_version = to_version
-        if header is None:
+        with naming(store):
+            head = Headline(store)
+            header = await head.read()
+            work = Undoing(store, head)
+            work.report.to_version = to_version
+            if header is None:
+                return work.report
+            if [kept for kept in header.kept if kept.start == to_version]:
+                while header is not None and any(kept.start == to_version for kept in header.kept):
+                    await work.undo(header.kept[-1].id, whole=header.kept[-1].start == to_version)
+                    header = await head.read()
+                return work.report
+            if order(header.schema) > order(to_version) or header.running is not None:
+                await _by_downs(store, head, header, work, to_version)
             return work.report
-        if [kept for kept in header.kept if kept.start == to_version]:
-            while header is not None and any(kept.start == to_version for kept in header.kept):
-                await work.undo(header.kept[-1].id, whole=header.kept[-1].start == to_version)
-                header = await head.read()
-            return work.report
-        if order(header.schema) > order(to_version) or header.running is not None:
-            await _by_downs(store, head, header, work, to_version)
-        return work.report
 
 
 async def _by_downs(store: Store, head: Headline, header: Header, work: Undoing, to_version: str) -> None:
@@ -93,6 +95,7 @@ async def _store_downs(store: Store, way: tuple[Edge, ...], header: Header) -> V
                     f"the store step {edge.describe(step.name)} has no down, and no originals are kept",
                     adapter=store.adapter,
                     step=step.name,
+                    hint="declare the step with down=, or restore a snapshot",
                 )
             await view.run(edge, step.name, step.down)
     return view
@@ -150,4 +153,8 @@ async def _without_kept(store: Store, head: Headline) -> Header | None:
             await backoff(attempt)
             continue
         return head.header
-    raise MigrationError("other programs change the store again and again", adapter=store.adapter)
+    raise MigrationError(
+        "other programs change the store again and again",
+        adapter=store.adapter,
+        hint="end them, and call finalize again",
+    )

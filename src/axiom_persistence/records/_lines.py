@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from .record import major
 
 __all__ = ["Edge", "Line", "StoreStep", "ValueStep", "check_version", "order"]
@@ -19,7 +19,9 @@ _VERSION: Final = re.compile(r"\d{1,9}(\.\d{1,9})*")
 def check_version(version: str) -> str:
     """The version itself. Raises ``ConfigurationError`` unless it is numbers with dots."""
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        raise ConfigurationError(f"a version is numbers with dots, as '2.0', not {version!r}")
+        raise ConfigurationError(
+            f"a version is numbers with dots, not {shown(version)}", hint="write it as '2.0'"
+        )
     return version
 
 
@@ -91,7 +93,10 @@ class Line:
     def edge(self, start: str, end: str) -> Edge:
         """The edge between two versions, made where it is new. From each version one leads on."""
         if order(check_version(start)) >= order(check_version(end)):
-            raise ConfigurationError(f"a step leads from a version to a later one, not from {start} to {end}")
+            raise ConfigurationError(
+                f"a step leads from a version to a later one, not from {start} to {end}",
+                hint="name the version that comes first, then the one that the step leads to",
+            )
         edge = self.edges.setdefault(start, Edge(start, end))
         if edge.end != end:
             raise ConfigurationError(

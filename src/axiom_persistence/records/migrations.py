@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeVar
 
 import msgspec
 
-from ..errors import ConfigurationError, MigrationError, PersistenceError
+from ..errors import ConfigurationError, MigrationError, PersistenceError, refused_by
 from ._lines import Edge, Line, StoreStep, ValueStep, check_version, order
 from .codec import Codec, encode_value
 from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_record
@@ -188,7 +188,10 @@ class Migrations:
 
     def _refuse_late(self) -> None:
         if self._in_use:
-            raise ConfigurationError("these Migrations are in use; declare all steps before opening a store")
+            raise ConfigurationError(
+                "these Migrations are in use: a store was opened with them",
+                hint="declare all steps before open_persistence",
+            )
 
     # -- for the store -----------------------------------------------------------------------------
 
@@ -276,6 +279,7 @@ class Migrations:
                         f"the step {edge.describe(step.name)} has no down, so nothing leads back",
                         key=key,
                         step=step.name,
+                        hint="declare the step with down=, or restore a snapshot",
                     )
                 value = _run(edge, step.name, step.down, value, key)
         return value
@@ -332,7 +336,9 @@ class Migrations:
         try:
             return encode_value(value)
         except PersistenceError as error:
-            raise MigrationError(f"what the steps made cannot be written: {error}", key=key) from error
+            raise MigrationError(
+                f"what the steps made cannot be written: {error.message}", key=key, hint=error.hint
+            ) from error
 
     def compat(self, key: str, body: bytes) -> bytes | None:
         """The value as the major version before reads it; None: it reads the value itself, or cannot."""
@@ -352,7 +358,11 @@ class Migrations:
                 try:
                     self._codec.decode(body, check.kind)
                 except PersistenceError as error:
-                    raise MigrationError(f"the result is not valid: {error}", key=key) from error
+                    raise MigrationError(
+                        f"what the steps made would not load: {error.message}",
+                        key=key,
+                        hint="correct the step, or what validate() says of this key",
+                    ) from error
 
     def sealed(self, key: str, body: bytes, expires: int | None, label: str | None = None) -> bytes:
         """The record of ``key`` with a value of today, JSON already."""
@@ -370,12 +380,18 @@ def _run(edge: Edge, name: str, function: Callable[[Any], Any], value: Any, key:
         result = function(value)
     except Exception as error:  # a function of the user may raise anything
         raise MigrationError(
-            f"the step {edge.describe(name)} failed: {type(error).__name__}: {error}", key=key, step=name
+            f"the step {edge.describe(name)} failed: {refused_by(error)}",
+            key=key,
+            step=name,
+            hint="correct the step; the record is as it was",
         ) from error
     if isinstance(result, CoroutineType):
         result.close()
         raise MigrationError(
-            f"the step {edge.describe(name)} is async; a value step is a plain function", key=key, step=name
+            f"the step {edge.describe(name)} is async, and a value step is a plain function",
+            key=key,
+            step=name,
+            hint="write it with def; a store step is async, and changes several keys at once",
         )
     return result
 

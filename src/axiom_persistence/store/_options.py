@@ -54,7 +54,11 @@ class Options:
         if migrations is None:
             migrations = Migrations(asked.get("schema", FIRST_SCHEMA))
         elif not isinstance(migrations, Migrations):
-            raise ConfigurationError(f"migrations is a Migrations, not {migrations!r:.80}")
+            raise ConfigurationError(
+                f"migrations is a Migrations, not {shown(migrations)}",
+                adapter=adapter,
+                hint="migrations=Migrations(current='2.0'), with the steps declared on it",
+            )
         migrations.begin()
         self.migrations: Migrations = migrations
         self.schema_of: Callable[[str], str] = lru_cache(maxsize=8192)(migrations.label)

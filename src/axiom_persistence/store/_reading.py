@@ -228,7 +228,11 @@ class Reading(Options):
             if self.confidential:  # the reasons may quote the value
                 failed = f"the step {error.step!r} failed" if error.step else "it cannot be migrated"
                 raise MigrationError(
-                    f"{failed}; the value is confidential", key=key, adapter=self.adapter, step=error.step
+                    f"{failed}; the value is confidential",
+                    key=key,
+                    adapter=self.adapter,
+                    step=error.step,
+                    hint=error.hint,
                 ) from None
             raise error.naming(adapter=self.adapter)  # noqa: B904 - the same error, named
 

@@ -94,6 +94,8 @@ class Standing:
     """The version of store steps that this program does not know: an absent key may have another name now."""
     behind: str = ""
     """Why nothing can be read or saved before ``migrate``."""
+    way_up: str = ""
+    """What to do about that."""
     stopped: str = ""
     """Why nothing can be saved now."""
     is_due: bool = False
@@ -116,8 +118,10 @@ class Standing:
             found.behind = (
                 f"the store is at version {header.schema}; no steps lead from there to {line.current}"
             )
+            found.way_up = f"declare a step that begins at {header.schema!r}"
         elif any(edge.stores for edge in way or ()):
             found.behind = f"the store is at version {header.schema}, and store steps lead to {line.current}"
+            found.way_up = "call `await persistence.migrate(...)` first, or `axiom-persistence migrate`"
         if running is not None and running.state == ROLLING_BACK:
             found.stopped = f"the store is being rolled back to {running.end}"
         known = {known.name: known.current for known in migrations.clients()}
@@ -151,12 +155,7 @@ class Standing:
     def refuse_read(self, key: str | None, adapter: object) -> None:
         """Raise unless this program may read ``key``; None: any."""
         if self.behind and (key is None or key[0] != INTERNAL):
-            raise MigrationError(
-                self.behind,
-                key=key,
-                adapter=adapter,
-                hint="await persistence.migrate(...) first, or `axiom-persistence migrate`",
-            )
+            raise MigrationError(self.behind, key=key, adapter=adapter, hint=self.way_up)
 
     def refuse_absence(self, key: str | None, adapter: object) -> None:
         """Raise if a key that is absent may have got another name by a step this program does not know."""

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from axiom_persistence import Migrations
 from axiom_persistence import open_persistence as open_async
 from axiom_persistence.blocking import Client, client_state, open_persistence
 from axiom_persistence.errors import (
@@ -9,6 +10,7 @@ from axiom_persistence.errors import (
     ConfigurationError,
     EncodingError,
     InvalidKeyError,
+    MigrationError,
     TypeMismatchError,
 )
 
@@ -302,3 +304,24 @@ def from_a_callback_of_the_background(world):
         from axiom_persistence.blocking import run
 
         run(callback())
+
+
+async def renamed(tx):
+    await tx.rename("k", "moved")
+
+
+@case(
+    MigrationError,
+    "the store is at version 1.0, and store steps lead to 2.0 [key 'k'] [in "
+    "SQLiteAdapter(<path>/notes.db)]; call `persistence.migrate(...)` first, or "
+    "`axiom-persistence migrate`",
+    key="k",
+    place=True,
+)
+def load_before_a_store_step(world):
+    with open_persistence(world.db()) as persistence:
+        persistence.save("k", MARK)
+    migrations = Migrations(current="2.0")
+    migrations.store("1.0", "2.0")(renamed)
+    with open_persistence(world.db(), migrations=migrations) as persistence:
+        persistence.load("k", str)
