@@ -6,9 +6,12 @@ without an entry fails. The tables are written once, in the blocking spelling, a
 
 import asyncio
 import inspect
+import io
 import json
+import tempfile
 import time
 from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +60,28 @@ def in_transaction(verbs, take):
         return tx.exists(KEY)
 
 
+def archive():
+    """One with another value under the key."""
+    file = io.BytesIO()
+    with blocking.open_persistence("memory:") as other:
+        other.save(KEY, 2)
+        other.export_to(file)
+    file.seek(0)
+    return file
+
+
+def others(path):
+    """A file of another program with another value under the key."""
+    path.mkdir(parents=True)
+    (path / "x.json").write_text("2")
+    return path
+
+
+def taken_over(verbs, take):
+    with tempfile.TemporaryDirectory() as directory:
+        return not verbs.import_legacy(others(Path(directory) / "old"), into="c/").imported
+
+
 PERSISTENCE = {
     "load": lambda v, _: v.load(KEY, int) == 1,
     "load_many": lambda v, _: v.load_many([KEY], int) == {KEY: 1},
@@ -79,8 +104,14 @@ PERSISTENCE = {
     "namespace": lambda v, _: v.namespace("c").load("x", int) == 1,
     **dict.fromkeys(("save", "save_many"), NO_LOOK),  # they replace what is there, whatever it is
     **dict.fromkeys(
-        ("verify", "rotate_keys", "change_key", "migrate", "changes", "flush"), NO_LOOK
+        ("verify", "rotate_keys", "change_key", "migrate", "rollback", "finalize", "changes", "flush"),
+        NO_LOOK,
     ),  # see bytes
+    **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
+    "export_to": lambda v, _: v.export_to(io.BytesIO()).records == 1,
+    "import_from": lambda v, _: v.import_from(archive()).kept == 1,
+    "import_legacy": taken_over,
+    "sweep": lambda v, _: v.sweep().expired == 0,
     **dict.fromkeys(("about", "adapter", "location", "reports", "secure", "state", "stats"), NO_LOOK),
     **dict.fromkeys(("state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK),
 }
@@ -287,13 +318,38 @@ def described(run, where):
     return alike(run("info", where, KEY)[0] == 0, records == 1)
 
 
+def copied(run, where):
+    run("copy", where, where + ".copy.db")
+    return KEY in run("ls", where + ".copy.db")[1]
+
+
+def imported(run, where):
+    source = Path(where + ".jsonl")
+    source.write_bytes(archive().read())
+    return json.loads(run("import", where, str(source), "--json")[1])["kept"] == 1
+
+
+def taken_over_by_command(run, where):
+    source = others(Path(where + ".old"))
+    found = json.loads(run("import-legacy", where, str(source), "--into", "c/", "--json")[1])
+    return [entry["outcome"] for entry in found["entries"]] == ["skipped"]
+
+
 COMMANDS = {
     "ls": listed,
     "get": lambda run, where: run("get", where, KEY)[0] == 0,
     "has": lambda run, where: run("has", where, KEY)[0] == 0,
     "rm": lambda run, where: run("rm", where, KEY, "--yes")[0] == 0,
     "info": described,
-    **dict.fromkeys(("demo", "set", "path", "verify", "completion"), NO_LOOK),
+    "schema": lambda run, where: json.loads(run("schema", where, "--json")[1])["stored"] != [],
+    "export": lambda run, where: KEY in run("export", where, "-")[1],
+    "copy": copied,
+    "import": imported,
+    "import-legacy": taken_over_by_command,
+    "sweep": lambda run, where: json.loads(run("sweep", where, "--json")[1])["expired"] == 0,
+    **dict.fromkeys(("demo", "set", "path", "verify", "completion", "watch"), NO_LOOK),
+    **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine"), NO_LOOK),  # see bytes
+    **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
 }
 
 

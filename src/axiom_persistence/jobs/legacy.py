@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ..errors import ConfigurationError, ConflictError, PersistenceError, StoreNotFoundError
+from ..records.record import look_at
+from ..storage.adapter import Stored
 from ..store.store import Store
 from ._legacy import Found, Unreadable
 from ._legacy_typed import typed
@@ -136,18 +138,26 @@ async def _store(store: Store, report: ImportReport, plans: list[_Plan]) -> None
     """Commit what is not there yet: what the store has got meanwhile is never replaced."""
     whole = store.adapter.traits.atomic
     while plans:
-        there = await store.adapter.fetch([plan.key for plan in plans])
+        found = await store.adapter.fetch([plan.key for plan in plans])
+        there = {key for key, stored in found.items() if not _has_expired(store, key, stored)}
         for plan in [plan for plan in plans if plan.key in there]:
             report.entries.append(Imported(plan.found.name, plan.key, "skipped", _THERE))
             plans.remove(plan)
         now = plans if whole else plans[:1]
         if now and not report.dry_run:
             try:
-                await store.commit({p.key: p.data for p in now}, expect=dict.fromkeys(p.key for p in now))
+                expect = {p.key: found[p.key].version if p.key in found else None for p in now}
+                await store.commit({p.key: p.data for p in now}, expect=expect)
             except ConflictError:
                 continue
         report.entries += [Imported(plan.found.name, plan.key, "imported") for plan in now]
         plans = plans[len(now) :]
+
+
+def _has_expired(store: Store, key: str, stored: Stored) -> bool:
+    """What is damaged has not: it may be a value that somebody wants back."""
+    record = None if stored.damage else look_at(key, stored.data, store.schema_of(key))[0]
+    return record is not None and store.expired(record)
 
 
 # -- which format, and what is in it ---------------------------------------------------------------------
