@@ -169,7 +169,7 @@ class View:
             if not isawaitable(waiting):
                 raise MigrationError(
                     f"the store step {edge.describe(name)} is not async",
-                    hint="write it with async def; every verb of what it is given is awaited",
+                    hint="make it a coroutine function, and wait for every verb of what it is given",
                 )
             await waiting
         except MigrationError as error:

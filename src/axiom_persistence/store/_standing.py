@@ -121,7 +121,7 @@ class Standing:
             found.way_up = f"declare a step that begins at {header.schema!r}"
         elif any(edge.stores for edge in way or ()):
             found.behind = f"the store is at version {header.schema}, and store steps lead to {line.current}"
-            found.way_up = "call `await persistence.migrate(...)` first, or `axiom-persistence migrate`"
+            found.way_up = "call `migrate(...)` first, or `axiom-persistence migrate`"
         if running is not None and running.state == ROLLING_BACK:
             found.stopped = f"the store is being rolled back to {running.end}"
         known = {known.name: known.current for known in migrations.clients()}

@@ -313,8 +313,7 @@ async def renamed(tx):
 @case(
     MigrationError,
     "the store is at version 1.0, and store steps lead to 2.0 [key 'k'] [in "
-    "SQLiteAdapter(<path>/notes.db)]; call `persistence.migrate(...)` first, or "
-    "`axiom-persistence migrate`",
+    "SQLiteAdapter(<path>/notes.db)]; call `migrate(...)` first, or `axiom-persistence migrate`",
     key="k",
     place=True,
 )

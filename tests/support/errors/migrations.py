@@ -276,8 +276,7 @@ async def migrate_a_secret_to_what_is_not_valid(world):
 @case(
     MigrationError,
     "the store is at version 1.0, and store steps lead to 2.0 [key 'k'] [in "
-    "SQLiteAdapter(<path>/notes.db)]; call `await persistence.migrate(...)` first, or "
-    "`axiom-persistence migrate`",
+    "SQLiteAdapter(<path>/notes.db)]; call `migrate(...)` first, or `axiom-persistence migrate`",
     key="k",
     place=True,
 )
@@ -303,8 +302,8 @@ async def migrate_with_a_store_step_that_raises(world):
 
 @case(
     MigrationError,
-    "the store step 'move' (1.0 to 2.0) is not async [in SQLiteAdapter(<path>/notes.db)]; write "
-    "it with async def; every verb of what it is given is awaited",
+    "the store step 'move' (1.0 to 2.0) is not async [in SQLiteAdapter(<path>/notes.db)]; make "
+    "it a coroutine function, and wait for every verb of what it is given",
     place=True,
 )
 async def migrate_with_a_store_step_that_is_not_async(world):
