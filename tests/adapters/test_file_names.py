@@ -2,7 +2,7 @@
 
 import pytest
 
-from axiom_persistence.adapters._file.names import directory_of_prefix, file_name, key_of
+from axiom_persistence.adapters._file.names import escape, file_name, key_of, parents_of_prefix
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.errors import InvalidKeyError
 from axiom_persistence.platform.local import local_filesystem
@@ -93,7 +93,7 @@ def test_names_never_meet_or_leave():
             0 < len(part) <= 142 and part[0] != "." and part[-1] not in ". " for part in name.split("/")
         )
         for end in range(len(key)):
-            assert name.startswith(directory_of_prefix(key[:end]))
+            assert name.startswith("".join(f"{escape(part)}/" for part in parents_of_prefix(key[:end])))
 
 
 async def test_the_longest_keys(place):

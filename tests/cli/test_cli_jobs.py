@@ -150,7 +150,7 @@ def test_quarantine(run, store):
     assert (item["key"], item["size"]) == ("theme", 8)
     assert facts(run("quarantine", "show", store, item["id"], "--json")[1])["data"] == "ZGFtYWdlZP8="
     code, _, err = run("quarantine", "restore", store, item["id"])
-    assert code == 1
+    assert code == 3
     assert "still cannot be read" in err
     assert run("quarantine", "show", store, "absent")[0] == 4
     assert run("quarantine", "drop", store, item["id"])[0] == 2

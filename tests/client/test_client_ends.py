@@ -208,8 +208,12 @@ asyncio.run(main())
 """
 
 
+# In short sleeps: a signal that comes just before one waits for its end.
+BLOCKED = "[time.sleep(0.1) for _ in range(600)]"
+
+
 @pytest.mark.parametrize(
-    ("number", "wait"), [(signal.SIGTERM, "await asyncio.sleep(60)"), (signal.SIGHUP, "time.sleep(60)")]
+    ("number", "wait"), [(signal.SIGTERM, "await asyncio.sleep(60)"), (signal.SIGHUP, BLOCKED)]
 )
 async def test_signals_on_request(place, number, wait):
     """With ``save_on_signals`` SIGTERM and SIGHUP save first, also in a blocked loop, and then end."""

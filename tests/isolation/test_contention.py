@@ -7,7 +7,7 @@ import pytest
 
 from axiom_persistence import AdapterBasedPersistence, MemoryAdapter
 from axiom_persistence.errors import ConfigurationError, ConflictError
-from axiom_persistence.persistence import transaction
+from axiom_persistence.persistence import _turns
 from support.contender import ACCOUNTS, COUNTERS, STACKS, TOTAL, bank
 from support.contenders import Contenders
 from support.embedded import Kept
@@ -178,7 +178,7 @@ def add(persistence, amount):
 
 async def test_a_body_may_wait_for_tasks_of_its_own(monkeypatch):
     """What a body starts and awaits takes no turn that the body has, or each would wait for the other."""
-    monkeypatch.setattr(transaction, "_PATIENCE_SECONDS", 1e6)
+    monkeypatch.setattr(_turns, "_PATIENCE_SECONDS", 1e6)
     async with AdapterBasedPersistence(MemoryAdapter()) as persistence:
 
         async def change(tx):
@@ -196,7 +196,7 @@ async def test_a_body_may_wait_for_tasks_of_its_own(monkeypatch):
 
 async def test_a_body_may_wait_for_somebody_elses_update(monkeypatch):
     """An update from outside that the body waits for does not wait for the body's turn for ever."""
-    monkeypatch.setattr(transaction, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(_turns, "_PATIENCE_SECONDS", 0.01)
     async with AdapterBasedPersistence(MemoryAdapter()) as persistence:
         asked = asyncio.Event()
 
@@ -217,7 +217,7 @@ async def test_a_body_may_wait_for_somebody_elses_update(monkeypatch):
 
 async def test_nesting_after_a_conflict_is_an_error_and_no_wait(monkeypatch):
     """run_transaction inside the body of another says so, also in an attempt that holds turns."""
-    monkeypatch.setattr(transaction, "_PATIENCE_SECONDS", 1e6)
+    monkeypatch.setattr(_turns, "_PATIENCE_SECONDS", 1e6)
     async with AdapterBasedPersistence(MemoryAdapter()) as persistence:
 
         async def inside():

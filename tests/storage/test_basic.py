@@ -110,16 +110,16 @@ async def test_what_the_author_raises_names_key_and_adapter(error):
     adapter = Thirty()
     adapter.fails = error
     for doing, attempt in (
-        ("reading", adapter.fetch(["k"])),
-        ("writing", adapter.commit({"k": b"1"})),
-        ("deleting", adapter.commit({"k": None})),
+        ("Thirty.read", adapter.fetch(["k"])),
+        ("Thirty.write", adapter.commit({"k": b"1"})),
+        ("Thirty.delete", adapter.commit({"k": None})),
     ):
         with pytest.raises(StorageError, match=doing) as raised:
             await attempt
         assert (raised.value.key, raised.value.adapter) == ("k", "Thirty(Thirty())")
         assert raised.value.__cause__ is error
         assert "secret" not in str(raised.value)
-    with pytest.raises(StorageError, match="listing"):
+    with pytest.raises(StorageError, match="Thirty.keys"):
         assert [key async for key in adapter.keys("")]
 
 
