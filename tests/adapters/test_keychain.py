@@ -54,7 +54,7 @@ def service(request):
 
 
 class TestKeychain(AdapterSuite):
-    many = 60
+    many, questions = 60, 60
 
     def adapter(self, place):
         return KeychainAdapter(f"suite {place}")

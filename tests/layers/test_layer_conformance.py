@@ -24,6 +24,8 @@ class TestCachedSQLite(AdapterSuite):
 
 
 class TestCachedFiles(AdapterSuite):
+    questions = 1000
+
     def adapter(self, place):
         return Cached(FileStorageAdapter(place / "store"))
 
@@ -99,5 +101,7 @@ class TestEncryptedSQLite(AdapterSuite):
 
 
 class TestEncryptedFiles(AdapterSuite):
+    questions = 1000
+
     def adapter(self, place):
         return Encrypted(FileStorageAdapter(place / "store"), KEYS)

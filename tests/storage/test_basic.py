@@ -119,7 +119,7 @@ async def test_what_the_author_raises_names_key_and_adapter(error):
         assert (raised.value.key, raised.value.adapter) == ("k", "Thirty(Thirty())")
         assert raised.value.__cause__ is error
         assert "secret" not in str(raised.value)
-    with pytest.raises(StorageError, match="Thirty.keys"):
+    with pytest.raises(StorageError, match=r"Thirty\.keys"):
         assert [key async for key in adapter.keys("")]
 
 

@@ -29,6 +29,8 @@ class SuiteBase:
     """Closing lets go of nothing, so the adapter works on afterwards instead of refusing."""
     many: ClassVar[int] = 2500
     """How many keys the tests of large stores save; less for a medium that takes milliseconds for each."""
+    questions: ClassVar[int] = 10_000
+    """How many random listings are compared with a sorted list; less for a medium that is slow to list."""
 
     def adapter(self, place: Path) -> StorageAdapter:
         """An adapter, not yet open, that keeps its data in the directory ``place``.

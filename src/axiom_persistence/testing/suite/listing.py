@@ -16,7 +16,6 @@ from ._base import SuiteBase, at_place, content, listed, on_adapter, refused, st
 
 __all__ = ["ListingTests"]
 
-_QUESTIONS: Final = 400
 _LETTERS: Final = ("a", "b", "A", "/", ".", "-", "%", "+", "=", "~", " ", "é", "e\u0301", "\x01", "\uffff")
 _EDGES: Final = ("\ud7ff", "\ue000", "\U00010000", "\U0010ffff")
 
@@ -42,7 +41,7 @@ class _Question(NamedTuple):
         return [key async for key in keys]
 
 
-def _some_keys(chance: random.Random) -> set[str]:
+def some_keys(chance: random.Random) -> set[str]:
     """Keys that share beginnings, some of them deep, some long, some at the edges of Unicode."""
     letters = (*_LETTERS, *_EDGES)
     keys = {"".join(chance.choices(letters, k=chance.randint(1, 5))) for _ in range(120)}
@@ -50,7 +49,7 @@ def _some_keys(chance: random.Random) -> set[str]:
     return keys | {"x" * n + end for n in (120, 129, 130, 131, 140) for end in ("", "y", "é")}
 
 
-def _questions(chance: random.Random, keys: set[str], count: int) -> Iterator[_Question]:
+def questions(chance: random.Random, keys: set[str], count: int) -> Iterator[_Question]:
     known = sorted(keys)
     for _ in range(count):
         key, other = chance.choice(known), chance.choice(known)
@@ -68,12 +67,12 @@ class ListingTests(SuiteBase):
         """Whatever prefix, after, limit and reverse are asked for, the keys are those of a sorted list."""
         chance = random.Random(20)  # noqa: S311 - the same questions each time
         limit = adapter.traits.max_key_bytes
-        keys = {key for key in _some_keys(chance) if len(key.encode()) <= limit}
+        keys = {key for key in some_keys(chance) if len(key.encode()) <= limit}
         await store(adapter, dict.fromkeys(keys, b"1"))
         gone = chance.sample(sorted(keys), 20)
         await store(adapter, dict.fromkeys(gone))
         keys -= set(gone)
-        for question in _questions(chance, keys, min(_QUESTIONS, self.many)):
+        for question in questions(chance, keys, self.questions):
             assert await question.put_to(adapter) == question.answer(keys), question
 
     @on_adapter
