@@ -226,16 +226,44 @@ async def test_what_is_not_noticed():
 
 
 async def test_two_processes_that_begin_a_store_agree_on_its_keys(made):
-    """Opened at the same time, each by an adapter of its own, twenty times."""
-    first, second = Encrypted(made(), KEYS), Encrypted(made(), KEYS)
-    await asyncio.gather(first.aopen(), second.aopen())
-    try:
-        await first.commit({"a": b"1"})
-        await second.commit({"b": b"2"})
-        assert (await first.read("b"), await second.read("a")) == (b"2", b"1")
-        assert first.keyset == second.keyset
-    finally:
-        await asyncio.gather(first.aclose(), second.aclose())
+    """Opened at the same time, each by an adapter of its own, one after more and more steps of the other."""
+    for steps in range(0, 40, 2):
+        first, second = Encrypted(made(), KEYS), Encrypted(made(), KEYS)
+
+        async def later(second=second, steps=steps):
+            for _ in range(steps):
+                await asyncio.sleep(0.0005)
+            await second.aopen()
+
+        await asyncio.gather(first.aopen(), later())
+        try:
+            await first.commit({"a": b"1"})
+            await second.commit({"b": b"2"})
+            assert (await first.read("b"), await second.read("a")) == (b"2", b"1")
+            assert first.keyset == second.keyset
+            await first.inner.commit({"a": None, "b": None, KEYSET: None})
+        finally:
+            await asyncio.gather(first.aclose(), second.aclose())
+
+
+async def test_keys_that_another_process_makes_while_the_place_is_looked_at(made):
+    """Its keys, and records, that appear after the look for keys are no plain records."""
+
+    class Slow(type(made())):
+        begun = False
+
+        async def fetch(self, keys):
+            found = await super().fetch(keys)
+            if list(keys) == [KEYSET] and not found and not self.begun:
+                self.begun = True
+                async with Encrypted(made(), KEYS) as other:
+                    await other.commit({"a": b"1"})
+            return found
+
+    slow = Slow(made().location)
+    async with Encrypted(slow, KEYS) as encrypted:
+        assert slow.begun
+        assert await encrypted.read("a") == b"1"
 
 
 async def test_another_key_opens_it_after_a_change(made):

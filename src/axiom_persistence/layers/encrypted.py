@@ -125,6 +125,8 @@ class Encrypted(Layer):
             stored = (await self.inner.fetch((key,))).get(key)
             if key in _PLAIN or stored is None:
                 continue
+            if await self.inner.exists(KEYSET):
+                return  # another process has begun meanwhile
             named = key if key[0] != INTERNAL else None
             if stored.data.startswith(_MAGIC):
                 raise CorruptedDataError(
