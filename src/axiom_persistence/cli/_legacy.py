@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import sys
 from dataclasses import asdict
-from importlib import import_module
 from typing import Any, Final
 
 import click
@@ -15,11 +13,12 @@ from ..errors import StoreNotFoundError
 from ..jobs.legacy import FORMATS, ImportReport
 from ..opening.addresses import adapter_for
 from ..opening.open import open_persistence
+from ._applications import named_in
 from ._endings import ExitCode
 from ._output import StatusLine, data, note, on_terminal, printable, style, to_json
 from .base import command, complete_store
 
-__all__ = ["import_legacy", "named_in"]
+__all__ = ["import_legacy"]
 
 PROGRESS_AFTER_SECONDS: Final = 0.5
 _KINDS: Final = {kind.__name__: kind for kind in (str, int, float, bool, bytes, list, dict)}
@@ -92,22 +91,6 @@ def _typed(text: str) -> tuple[str, Any]:
             f"--type {text!r} is not NAME=TYPE with one of {', '.join(_KINDS)}", click.get_current_context()
         )
     return name, _KINDS[kind]
-
-
-def named_in(text: str) -> Any:
-    """The object that ``module:name`` names; the module is looked for in the working directory, too."""
-    module, _, name = text.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found: Any = import_module(module)
-        for part in name.split(".") if name else ():
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise click.UsageError(
-            f"{text!r} cannot be imported: {error}", click.get_current_context()
-        ) from error
-    return found
 
 
 def _write(result: ImportReport, where: str) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import asdict
-from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from ..jobs.migrate import MigrationProgress, MigrationReport
 from ..jobs.rollback import RollbackReport
 from ..records.migrations import Migrations, order
+from ._applications import find
 from ._endings import Ending, ExitCode
 from ._output import StatusLine, data, note, on_terminal, printable, to_json
 from .base import command, complete_store, opened
@@ -34,12 +33,8 @@ _app = click.option(
 def load_migrations(app: str) -> Migrations:
     """The Migrations at ``module:name``. Raises ``Ending`` where there are none."""
     module, _, name = app.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as ``python -m`` does
     try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        found = find(module, name.split("."))
         found = found() if callable(found) else found
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         hint = "write --app module:name, as for `python -c 'from module import name'`"

@@ -16,8 +16,8 @@ from ..records.migrations import Migrations
 from ..records.record import Record
 from ..records.unknown import fields_unknown
 from ..store.store import Store
+from ._applications import named_in
 from ._endings import ExitCode
-from ._legacy import named_in
 from ._output import data, note, printable, style, to_json
 from .base import command, complete_key, complete_store, opened
 
