@@ -13,6 +13,7 @@ __all__ = [
     "Place",
     "change_mark",
     "evidence_of",
+    "is_remote",
     "plain_place",
     "secure_place",
     "versions_of",
@@ -54,6 +55,11 @@ def secure_place(persistence: AdapterBasedPersistence, path: str) -> Place:
 def change_mark(store: Store) -> Hashable | None:
     """A value that differs once somebody has committed. None: the adapter cannot tell."""
     return store.adapter.change_mark()
+
+
+def is_remote(store: Store, key: str, version: str | None) -> bool:
+    """Whether this version came from another device."""
+    return store.adapter.is_remote(key, version)
 
 
 async def versions_of(store: Store, keys: Collection[str]) -> dict[str, str]:

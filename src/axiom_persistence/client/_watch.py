@@ -11,7 +11,7 @@ from typing import Final
 from ..errors import CapabilityUnavailableError, PersistenceError
 from ..layers.observed import Origin
 from ..store.store import Store
-from ._place import change_mark, versions_of
+from ._place import change_mark, is_remote, versions_of
 from ._restore import refresh
 from ._state import State
 
@@ -110,9 +110,11 @@ class Watch:
                     if field.persisted and state.place(field).store is self._store:
                         keys[state.key(field)] = state, name
         found = await versions_of(self._store, keys)
-        changed: dict[State, list[str]] = {}
+        changed: dict[tuple[State, Origin], list[str]] = {}
         for key, (state, name) in keys.items():
-            if found.get(key) != state.cells[name].version:
-                changed.setdefault(state, []).append(name)
-        for state, names in changed.items():
-            await refresh(state, names, Origin.PROCESS)
+            version = found.get(key)
+            if version != state.cells[name].version:
+                origin = Origin.REMOTE if is_remote(self._store, key, version) else Origin.PROCESS
+                changed.setdefault((state, origin), []).append(name)
+        for (state, origin), names in changed.items():
+            await refresh(state, names, origin)

@@ -273,6 +273,10 @@ class StorageAdapter(AsyncOnly, ABC):
         """The function that says the change mark, for whoever asks it often: that of the adapter itself."""
         return self.change_mark
 
+    def is_remote(self, key: str, version: str | None) -> bool:  # noqa: ARG002
+        """Whether this version of ``key`` (None: its absence) is known to be another device's."""
+        return False
+
     def stats(self) -> dict[str, int]:
         """Counters of this adapter, by name."""
         return {}

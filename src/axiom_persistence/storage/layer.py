@@ -116,5 +116,8 @@ class Layer(StorageAdapter):
         forwards = type(self).change_mark is Layer.change_mark
         return self.inner.mark_reader if forwards else self.change_mark
 
+    def is_remote(self, key: str, version: str | None) -> bool:
+        return self.inner.is_remote(key, version)
+
     def stats(self) -> dict[str, int]:
         return self.inner.stats()

@@ -49,6 +49,7 @@ class Source(Protocol):
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]: ...
     def keys(self, prefix: str = "") -> AsyncIterator[str]: ...
     def change_mark(self) -> Hashable | None: ...
+    def is_remote(self, key: str, version: str | None) -> bool: ...
 
 
 class _OnItsWay:
@@ -388,7 +389,8 @@ class ChangeStream:
                     return
                 if tell:
                     version = None if stored is None else stored.version
-                    self._tell(Change(key, version, origin), digest)
+                    remote = self._source.is_remote(key, version)
+                    self._tell(Change(key, version, Origin.REMOTE if remote else origin), digest)
                 elif waiting is None:
                     self._remember(key, digest)
 

@@ -1,0 +1,106 @@
+"""Which keys have changed since they were last sent: a mark in the very commit that changes them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from ..keys import INTERNAL
+from ..records.record import INTERNAL_SCHEMA, seal_record
+from ..records.stamp import Clock
+from ..storage.adapter import Changes, Durability, Expect, StorageAdapter, Traits
+from ..storage.layer import Layer
+
+__all__ = ["DIRTY", "SHADOW", "SYNC", "Tracked"]
+
+SYNC: Final = INTERNAL + "sync/"
+"""What every key of the synchronisation's own begins with."""
+DIRTY: Final = SYNC + "dirty/"
+"""Behind it: a key whose last change has not been sent. The record there is the stamp of that change."""
+
+
+SHADOW: Final = SYNC + "shadow/"
+"""Behind it: a key as it was sent or received last."""
+
+_ROOM: Final = len(SHADOW)
+
+
+_REMEMBERED: Final = 4096
+
+
+class Tracked(Layer):
+    """Adds to each change of a key the mark that it is to be sent, and when it was made.
+
+    The mark is written blind, beside the record and in the same commit: nothing is read, so ``commit_now``
+    and its promise stay as they are, and a thousand changes of one key leave one mark. A commit that names
+    the mark of a key itself is the synchronisation's own: nothing is added, and what it changes is told to
+    everybody above as the change of somebody else that it is.
+    """
+
+    def __init__(self, inner: StorageAdapter, wants: Callable[[str], object]) -> None:
+        """``wants``: which keys are sent."""
+        super().__init__(inner)
+        self.wants: Callable[[str], object] = wants
+        self.clock: Clock | None = None
+        """Whose stamps the marks are. Given when the store is opened; until then nothing is marked."""
+        self.marked: int = 0
+        """How many commits were marked: whoever sends looks whether there is anything new."""
+        self._arrivals = 0
+        self._brought: OrderedDict[str, str | None] = OrderedDict()
+        traits = inner.traits
+        self._traits = replace(traits, max_key_bytes=traits.max_key_bytes - _ROOM)
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
+
+    async def commit(
+        self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
+    ) -> Mapping[str, str]:
+        marked = self._marked(changes)
+        versions = await self.inner.commit(marked, expect=expect, durability=durability)
+        if marked is not changes:
+            return _without_marks(versions, changes)
+        self._note_arrivals(changes, versions)
+        return versions
+
+    def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        marked = self._marked(changes)
+        versions = self.inner.commit_now(marked)
+        return versions if marked is changes or versions is None else _without_marks(versions, changes)
+
+    def change_mark(self) -> Hashable | None:
+        mark = self.inner.change_mark()
+        return None if mark is None else (mark, self._arrivals)
+
+    def is_remote(self, key: str, version: str | None) -> bool:
+        return self._brought.get(key, "") == version
+
+    def _marked(self, changes: Changes) -> Changes:
+        if self.clock is None:
+            return changes
+        wanted = [
+            DIRTY + key
+            for key in changes
+            if key[:1] != INTERNAL and self.wants(key) and DIRTY + key not in changes
+        ]
+        if not wanted:
+            return changes
+        self.marked += 1
+        stamp = b'"%b"' % self.clock.tick().encode()
+        return {**changes, **{mark: seal_record(mark, stamp, INTERNAL_SCHEMA) for mark in wanted}}
+
+    def _note_arrivals(self, changes: Changes, versions: Mapping[str, str]) -> None:
+        brought = [key for key in changes if key[:1] != INTERNAL and DIRTY + key in changes]
+        for key in brought:
+            self._brought[key] = versions.get(key)
+            self._brought.move_to_end(key)
+        while len(self._brought) > _REMEMBERED:
+            self._brought.popitem(last=False)
+        self._arrivals += bool(brought)
+
+
+def _without_marks(versions: Mapping[str, str], changes: Changes) -> Mapping[str, str]:
+    return {key: version for key, version in versions.items() if key in changes}

@@ -1,0 +1,119 @@
+"""What one device works with when it meets the remote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import PersistenceError
+from ..keys import check_key
+from ..layers.tracked import DIRTY, SHADOW
+from ..records.record import INTERNAL_SCHEMA, Record, major, seal_record
+from ..records.stamp import Clock
+from ..store.store import Store
+from .conflict import Resolver
+from .remote import Remote
+from .shadow import Local, Shadow, local_keys, sealed_shadow
+from .state import EXPIRES, Field, State, fields_of, latest, value_in, view
+
+__all__ = ["Device", "is_untracked"]
+
+
+@dataclass(slots=True)
+class Device:
+    """What a cycle works with."""
+
+    store: Store
+    """The store below the caches, through the layer that marks what is changed."""
+    remote: Remote
+    clock: Clock
+    name: str
+    """8 hex digits."""
+    wants: Callable[[str], object]
+    resolver: Callable[[str], Resolver | None]
+
+    async def locals(self, keys: Iterable[str]) -> dict[str, Local]:
+        """What is here of ``keys``, in their order, of one moment."""
+        wanted = list(keys)
+        found = await self.store.adapter.fetch([name for key in wanted for name in local_keys(key)])
+        return {key: Local(key, found, self.store.migrations.label(key)) for key in wanted}
+
+    async def commit(
+        self, changes: Mapping[str, bytes | None], expect: Mapping[str, str | None]
+    ) -> Mapping[str, str]:
+        """Durably, if all is as expected. Raises ``ConflictError``."""
+        strongest = self.store.adapter.traits.durability
+        return await self.store.commit(changes, expect=expect, durability=strongest)
+
+    # -- schemas -----------------------------------------------------------------------------------
+
+    def fault_of(self, key: str, state: State | None) -> str | None:
+        """Why what the remote has of ``key`` cannot be taken over; None: it can."""
+        try:
+            check_key(self.store.check_key(key))
+        except PersistenceError as error:
+            return error.message
+        if state is not None:
+            known = self.store.migrations.line_of(key).current
+            if major(state.schema) > major(known):
+                return f"another device wrote it with schema {state.schema}; this program knows {known}"
+        return None
+
+    def renewed(self, key: str, state: State | None) -> State | None:
+        """``state`` as the migrations of this program make it: the same on every device that has them."""
+        now = view(state)
+        if state is None or now is None or not self.store.migrations.is_old(key, state.schema):
+            return state
+        made = self.store.renewed(key, _record(state.schema, now))
+        if made is None:
+            return state
+        newest = latest(state)
+        fields = {name: Field(old.stamp, None) for name, old in state.fields.items()}
+        for name, value in fields_of(_record(made.label, now)._replace(value=made.body)).items():
+            same = now.get(name) == value
+            fields[name] = Field(state.fields[name].stamp if same else newest, value)
+        return State(made.label, fields, state.covered)
+
+    # -- records -----------------------------------------------------------------------------------
+
+    def sealed(self, key: str, state: State, fields: Mapping[str, bytes]) -> bytes:
+        """The record of ``key`` that shows ``fields``."""
+        record = _record(state.schema, fields)
+        migrations = self.store.migrations
+        if record.expires is not None:
+            self.store.note_expiry()
+        compat = migrations.compat(key, record.value) if state.schema == migrations.label(key) else None
+        return seal_record(key, record.value, state.schema, expires=record.expires, compat=compat)
+
+    def applied(self, local: Local, joined: State | None, version: str | None) -> dict[str, bytes | None]:
+        """What has to change here so that all is as ``joined``. Empty: nothing."""
+        key = local.key
+        fields = view(joined)
+        changes: dict[str, bytes | None] = {}
+        if fields != (None if local.record is None else fields_of(local.record)):
+            changes[key] = None if fields is None or joined is None else self.sealed(key, joined, fields)
+        shadow = Shadow(version, joined, {})
+        if shadow != local.shadow:
+            is_empty = joined is None
+            changes[SHADOW + key] = None if is_empty else sealed_shadow(key, shadow)
+        if changes or local.mark is not None:
+            changes[DIRTY + key] = None
+        return changes
+
+    async def mark_of(self, local: Local) -> bytes:
+        """A mark for what is here: of the time of its last change, where that is known."""
+        saved = None if local.record is None else await self.store.adapter.saved_at(local.key)
+        stamp = self.clock.tick() if saved is None else self.clock.at(saved)
+        return seal_record(DIRTY + local.key, b'"%b"' % stamp.encode(), INTERNAL_SCHEMA)
+
+
+def is_untracked(local: Local) -> bool:
+    """Whether the record was changed without a mark: by a program that does not synchronise, or before."""
+    if local.mark is not None or local.damage is not None:
+        return False
+    return view(local.shadow.state) != (None if local.record is None else fields_of(local.record))
+
+
+def _record(schema: str, fields: Mapping[str, bytes]) -> Record:
+    expires = fields.get(EXPIRES)
+    return Record(schema, value_in(fields), None if expires is None else int(expires))

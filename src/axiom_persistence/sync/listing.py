@@ -1,0 +1,150 @@
+"""Looking at all keys of a remote: at a first meeting, and after a time longer than the log reaches."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..errors import ConflictError
+from ..layers.tracked import DIRTY, SHADOW
+from ..runtime.turn import backoff
+from .cursor import Cursor
+from .device import Device, is_untracked
+from .remote import BEHIND_INTERNAL, Head
+from .shadow import Local, Shadow, sealed_shadow
+from .state import State, join
+
+__all__ = ["KEEP_DELETED_S", "list_all", "mark_untracked"]
+
+PAGE: Final = 256
+_ATTEMPTS: Final = 16
+
+KEEP_DELETED_S: Final = 90 * 86_400
+"""How long what was deleted is remembered at the remote. A device that was away for longer, and finds nothing
+there of a key that it knows, takes it for deleted."""
+
+
+async def list_all(device: Device) -> tuple[int, dict[str, str]]:
+    """Take over what the remote has, a page and a commit at a time, resumed where it was interrupted.
+
+    How many keys were changed here; and which were left alone, and why. What has to be sent is marked. Until
+    it is done, parts of transactions may be seen; afterwards the log brings what was sent meanwhile.
+    """
+    head = await device.remote.look()
+    cursor = await Cursor.read(device.store)
+    after = cursor.listed or ""
+    if cursor.listed is None or cursor.head.place != head.place:
+        was_up_to_date = cursor.at
+        after = ""
+        cursor = await _note(device, head, after, was_up_to_date)
+    received = 0
+    faults: dict[str, str] = {}
+    while True:
+        page, last = await _page(device, after)
+        received += await _take(device, page, cursor, faults)
+        if last is None:
+            await _note(device, cursor.head, None, device.store.clock())
+            return received, faults
+        after = last
+        cursor = await _note(device, cursor.head, after, cursor.at)
+
+
+async def _note(device: Device, head: Head, listed: str | None, at: float) -> Cursor:
+    """Remember how far it is. Raises ``ConflictError`` where another process does the same."""
+    moved = (await Cursor.read(device.store)).moved(head, at, listed)
+    if moved is not None:
+        await device.commit(*moved)
+    return await Cursor.read(device.store)
+
+
+async def _page(device: Device, after: str) -> tuple[list[str], str | None]:
+    """The next keys that are known here or there, and the last one; None: there are no more."""
+    start = after or BEHIND_INTERNAL
+    there = [key async for key in device.remote.adapter.keys(after=start, limit=PAGE)]
+    last = there[-1] if len(there) == PAGE else None
+    shadows = device.store.adapter.keys(SHADOW, after=SHADOW + after if after else None)
+    here: list[str] = []
+    async for name in shadows:
+        key = name[len(SHADOW) :]
+        if last is not None and key > last:
+            break
+        here.append(key)
+    return sorted({key for key in (*there, *here) if device.wants(key)}), last
+
+
+async def _take(device: Device, keys: list[str], cursor: Cursor, faults: dict[str, str]) -> int:
+    """Make the records of ``keys`` what they are when joined with the remote's; how many were changed."""
+    for attempt in range(_ATTEMPTS):
+        locals = await device.locals(keys)
+        seen = await device.remote.fetch(keys)
+        faults.update(seen.faults)
+        changes: dict[str, bytes | None] = {}
+        expect: dict[str, str | None] = {}
+        for key, local in locals.items():
+            theirs = seen.states.get(key)
+            fault = seen.faults.get(key) or device.fault_of(key, theirs)
+            if fault is not None:
+                faults[key] = fault
+                continue
+            made = await _made(device, local, theirs, seen.versions.get(key), cursor)
+            if made:
+                changes.update(made)
+                expect.update(local.versions)
+        try:
+            if changes:
+                await device.commit(changes, expect)
+            return sum(key in changes for key in keys)
+        except ConflictError:
+            await backoff(attempt)
+    raise ConflictError(
+        f"the store was changed all the time; {_ATTEMPTS} attempts to take over a page were in vain",
+        adapter=device.store.adapter,
+        hint="it is tried again later",
+    )
+
+
+async def _made(
+    device: Device, local: Local, theirs: State | None, version: str | None, cursor: Cursor
+) -> dict[str, bytes | None]:
+    """The changes of one key, or its mark where it has to be sent."""
+    if local.mark is not None or local.damage is not None:
+        return {}  # it is joined when it is sent
+    if is_untracked(local):
+        return {DIRTY + local.key: await device.mark_of(local)}
+    ours, theirs = device.renewed(local.key, local.shadow.state), device.renewed(local.key, theirs)
+    if theirs is None and ours is not None and _was_forgotten(device, cursor):
+        return device.applied(local, None, None)
+    joined = join(ours, theirs)
+    made = device.applied(local, joined, version)
+    if joined != theirs:
+        made[DIRTY + local.key] = await device.mark_of(local)
+        made[SHADOW + local.key] = (
+            None if joined is None else sealed_shadow(local.key, Shadow(version, joined, {}))
+        )
+    return made
+
+
+def _was_forgotten(device: Device, cursor: Cursor) -> bool:
+    """Whether this device was away for so long that deletions it does not know of are forgotten by now."""
+    return 0 < cursor.at < device.store.clock() - KEEP_DELETED_S
+
+
+async def mark_untracked(device: Device, after: str) -> str | None:
+    """Mark what was changed here without a mark, of one page of keys; where the next page begins.
+
+    By a program that opened the store without ``sync=``, or before there was any. None: it was the last page.
+    """
+    adapter = device.store.adapter
+    keys = [key async for key in adapter.keys(after=after or BEHIND_INTERNAL, limit=PAGE)]
+    last = keys[-1] if len(keys) == PAGE else None
+    async for name in adapter.keys(SHADOW, after=SHADOW + after if after else None):
+        key = name[len(SHADOW) :]
+        if last is not None and key > last:
+            break
+        keys.append(key)
+    for local in (await device.locals(sorted({key for key in keys if device.wants(key)}))).values():
+        if is_untracked(local):
+            try:
+                await device.commit({DIRTY + local.key: await device.mark_of(local)}, local.versions)
+            except ConflictError:
+                continue  # it was changed just now, with a mark
+    return last

@@ -1,0 +1,240 @@
+"""What is kept where all devices meet: a state a key, and a log of which keys were sent when.
+
+::
+
+    notes/1              the state of the key ``notes/1``
+    <U+0001>sync/head    the number and the name of the last entry of the log
+    <U+0001>sync/log/…   each: which keys one commit has changed; the last ones only
+
+States, an entry and the head go into one commit, which expects the head as it was found. So the entries are
+in the order of the commits, and who has read up to one of them knows what to fetch.
+"""
+
+from __future__ import annotations
+
+import secrets
+import zlib
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from ..errors import ConfigurationError, CorruptedDataError, ForeignStoreError
+from ..keys import INTERNAL
+from ..layers.tracked import SYNC
+from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
+from ..storage.adapter import StorageAdapter, Stored
+from .state import State, decode_state, encode_state
+
+__all__ = ["BEHIND_INTERNAL", "NOTHING", "TOGETHER", "Head", "Remote", "Seen"]
+
+T = TypeVar("T")
+
+_HEAD: Final = SYNC + "head"
+_LOG: Final = SYNC + "log/"
+_STORE: Final = INTERNAL + "store"
+"""The header of a store. A remote has none."""
+
+TOGETHER: Final = 4096
+"""Keys that are sent together at most. Of more the oldest go first, and a transaction may be split."""
+
+KEPT: Final = 1024
+"""Entries of the log. A device that was away for longer lists all keys."""
+
+_DEFLATED: Final = b"AXZ1"
+_WORTH_IT: Final = 256
+"""Bytes: what is smaller is not deflated."""
+
+
+BEHIND_INTERNAL: Final = INTERNAL + "\U0010ffff"
+"""Behind every key of the library's own, and before those of users."""
+
+
+class Head(NamedTuple):
+    """The end of the log."""
+
+    number: int
+    """How many entries there have been."""
+    name: str
+    """The name of the last one, drawn at random: who reads on knows that it is the log that he read."""
+    place: str
+    """The name of the remote, drawn at random when something was sent there first."""
+
+
+NOTHING: Final = Head(0, "", "")
+"""The end of a log that nobody has begun."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """One entry of the log."""
+
+    name: str
+    keys: list[str]
+    device: str
+    at: float
+
+
+class _StoredHead(msgspec.Struct):
+    format: int
+    number: int
+    name: str
+    place: str
+
+
+class Seen(NamedTuple):
+    """What one fetch found at the remote, all of it of one moment."""
+
+    head: Head
+    head_version: str | None
+    states: dict[str, State]
+    versions: dict[str, str]
+    faults: dict[str, str]
+    """Keys whose states cannot be read, and why: they are left as they are."""
+
+
+class Remote:
+    """The place where devices meet. ``adapter`` is an open adapter."""
+
+    def __init__(self, adapter: StorageAdapter) -> None:
+        if not adapter.traits.atomic or not adapter.traits.shared:
+            raise ConfigurationError(
+                "devices meet in a place that several processes may use, with commits of several keys",
+                adapter=adapter,
+                hint="SQLite or a directory on a shared disk, PostgreSQL, Redis or an object store",
+            )
+        self.adapter: StorageAdapter = adapter
+        self.sent: int = 0
+        """Bytes of states that were sent."""
+        self.received: int = 0
+        """Bytes of states that were received."""
+
+    async def check(self) -> None:
+        """Raise ``ForeignStoreError`` for a place that holds a store, and not what devices have sent."""
+        found = await self.adapter.fetch((_HEAD, _STORE))
+        if _STORE in found and _HEAD not in found:
+            raise ForeignStoreError(
+                "this is a store of its own, not a place where devices meet",
+                adapter=self.adapter,
+                hint="give sync= an empty place",
+            )
+
+    async def look(self) -> Head:
+        """The end of the log: one small request."""
+        stored = (await self.adapter.fetch((_HEAD,))).get(_HEAD)
+        return self._head(stored)
+
+    async def fetch(self, keys: Collection[str]) -> Seen:
+        """The states of ``keys`` and the head, of one moment."""
+        found = await self.adapter.fetch([*keys, _HEAD])
+        stored_head = found.pop(_HEAD, None)
+        head_version = None if stored_head is None else stored_head.version
+        seen = Seen(self._head(stored_head), head_version, {}, {}, {})
+        for key, stored in found.items():
+            self.received += len(stored.data)
+            try:
+                seen.states[key] = decode_state(self._opened(key, stored))
+                seen.versions[key] = stored.version
+            except ValueError as error:
+                seen.faults[key] = f"what another device sent cannot be read: {error}"
+        return seen
+
+    async def push(
+        self, states: Mapping[str, State | None], seen: Seen, device: str, at: float
+    ) -> tuple[Head, Mapping[str, str]]:
+        """Send ``states`` (None: forget the key) in one commit, if all is still as it was ``seen``.
+
+        The new head, and the versions of what was sent. Raises ``ConflictError`` if anything is not.
+        """
+        place = seen.head.place or secrets.token_hex(8)
+        head = Head(seen.head.number + 1, secrets.token_hex(8), place)
+        entry = Sent(head.name, sorted(states), device, at)
+        data = {key: None if state is None else self._packed(key, state) for key, state in states.items()}
+        stored = _StoredHead(1, *head)
+        changes = {
+            **data,
+            _HEAD: seal_record(_HEAD, msgspec.json.encode(stored), INTERNAL_SCHEMA),
+            _entry(head.number): seal_record(
+                _entry(head.number), msgspec.json.encode(entry), INTERNAL_SCHEMA
+            ),
+        }
+        if head.number > KEPT:
+            changes[_entry(head.number - KEPT)] = None
+        expect: dict[str, str | None] = {key: seen.versions.get(key) for key in states}
+        expect[_HEAD] = seen.head_version
+        versions = await self.adapter.commit(changes, expect=expect)
+        self.sent += sum(len(packed) for packed in data.values() if packed is not None)
+        return head, versions
+
+    async def since(self, cursor: Head, head: Head) -> list[str] | None:
+        """The keys that were sent after ``cursor`` up to ``head``. None: the log does not tell."""
+        if cursor == head:
+            return []
+        is_new = cursor == NOTHING
+        if not is_new and (cursor.place != head.place or cursor.number >= head.number):
+            return None
+        numbers = range(max(1, cursor.number), head.number + 1)
+        if len(numbers) > KEPT:
+            return None
+        found = await self.adapter.fetch([_entry(number) for number in numbers])
+        keys: dict[str, None] = {}
+        for number in numbers:
+            stored = found.get(_entry(number))
+            if stored is None:
+                return None
+            entry = self._own(_entry(number), stored, Sent)
+            if number > cursor.number:
+                keys.update(dict.fromkeys(entry.keys))
+            elif entry.name != cursor.name:
+                return None  # the remote was set back, and went on otherwise
+        return list(keys) if len(keys) <= TOGETHER else None
+
+    # -- bytes -------------------------------------------------------------------------------------
+
+    def _head(self, stored: Stored | None) -> Head:
+        if stored is None:
+            return NOTHING
+        head = self._own(_HEAD, stored, _StoredHead)
+        if head.format != 1:
+            raise ForeignStoreError(
+                f"what devices have sent there has format {head.format}; this version knows 1",
+                adapter=self.adapter,
+                hint="update axiom-persistence",
+            )
+        return Head(head.number, head.name, head.place)
+
+    def _packed(self, key: str, state: State) -> bytes:
+        data = seal_record(key, encode_state(state), INTERNAL_SCHEMA)
+        if len(data) < _WORTH_IT:
+            return data
+        packed = _DEFLATED + zlib.compress(data)
+        return packed if len(packed) < len(data) else data
+
+    def _opened(self, key: str, stored: Stored) -> bytes:
+        """The value in a record. Raises ``ValueError`` saying what is wrong with it."""
+        if stored.damage is not None:
+            raise ValueError(stored.damage)
+        data = stored.data
+        if data.startswith(_DEFLATED):
+            try:
+                data = zlib.decompress(data[len(_DEFLATED) :])
+            except zlib.error:
+                raise ValueError("it cannot be inflated") from None
+        record, damage, _ = look_at(key, data, INTERNAL_SCHEMA)
+        if record is None:
+            raise ValueError(damage)
+        return record.value
+
+    def _own(self, name: str, stored: Stored, kind: type[T]) -> T:
+        """The head, or an entry of the log. Raises ``CorruptedDataError``."""
+        try:
+            return msgspec.json.decode(self._opened(name, stored), type=kind)
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise CorruptedDataError(
+                f"the log of what was sent cannot be read: {error}",
+                adapter=self.adapter,
+                hint="put a backup of that place back; nothing was changed",
+            ) from None
+
+
+def _entry(number: int) -> str:
+    return f"{_LOG}{number:012d}"
