@@ -207,7 +207,7 @@ def _remove(path: str) -> None:
             shutil.rmtree(path)
         return
     for end in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path + end)
 
 
