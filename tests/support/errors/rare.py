@@ -9,6 +9,7 @@ ACCIDENT = "somebody took files of the store away, or wrote into them"
 EXIT = "while the interpreter ends"
 KEYCHAIN = "the system's keychain refuses, is locked or is not there"
 MISSING = "a package that is not installed"
+SERVER = "a server that does not answer, or breaks off: the tests of networked adapters have them"
 CHANGED = "a class that has changed, or another program's file, which the tests of fields and imports make"
 
 RARE: dict[str, str] = {
@@ -141,6 +142,19 @@ RARE: dict[str, str] = {
             "security/keys.py::KeychainKey.find::KeyUnavailableError",
         ),
         KEYCHAIN,
+    ),
+    **dict.fromkeys(
+        (
+            "adapters/_networked/address.py::ServerAddress.flag::ConfigurationError",
+            "adapters/_networked/address.py::ServerAddress.number::ConfigurationError",
+            "adapters/_networked/address.py::ServerAddress.parse::ConfigurationError",
+            "adapters/_networked/address.py::_host::ConfigurationError",
+            "adapters/_networked/address.py::_refuse_unknown::ConfigurationError",
+            "adapters/_networked/commit.py::Commit.conflicts::ConflictError",
+            "adapters/_networked/loops.py::PerLoop.check::CapabilityUnavailableError",
+            "adapters/_networked/settle.py::_unavailable::StorageUnavailableError",
+        ),
+        SERVER,
     ),
     "blocking/_background.py::_refuse_green_threads::CapabilityUnavailableError": "gevent is at work",
     "jobs/_packing.py::_Zstandard.__init__::CapabilityUnavailableError": MISSING,
