@@ -297,7 +297,7 @@ def test_a_forked_child_is_refused():
 
 
 def parsed(rest):
-    return ServerAddress.parse("redis", rest, port=6379, known=("tls", "timeout"))
+    return ServerAddress.parse("redis", "redis:" + rest, port=6379, known=("tls", "timeout"))
 
 
 def test_an_address_is_taken_apart():
@@ -306,7 +306,7 @@ def test_an_address_is_taken_apart():
     assert address.hosts == (("h1", 1), ("::1", 2), ("h3", 6379))
     assert (address.user, address.password.reveal(), address.path) == ("me", "p@ss/w", "a b")
     assert address.flag("tls", False) is True
-    assert address.number("timeout", 1.0) == 2.5
+    assert address.seconds("timeout", 1.0) == 2.5
     assert str(address) == "redis://h1:1,[::1]:2,h3:6379/a b"
     assert parsed("//").hosts == (("localhost", 6379),)
 
@@ -341,7 +341,7 @@ def test_a_wrong_address_shows_no_secret(rest):
 def test_wrong_options_are_named_without_what_they_say():
     """A number that is none, a truth that is none."""
     address = parsed("//host/x?timeout=hunter2&tls=hunter2")
-    for ask in (lambda: address.number("timeout", 1.0), lambda: address.flag("tls", True)):
+    for ask in (lambda: address.seconds("timeout", 1.0), lambda: address.flag("tls", True)):
         with pytest.raises(ConfigurationError) as refusal:
             ask()
         assert "hunter2" not in str(refusal.value)

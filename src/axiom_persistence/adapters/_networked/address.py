@@ -51,17 +51,17 @@ class ServerAddress:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def parse(cls, scheme: str, rest: str, *, port: int, known: Collection[str]) -> Self:
-        """What stands behind ``scheme:``. ``port``: where none is given. ``known``: the names of options.
+    def parse(cls, scheme: str, address: str, *, port: int, known: Collection[str]) -> Self:
+        """Take ``address`` apart. ``port``: where none is given. ``known``: the names of options.
 
         Raises ``ConfigurationError``, which shows no part that may be a secret.
         """
-        if not rest.startswith("//"):
+        if not address.startswith(f"{scheme}://"):
             raise ConfigurationError(
-                f"an address of {scheme} begins with {scheme}://", hint=f"write {scheme}://user@host/name"
+                f"an address of {scheme} begins with {scheme}://", hint=f"write {scheme}://host/name"
             )
         # A '?', '/' or '@' in a password is percent-encoded; the last '@' before the path is the one.
-        before, _, query = rest[2:].partition("?")
+        before, _, query = address[len(scheme) + 3 :].partition("?")
         authority, _, path = before.partition("/")
         login, _, named = authority.rpartition("@")
         user, colon, password = login.partition(":")
@@ -95,11 +95,13 @@ class ServerAddress:
         if text is None:
             return default
         if text.lower() not in _TRUTHS:
-            raise ConfigurationError(f"the option {name} is true or false", adapter=self)
+            raise ConfigurationError(
+                f"the option {name} is true or false", adapter=str(self), hint="leave it out for the usual"
+            )
         return _TRUTHS[text.lower()]
 
-    def number(self, name: str, default: float) -> float:
-        """An option that is a number above 0."""
+    def seconds(self, name: str, default: float) -> float:
+        """An option that is a time, above 0."""
         text = self.options.get(name)
         if text is None:
             return default
@@ -108,7 +110,9 @@ class ServerAddress:
         except ValueError:
             value = 0.0
         if not 0 < value < float("inf"):
-            raise ConfigurationError(f"the option {name} is a number above 0", adapter=self)
+            raise ConfigurationError(
+                f"the option {name} is a number of seconds above 0", adapter=str(self), hint="for example 30"
+            )
         return value
 
 

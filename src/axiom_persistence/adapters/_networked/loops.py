@@ -65,6 +65,11 @@ class PerLoop(Generic[S]):
                 "the store is not open", adapter=self._adapter, hint="open it first, in `async with`"
             )
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether this process may go on using it."""
+        return not self._closed and self._process == os.getpid()
+
     def all(self) -> list[S]:
         """What is kept, of every loop."""
         return [kept for kept, _ in list(self._kept.values())]
