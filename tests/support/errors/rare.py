@@ -9,6 +9,7 @@ ACCIDENT = "somebody took files of the store away, or wrote into them"
 EXIT = "while the interpreter ends"
 KEYCHAIN = "the system's keychain refuses, is locked or is not there"
 MISSING = "a package that is not installed"
+SERVER = "a server that does not answer, or breaks off: the tests of networked adapters have them"
 CHANGED = "a class that has changed, or another program's file, which the tests of fields and imports make"
 
 RARE: dict[str, str] = {
@@ -142,8 +143,31 @@ RARE: dict[str, str] = {
         ),
         KEYCHAIN,
     ),
+    **dict.fromkeys(
+        (
+            "adapters/_networked/commit.py::Commit.conflicts::ConflictError",
+            "adapters/_networked/loops.py::PerLoop.check::CapabilityUnavailableError",
+            "adapters/_networked/settle.py::_unavailable::StorageUnavailableError",
+            "adapters/_postgres/errors.py::explained::AccessDeniedError",
+            "adapters/_postgres/errors.py::explained::ConfigurationError",
+            "adapters/_postgres/errors.py::explained::StorageError",
+            "adapters/_postgres/errors.py::explained::StorageFullError",
+            "adapters/_postgres/errors.py::explained::StoreNotFoundError",
+            "adapters/_postgres/errors.py::no_tls::ConfigurationError",
+            "adapters/_postgres/errors.py::not_reached::StorageUnavailableError",
+            "adapters/_postgres/probe.py::_synchronous::ConfigurationError",
+            "adapters/_postgres/probe.py::probe::ConfigurationError",
+            "adapters/_postgres/probe.py::refuse_read_only::AccessDeniedError",
+            "adapters/_postgres/tables.py::_are_there::ForeignStoreError",
+            "adapters/_postgres/tables.py::_are_there::SchemaTooNewError",
+            "adapters/_postgres/tables.py::make_tables::StoreNotFoundError",
+            "adapters/postgres.py::PostgresAdapter._lanes::CapabilityUnavailableError",
+        ),
+        SERVER,
+    ),
     "blocking/_background.py::_refuse_green_threads::CapabilityUnavailableError": "gevent is at work",
     "jobs/_packing.py::_Zstandard.__init__::CapabilityUnavailableError": MISSING,
+    "adapters/postgres.py::PostgresAdapter.aopen::ConfigurationError": MISSING,
     "opening/_stack.py::_encrypted::ConfigurationError": MISSING,
     "security/cipher.py::Cipher.__init__::ConfigurationError": "the keys above it have been checked already",
 }
