@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,7 +18,18 @@ from ..store._header import HEADER, Header
 from ..store._recovery import Older
 from ..store.store import Store
 
-__all__ = ["DATABASE", "NAME", "Snapshot", "directory_of", "header_in", "last_good", "made_in", "source_in"]
+__all__ = [
+    "DATABASE",
+    "NAME",
+    "Snapshot",
+    "directory_of",
+    "header_in",
+    "is_in_files",
+    "last_good",
+    "made_in",
+    "snapshot_at",
+    "source_in",
+]
 
 NAME: Final = "%Y-%m-%dT%H-%M-%S.%fZ"
 DATABASE: Final = ".db"
@@ -31,6 +42,8 @@ class Snapshot:
     path: str
     at: float
     """When it was made, in seconds since 1970 UTC, by the clock of the machine."""
+    removed: tuple[str, ...] = field(default=(), compare=False)
+    """The paths of older snapshots that ``keep=`` had removed when it was made."""
 
     @property
     def name(self) -> str:
