@@ -108,6 +108,9 @@ PERSISTENCE = {
         NO_LOOK,
     ),  # see bytes
     **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
+    **dict.fromkeys(
+        ("quarantined", "show_quarantined", "restore_quarantined", "drop_quarantined"), NO_LOOK
+    ),  # the same
     "export_to": lambda v, _: v.export_to(io.BytesIO()).records == 1,
     "import_from": lambda v, _: v.import_from(archive()).kept == 1,
     "import_legacy": taken_over,

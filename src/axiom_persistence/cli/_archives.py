@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,7 +15,7 @@ from ..jobs.walk import OnProgress
 from ..opening.open import open_persistence
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
-from ._output import data, note, printable
+from ._output import data, note, printable, writable
 from .base import complete_store, must_be_there, opened
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def export(
     """
     if compression is None:
         compression = _BY_SUFFIX.get(os.path.splitext(target)[1].lower())
-    to: Any = _Nowhere() if dry_run else sys.stdout.buffer if target == "-" else target
+    to: Any = _Nowhere() if dry_run else _Standard() if target == "-" else target
 
     async def work(progress: OnProgress) -> ExportReport:
         async with opened(where, "inspect") as persistence:
@@ -153,6 +154,23 @@ class _Nowhere(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         return len(data)
+
+
+class _Standard:
+    """Standard output, whose errors are those of every command."""
+
+    def write(self, data: bytes) -> None:
+        self._do(lambda: sys.stdout.buffer.write(data))
+
+    def flush(self) -> None:
+        self._do(sys.stdout.buffer.flush)
+
+    def _do(self, writing: Callable[[], object]) -> None:
+        try:
+            with writable():
+                writing()
+        except BrokenPipeError:
+            raise Ending(ExitCode.NO_READER) from None
 
 
 async def _target(where: str, dry_run: bool) -> str:

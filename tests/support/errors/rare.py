@@ -51,6 +51,7 @@ RARE: dict[str, str] = {
             "client/manager.py::ClientManager.stop::ClientsFailedError",
             "store/_recovery.py::Recovery.recover::CorruptedDataError",
             "jobs/export.py::_Part._write::from_os_error",
+            "jobs/export.py::_Stream._failing::from_os_error",
             "jobs/intake.py::_some::from_os_error",
             "jobs/snapshot.py::take::from_os_error",
         ),
