@@ -226,6 +226,28 @@ async def test_a_restore_is_refused_where_it_would_be_wrong(tmp_path):
         assert await one.load("k", int) == 1
 
 
+@pytest.mark.parametrize("kind", EMBEDDED)
+async def test_every_record_of_a_snapshot_is_checked(tmp_path, kind):
+    """By its own checksum: what was damaged in it is not put back, until the snapshot is repaired."""
+    store = Kept(kind, tmp_path)
+    keys = store.keys if kind.startswith("encrypted") else None
+    async with store.open() as persistence:
+        await persistence.save_many({"a": 1, "b": 2})
+        made = await persistence.snapshot(tmp_path / "copies")
+        async with open_persistence(Path(made.path), keys=keys) as copy:
+            await plant(copy, "b", (await copy.adapter.read("b"))[:-2] + b"3}")
+        await persistence.save_many({"a": 10, "b": 20})
+        with pytest.raises(CorruptedDataError, match="the snapshot is damaged: its checksum") as caught:
+            await persistence.restore(made)
+        assert caught.value.key == "b"
+        assert await persistence.load_many(["a", "b"], int) == {"a": 10, "b": 20}
+        assert await persistence.verify()
+        async with open_persistence(Path(made.path), keys=keys) as copy:
+            assert await copy.verify(repair=True)
+        await persistence.restore(made)
+        assert await persistence.load_many(["a", "b"], int) == {"a": 1, "b": 2}
+
+
 async def test_damaged_records_are_restored_and_quarantine_stays(tmp_path):
     """A restore heals what is damaged; what lies in quarantine is never thrown away by it."""
     async with open_persistence(tmp_path / "store.db") as persistence:

@@ -15,7 +15,8 @@ from ._output import data, note, printable, timestamp, to_json
 from .base import command, complete_store, opened
 
 if TYPE_CHECKING:
-    from ..jobs.snapshot import RestoreReport, Snapshot
+    from ..jobs._snapshots import Snapshot
+    from ..jobs.snapshot import RestoreReport
     from ..jobs.sweep import SweepReport
 
 __all__ = ["restore", "snapshot", "snapshots", "sweep"]

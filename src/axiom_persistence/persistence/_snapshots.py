@@ -7,16 +7,29 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
+from ..store._recovery import Older, Whole
 from ..store.store import Store
 from ._archives import Archives
 
 if TYPE_CHECKING:
     from ..jobs._schedule import Keep
-    from ..jobs.snapshot import RestoreReport, Snapshot
+    from ..jobs._snapshots import Snapshot
+    from ..jobs.snapshot import RestoreReport
     from ..jobs.sweep import SweepReport
     from ..jobs.walk import OnProgress
 
-__all__ = ["Snapshots"]
+__all__ = ["Snapshots", "look_in_snapshots"]
+
+
+def look_in_snapshots(store: Store) -> None:
+    """Have the store take what is damaged, and has no whole generation, from the snapshots beside it."""
+
+    async def older(key: str, whole: Whole) -> Older | None:
+        from ..jobs._snapshots import last_good  # only damage needs it
+
+        return await last_good(store, key, whole)
+
+    store.recovery.older = older
 
 
 class Snapshots(Archives):

@@ -485,7 +485,8 @@ async def spoilt(world, data: str, on_corruption: object = "raise") -> None:
     CorruptedDataError,
     "the stored record is damaged: it does not begin like a record; 7 bytes are there [key "
     "'k'] [in SQLiteAdapter(<path>/notes.db)]; nothing was changed; verify(repair=True) or "
-    "on_corruption=RECOVER brings the previous generation back, where there is one",
+    "on_corruption=RECOVER brings the previous generation back, or what the last snapshot has, where "
+    "there is one",
     key="k",
     place=True,
 )
@@ -498,7 +499,7 @@ async def load_a_damaged_record(world):
     "the stored record is damaged: its checksum is not that of its bytes under the key 'k': "
     "changed, or moved here [key 'k'] [in SQLiteAdapter(<path>/notes.db)]; nothing was "
     "changed; verify(repair=True) or on_corruption=RECOVER brings the previous generation "
-    "back, where there is one",
+    "back, or what the last snapshot has, where there is one",
     key="k",
     place=True,
 )
