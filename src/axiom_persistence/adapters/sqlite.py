@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from functools import partial
@@ -17,6 +18,7 @@ from ..errors import (
     ConfigurationError,
     CorruptedDataError,
     PersistenceError,
+    StorageLockedError,
 )
 from ..keys import check_stored_key
 from ..runtime.threads import in_thread
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["SQLiteAdapter"]
 
 _MAX_VALUE_BYTES: Final = 999_000_000  # SQLite's own limit of a row is 10**9; key and header need some
+_PURGE_PAUSE_S: Final = 0.02
 _SYNCED: Final = (None, Durability.POWER_LOSS)
 
 T = TypeVar("T")
@@ -252,6 +255,22 @@ class SQLiteAdapter(StorageAdapter):
         self._open_writer(writing=True).submit(job, here=False)
         await job.future
         return job.deleted
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        """In one commit. The log is then copied, started again, and overwritten behind its end."""
+        changes = dict.fromkeys(keys)
+        check_changes(dict.fromkeys((*keys, *previous_of)), self._traits, self)
+        deadline = time.monotonic() + self._lock_timeout
+        while True:
+            job = Job(changes, None, durable=True, purges=list(previous_of))
+            self._open_writer(writing=True).submit(job, here=False)
+            try:
+                await job.future
+                return
+            except StorageLockedError:  # somebody reads what the log held before
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_PURGE_PAUSE_S)
 
     async def previous(self, key: str) -> Stored | None:
         check_stored_key(key, MAX_STORED_KEY_BYTES)

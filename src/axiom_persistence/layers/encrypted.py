@@ -256,6 +256,9 @@ class Encrypted(Layer):
             return await super().delete_prefix(prefix, after=after, durability=durability)  # but for that
         return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        await self.inner.purge([key for key in keys if key != KEYSET], previous_of=previous_of)
+
     def _sealed(self, changes: Changes) -> dict[str, bytes | None]:
         head, cipher, bound = self._sealing()
         check_changes(changes, self._traits, self.inner)

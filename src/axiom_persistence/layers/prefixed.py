@@ -109,6 +109,11 @@ class Prefixed(Layer):
         with self._names_without_prefix():
             return await self.inner.delete_prefix(self.prefix + prefix, after=start, durability=durability)
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        full, older = [self._full(key) for key in keys], [self._full(key) for key in previous_of]
+        with self._names_without_prefix():
+            await self.inner.purge(full, previous_of=older)
+
     async def previous(self, key: str) -> Stored | None:
         with self._names_without_prefix():
             return await self.inner.previous(self._full(key))
