@@ -19,6 +19,10 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     command -v xdotool >/dev/null 2>&1 || missing="$missing xdotool"
     command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus"
     command -v gnome-keyring-daemon >/dev/null 2>&1 || missing="$missing gnome-keyring"
+    command -v dconf >/dev/null 2>&1 || missing="$missing dconf-cli"
+    [ -e /usr/share/dbus-1/services/ca.desrt.dconf.service ] || missing="$missing dconf-service"
+    [ -e /usr/libexec/fprintd ] || missing="$missing fprintd"
+    [ -e /usr/lib/polkit-1/polkitd ] || missing="$missing polkitd"
     "$python" -c 'import tkinter' 2>/dev/null || missing="$missing python3-tk"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     if [ -n "$missing" ]; then

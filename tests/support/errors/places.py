@@ -115,8 +115,8 @@ async def open_a_memory_with_a_name(world):
 @case(
     ConfigurationError,
     "'redis://\u2026@localhost:6379/0' begins with 'redis', which is no known kind of store; "
-    "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:', 'keychain:\u2026'; "
-    "an application's name has no ':'",
+    "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:', 'keychain:\u2026', "
+    "'defaults:\u2026'; an application's name has no ':'",
 )
 async def open_an_unknown_scheme(world):
     open_persistence(f"redis://me:{MARK}@localhost:6379/0")
