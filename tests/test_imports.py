@@ -40,6 +40,7 @@ BASES = {
     "storage/listing",
     "platform/filesystem",
     "platform/making",
+    "platform/preferences",
     "platform/secrets",
     "persistence/capability",
     "jobs/walk",
