@@ -287,6 +287,13 @@ class FileStorageAdapter(StorageAdapter):
         await self._in_thread(lambda: copy(self._tree, place, told))
         return True
 
+    async def scrub(self) -> bool:
+        from ._file.scrub import scrub  # few programs do
+
+        await self.commit({})  # what an interrupted commit has left is finished, and its journal gone
+        await self._in_thread(lambda: scrub(self._tree))
+        return True
+
     def change_mark(self) -> Hashable | None:
         self._refuse_forked()
         mark = self._tree.place.mark

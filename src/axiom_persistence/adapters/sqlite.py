@@ -299,6 +299,15 @@ class SQLiteAdapter(StorageAdapter):
         await self._at_length(lambda connection: copy(connection, place, told), "cannot copy")
         return True
 
+    async def scrub(self) -> bool:
+        from ._sqlite.scrub import scrub  # few programs do
+
+        writer, timeout = self._open_writer(writing=True), self._lock_timeout
+        await in_thread(
+            lambda: self._translated(lambda: scrub(writer, timeout=timeout), "cannot overwrite old records")
+        )
+        return True
+
     async def _at_length(self, run: Callable[[sqlite3.Connection], T], doing: str) -> T:
         """What takes long: in a thread, over a connection of its own where there may be another."""
         if self._inspect or self._exclusive:

@@ -125,6 +125,9 @@ class Prefixed(Layer):
     async def copy_to(self, place: str, told: Told | None = None) -> bool:  # noqa: ARG002
         return False  # it would be a copy of what others keep there, too
 
+    async def scrub(self) -> bool:
+        return False  # the earlier generations of others are not ours to forget
+
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else None  # below, the keys have other names
 

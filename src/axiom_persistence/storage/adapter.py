@@ -271,6 +271,15 @@ class StorageAdapter(AsyncOnly, ABC):
         """
         return False
 
+    async def scrub(self) -> bool:
+        """Forget every kept generation, and overwrite what the medium still has of earlier records.
+
+        What is stored now stays. It may take as long as writing everything anew, and commits wait
+        meanwhile. Blocks that a file system or a flash drive has given up are out of its reach. False: this
+        adapter cannot, and nothing was done. Raises ``StorageLockedError`` where others hold the medium.
+        """
+        return False
+
     def find(self, kind: type[T]) -> T | None:
         """The outermost of this adapter and those it wraps that is a ``kind``; None where there is none.
 

@@ -112,6 +112,9 @@ class Layer(StorageAdapter):
     async def copy_to(self, place: str, told: Told | None = None) -> bool:
         return await self.inner.copy_to(place, told)
 
+    async def scrub(self) -> bool:
+        return await self.inner.scrub()
+
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else self.inner.find(kind)
 

@@ -112,7 +112,7 @@ RARE: dict[str, str] = {
             "adapters/_sqlite/errors.py::translate::CorruptedDataError",
             "adapters/_sqlite/file.py::_refuse_lost::CorruptedDataError",
             "adapters/sqlite.py::SQLiteAdapter.keys::CorruptedDataError",
-            "layers/encrypted.py::Encrypted._change::CorruptedDataError",
+            "layers/encrypted.py::Encrypted._keyset_gone::CorruptedDataError",
             "security/keys.py::PassphraseKey.find::KeyUnavailableError",
             "security/keyset.py::WrappedKeyset.__init__::SchemaTooNewError",
         ),
