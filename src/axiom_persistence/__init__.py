@@ -44,6 +44,7 @@ _NAMES = {
     "records.migrations": ("Migrations",),
     "storage.adapter": ("Durability", "StorageAdapter"),
     "storage.basic": ("BasicAdapter",),
+    "sync.sync": ("Sync",),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from .records.migrations import Migrations
     from .storage.adapter import Durability, StorageAdapter
     from .storage.basic import BasicAdapter
+    from .sync.sync import Sync
 
 __all__ = [
     "MISSING",
@@ -130,6 +132,7 @@ __all__ = [
     "StorageLockedError",
     "StorageUnavailableError",
     "StoreNotFoundError",
+    "Sync",
     "TypeMismatchError",
     "ValidationError",
     "action",

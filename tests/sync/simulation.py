@@ -1,4 +1,4 @@
-"""Devices that keep the same state, in one thread: every order of their steps, every kind of end, from a seed.
+"""Devices that keep the same state, in one thread: any order of their steps, any kind of end, from a seed.
 
 The real engine runs over the real store; replaced are the media (memory, with what was synced beside what was
 not), the network (requests and replies are lost, come late, or find no way), the clocks and the dice. A
@@ -478,7 +478,7 @@ class World:
             superseded = any(id in other.seen for other in self.writes.values() if other.id in surviving)
             if not superseded and (one.key, id) not in self.deleted:
                 said = f"{id} was acknowledged, and is neither shown nor listed nor superseded"
-                # Also known: what a remote forgot that was set back, may lose to a change that did not see it.
+                # Also known: what a remote forgot that was set back may lose to what did not see it.
                 self.complain(one.key, said, forgiven=self.forgotten)
 
 

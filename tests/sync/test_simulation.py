@@ -9,7 +9,7 @@ from axiom_persistence.sync import cycle, listing
 from .planted import PLANTED, planted
 from .simulation import ViolationError, schedule
 
-SCHEDULES = 20
+SCHEDULES = 500
 
 
 async def at_once(attempt):
@@ -36,14 +36,18 @@ def test_nothing_is_lost_and_all_are_equal(quarter, record_property):
     record_property("told", told)
 
 
+RARE = {"no intent": 430, "an intent that is not durable": 1500}
+"""What few schedules show: from where on they are tried."""
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_caught(name, record_property):
     """Each rule is needed: without it some schedule ends wrong."""
     with planted(name):
-        for seed in range(1500):
+        for seed in range(RARE.get(name, 0), 3000):
             try:
                 asyncio.run(schedule(seed))
-            except (ViolationError, TypeError, KeyError) as caught:
+            except ViolationError as caught:
                 record_property("told", f"synchronisation: {name} is caught by schedule {seed}: {caught}")
                 return
     pytest.fail(f"{name} was not caught")

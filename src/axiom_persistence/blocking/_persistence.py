@@ -35,6 +35,8 @@ from ._waiting import waiting
 
 if TYPE_CHECKING:
     from ..security.keys import KeyProvider
+    from ..sync.sync import Sync
+    from ._sync import Synchroniser
 
 __all__ = ["Persistence", "open_persistence"]
 
@@ -54,6 +56,7 @@ def open_persistence(
     keys: KeyProvider | Literal["keychain"] | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    sync: Sync | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> Persistence:
@@ -68,6 +71,7 @@ def open_persistence(
             keys=keys,
             migrations=migrations,
             snapshots=snapshots,
+            sync=sync,
             mode=mode,
             exclusive=exclusive,
         )
@@ -132,6 +136,13 @@ class Persistence(Values):
     def secure(self) -> Persistence:
         """The confidential store beside this one. Raises ``InsecureStorageError`` where there is none."""
         return Persistence(self.inner.secure)
+
+    @property
+    def sync(self) -> Synchroniser:
+        """The synchronisation with other devices. Raises ``ConfigurationError`` if there is none."""
+        from ._sync import Synchroniser  # not every program has a second device
+
+        return Synchroniser(self.inner.sync)
 
     @property
     def reports(self) -> tuple[CorruptionReport, ...]:

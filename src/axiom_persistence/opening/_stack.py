@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
@@ -12,7 +13,7 @@ from ..storage.adapter import Durability, StorageAdapter
 if TYPE_CHECKING:
     from ..security.keys import KeyProvider
 
-__all__ = ["stack"]
+__all__ = ["encrypted", "stack"]
 
 
 def stack(
@@ -22,22 +23,31 @@ def stack(
     inspect: bool,
     keys: KeyProvider | None = None,
     plain: bool = False,
+    tracked: Callable[[str], object] | None = None,
 ) -> StorageAdapter:
     """``adapter`` with the layers of an opened store around it, be it the plain or the secure one.
 
-    ``plain``: it may hold plain records, which are to be encrypted. What is only inspected is neither
-    cached nor observed, what is in memory is not cached once more.
+    ``plain``: it may hold plain records, which are to be encrypted. ``tracked``: which keys are
+    marked when they change, to be sent to other devices. What is only inspected is neither cached nor
+    observed, what is in memory is not cached once more.
     """
     if keys is not None:
-        adapter = _encrypted(adapter, keys, inspect, plain)
+        adapter = encrypted(adapter, keys, inspect=inspect, plain=plain)
     if inspect:
         return adapter
+    if tracked is not None:
+        from ..layers.tracked import Tracked
+
+        adapter = Tracked(adapter, tracked)
     if cache is not None and adapter.traits.durability > Durability.MEMORY:
         adapter = Cached(adapter, cache)
     return Observed(adapter)
 
 
-def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool, plain: bool) -> StorageAdapter:
+def encrypted(
+    adapter: StorageAdapter, keys: KeyProvider, *, inspect: bool = False, plain: bool = False
+) -> StorageAdapter:
+    """``adapter`` with everything in it sealed under ``keys``."""
     from ..security.keys import KeyProvider
 
     if not isinstance(keys, KeyProvider):

@@ -18,6 +18,8 @@ from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
     from ..security.keys import KeyProvider
+    from ..sync.sync import Sync
+    from ..sync.synchroniser import Synchroniser
 
 __all__ = ["keychain_key", "open_persistence"]
 
@@ -34,6 +36,7 @@ def open_persistence(
     keys: KeyProvider | Literal["keychain"] | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    sync: Sync | None = None,
     mode: Literal["normal", "inspect", "encrypt"] = "normal",
     exclusive: bool = False,
 ) -> AdapterBasedPersistence:
@@ -53,7 +56,8 @@ def open_persistence(
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
     the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
-    beside the store that often, while it is open. ``mode="inspect"`` creates, migrates, repairs and sweeps
+    beside the store that often, while it is open. ``sync``: the same state on other
+    devices. ``mode="inspect"`` creates, migrates, repairs and sweeps
     nothing, and refuses to write; ``mode="encrypt"`` opens a plain store with ``keys``, for
     ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file meanwhile, which
     may then be on a network file system.
@@ -61,24 +65,44 @@ def open_persistence(
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _refuse_wrong_options(mode, cache, secure, snapshots, keys)
+    _refuse_wrong_options(mode, cache, secure, snapshots, keys, sync)
     inspect = mode == "inspect"
+    keys = keychain_key(where) if keys == "keychain" else keys
+    sync = None if inspect else sync
+    adapter = _plain_stack(where, cache, keys, mode, exclusive, sync)
     return AdapterBasedPersistence(
-        _plain_stack(where, cache, keychain_key(where) if keys == "keychain" else keys, mode, exclusive),
+        adapter,
         durability=_durability(durability, cache, inspect),
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=None if secure is None else _secure_stack(secure, where, inspect),
         migrations=migrations,
         upkeep=None if inspect else chores_of(snapshots),
+        sync=_synchroniser(sync, adapter, migrations),
     )
 
 
 def _plain_stack(
-    where: Where, cache: CachePolicy | None, keys: KeyProvider | None, mode: str, exclusive: bool
+    where: Where,
+    cache: CachePolicy | None,
+    keys: KeyProvider | None,
+    mode: str,
+    exclusive: bool,
+    sync: Sync | None,
 ) -> StorageAdapter:
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    return stack(adapter, cache=cache, inspect=inspect, keys=keys, plain=mode == "encrypt")
+    tracked = None if sync is None else sync.wants()
+    return stack(adapter, cache=cache, inspect=inspect, keys=keys, plain=mode == "encrypt", tracked=tracked)
+
+
+def _synchroniser(
+    sync: Sync | None, adapter: StorageAdapter, migrations: Migrations | None
+) -> Synchroniser | None:
+    if sync is None:
+        return None
+    from ._synchronised import synchroniser
+
+    return synchroniser(sync, adapter, migrations)
 
 
 def _durability(
@@ -95,8 +119,15 @@ def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> 
 
 
 def _refuse_wrong_options(
-    mode: object, cache: object, secure: object, snapshots: object, keys: object
+    mode: object, cache: object, secure: object, snapshots: object, keys: object, sync: object
 ) -> None:
+    if sync is not None:
+        from ..sync.sync import Sync  # not every program has a second device
+
+        if not isinstance(sync, Sync):
+            raise ConfigurationError(
+                f"sync is a Sync or None, not {shown(sync)}", hint="sync=Sync('sqlite:/mnt/shared/notes.db')"
+            )
     if mode == "encrypt" and keys is None:
         raise ConfigurationError("mode='encrypt' needs keys=", hint="keys='keychain', or a KeyProvider")
     if mode not in ("normal", "inspect", "encrypt"):

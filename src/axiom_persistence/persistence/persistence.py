@@ -23,6 +23,7 @@ from .capability import Capability, CapabilityState
 __all__ = ["AdapterBasedPersistence"]
 
 if TYPE_CHECKING:
+    from ..sync.synchroniser import Synchroniser
     from ._parts import Participant
     from .collection import Collection
     from .transaction import Transaction
@@ -48,6 +49,7 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
         secure: StorageAdapter | None = None,
         migrations: Migrations | None = None,
         upkeep: Callable[[Store], Sequence[tuple[float, Chore]]] | None = None,
+        sync: Synchroniser | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(adapter, StorageAdapter):
@@ -63,6 +65,7 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
         self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
         store = self._opened  # and not this object, which nothing may keep alive
         self._upkeep = None if upkeep is None else Upkeep(lambda: upkeep(store))
+        self._sync = sync
 
     @property
     def _root(self) -> AdapterBasedPersistence:
@@ -75,6 +78,8 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
         await self._opened.aopen()
         if self._secure is not None:
             await self._secure.activate()
+        if self._sync is not None:
+            await self._sync.start(self._opened)
         self._open_store = self._opened
         if self._upkeep is not None:
             self._upkeep.start()
@@ -82,6 +87,8 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
     async def _deactivate(self) -> None:
         if self._upkeep is not None:
             await self._upkeep.stop()
+        if self._sync is not None:
+            await self._sync.stop()
         was_open, self._open_store = self._open_store is not None, None
         try:
             for closing in self._opened.closing if was_open else ():
@@ -124,6 +131,17 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
     def stats(self) -> dict[str, int]:
         """Counters of the adapter and its layers, by name."""
         return self.adapter.stats()
+
+    @property
+    def sync(self) -> Synchroniser:
+        """The synchronisation with other devices. Raises ``ConfigurationError`` if there is none."""
+        if self._root._sync is None:
+            raise ConfigurationError(
+                "this store is not synchronised",
+                adapter=self.adapter,
+                hint="open it with sync=Sync(remote), for example Sync('sqlite:/mnt/shared/notes.db')",
+            )
+        return self._root._sync
 
     @property
     def secure(self) -> AdapterBasedPersistence:

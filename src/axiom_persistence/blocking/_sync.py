@@ -1,0 +1,26 @@
+"""Synchronisation for threads that wait."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..sync.synchroniser import Synchroniser as _Synchroniser
+from ..sync.synchroniser import SyncStatus
+from ._waiting import Face, waiting
+
+__all__ = ["Synchroniser"]
+
+
+class Synchroniser(Face[_Synchroniser]):
+    """``axiom_persistence.sync.Synchroniser`` without ``await``: see there for what each method promises."""
+
+    now: Final = waiting(_Synchroniser.now)
+    pause: Final = waiting(_Synchroniser.pause)
+    resume: Final = waiting(_Synchroniser.resume)
+    conflicts: Final = waiting(_Synchroniser.conflicts)
+    take_back: Final = waiting(_Synchroniser.take_back)
+
+    @property
+    def status(self) -> SyncStatus:
+        """How far this device is."""
+        return self.inner.status

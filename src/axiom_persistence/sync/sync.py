@@ -1,0 +1,66 @@
+"""What an application says of synchronisation when it opens a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError, shown
+from ..storage.adapter import StorageAdapter
+from .conflict import Resolver
+
+if TYPE_CHECKING:
+    import os
+
+    from ..security.keys import KeyProvider
+
+__all__ = ["Sync"]
+
+Wanted = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Keep a store the same as others that meet at ``remote``: ``open_persistence("notes", sync=Sync(...))``.
+
+    ``remote``: an address or an adapter of a place that all devices reach: ``"sqlite:/mnt/shared/notes.db"``,
+    ``"file:/mnt/shared/notes"``, ``"postgresql://..."``. It holds what devices have sent, and is no store of
+    its own. ``keys``: which keys take part, as in ``fnmatch``. ``resolve``: who decides where two devices
+    changed one field without knowing of each other, for keys like these (the first that matches); nobody: the
+    later change stays. ``remote_keys``: a key that all devices share, under which everything there is
+    encrypted (extra ``encryption``); a confidential store needs it. ``every``: seconds between two looks at a
+    remote that does not tell by itself when it changes. What is changed here is sent at once.
+    """
+
+    remote: str | os.PathLike[str] | StorageAdapter
+    keys: Sequence[str] = ("*",)
+    resolve: Mapping[str, Resolver] = field(default_factory=dict)
+    remote_keys: KeyProvider | None = None
+    every: float = 5.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keys, str) or not all(isinstance(key, str) for key in self.keys):
+            raise ConfigurationError(
+                f"keys is a list of patterns, not {shown(self.keys)}", hint='keys=["note/*", "settings"]'
+            )
+        if not self.every > 0:
+            raise ConfigurationError(f"every is more than 0 seconds, not {shown(self.every)}", hint="every=5")
+
+    def wants(self) -> Wanted:
+        """Which keys take part, as a function."""
+        return bool if "*" in self.keys else _any_of(self.keys)
+
+    def resolver(self, key: str) -> Resolver | None:
+        """Who decides about ``key``; None: the later change stays."""
+        for pattern, resolver in self.resolve.items():
+            if _any_of((pattern,))(key):
+                return resolver
+        return None
+
+
+def _any_of(patterns: Sequence[str]) -> Wanted:
+    import re
+    from fnmatch import translate
+
+    return re.compile("|".join(f"(?:{translate(pattern)})" for pattern in patterns)).match

@@ -1,0 +1,325 @@
+"""Meeting the remote again and again, as long as a store is open."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import socket
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import msgspec
+
+from ..errors import (
+    CapabilityUnavailableError,
+    ConflictError,
+    InsecureStorageError,
+    PersistenceError,
+    StorageError,
+)
+from ..layers.tracked import DIRTY, SYNC, Tracked
+from ..records.codec import encode_value
+from ..records.migrations import Migrations
+from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
+from ..records.stamp import Clock, is_stamp, new_device, new_who
+from ..runtime.turn import backoff
+from ..runtime.upkeep import Upkeep
+from ..storage.adapter import StorageAdapter
+from ..store.store import Store
+from .conflict import CONFLICTS, KEPT, Conflict
+from .cycle import cycle, stamp_all
+from .device import Device
+from .listing import list_all, mark_untracked
+from .remote import Remote
+from .sync import Sync
+
+__all__ = ["SyncStatus", "Synchroniser"]
+
+_DEVICE: Final = SYNC + "device"
+
+_LOOK_S: Final = 0.2
+"""How often it is looked whether anything was changed here: a comparison of two numbers."""
+_FIRST_DELAY_S: Final = 1.0
+_LONGEST_DELAY_S: Final = 300.0
+"""Between two attempts to reach a remote that cannot be reached: the delay doubles, with full jitter."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """How far this device is."""
+
+    state: Literal["idle", "syncing", "offline", "paused", "stuck"] = "idle"
+    since: float = 0.0
+    """When it came into this state, in seconds since 1970 UTC."""
+    why: str | None = None
+    """What keeps it offline, or stuck."""
+    faults: tuple[tuple[str, str], ...] = ()
+    """Keys that cannot be sent or taken over, and why. All others go on."""
+    sent: int = 0
+    """Keys sent since the store was opened."""
+    received: int = 0
+    """Keys that others changed here."""
+    conflicts: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    last_success: float | None = None
+    """When all was the same last, in seconds since 1970 UTC."""
+
+
+class _StoredDevice(msgspec.Struct):
+    id: str
+    name: str
+    place: str
+
+
+class Synchroniser:
+    """``persistence.sync``: the synchronisation of an open store. It works by itself.
+
+    A device is what has this store open in this place. Several processes of it may run: each sends what it
+    finds, and none of them disturbs another.
+    """
+
+    def __init__(
+        self, asked: Sync, tracked: Tracked, remote: StorageAdapter, migrations: Migrations | None
+    ) -> None:
+        if tracked.traits.confidential and not remote.traits.confidential:
+            raise InsecureStorageError(
+                "what is sent would be plain text, and this store is confidential",
+                adapter=tracked,
+                hint="give all devices one key: Sync(..., remote_keys=PassphraseKey(...))",
+            )
+        self._asked = asked
+        self._tracked = tracked
+        self._adapter = remote
+        self._remote = Remote(remote)
+        # Below the caches, which then learn of what comes as they learn of what other processes commit.
+        self._store = Store(tracked, migrations=migrations)
+        self._top: Store = self._store
+        self._device: Device | None = None
+        self._upkeep = Upkeep(lambda: [(0.0, self._turn)])
+        self._meeting = asyncio.Lock()
+        self._status = SyncStatus(since=time.time())
+        self._audited: str | None = ""
+        self._failures = 0
+        self._next = 0.0
+        self._marked = -1
+        self._mark: Hashable | None = None
+        self._paused = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._status.state} with {self._adapter}>"
+
+    # -- lifecycle ---------------------------------------------------------------------------------
+
+    async def start(self, store: Store) -> None:
+        """Begin, over ``store``, which was just opened. The remote need not be there."""
+        self._top = store
+        await self._store.aopen()
+        name, is_new = await self._name()
+        self._tracked.clock = clock = Clock(new_who(name))
+        async for mark in self._tracked.keys(DIRTY):
+            stored = (await self._tracked.fetch((mark,))).get(mark)
+            record = None if stored is None else look_at(mark, stored.data, INTERNAL_SCHEMA)[0]
+            stamp = None if record is None else msgspec.json.decode(record.value)
+            if isinstance(stamp, str) and is_stamp(stamp):
+                clock.go_on_from(stamp)
+        asked = self._asked
+        self._device = Device(self._store, self._remote, clock, name, self._tracked.wants, asked.resolver)
+        if is_new:
+            await self._remember(name)
+        await stamp_all(self._device)
+        self._upkeep.start()
+
+    async def stop(self) -> None:
+        """End. What was not sent is sent when the store is opened again."""
+        await self._upkeep.stop()
+        await self._adapter.aclose()
+
+    async def _name(self) -> tuple[str, bool]:
+        """The name of this device; and whether it has none yet, or is a copy of the one that had it."""
+        stored = (await self._tracked.fetch((_DEVICE,))).get(_DEVICE)
+        record = None if stored is None else look_at(_DEVICE, stored.data, INTERNAL_SCHEMA)[0]
+        if record is not None:
+            known = msgspec.json.decode(record.value, type=_StoredDevice)
+            if known.place == self._place():
+                return known.id, False
+        return new_device(), True
+
+    async def _remember(self, name: str) -> None:
+        value = msgspec.json.encode(_StoredDevice(name, socket.gethostname(), self._place()))
+        await self._store.commit({_DEVICE: seal_record(_DEVICE, value, INTERNAL_SCHEMA)})
+
+    def _place(self) -> str:
+        """What tells this machine and this store from a copy."""
+        try:
+            with open("/etc/machine-id", encoding="ascii") as file:
+                machine = file.read().strip()
+        except OSError:
+            machine = socket.gethostname()  # no such file here: the next best that stays
+        return hashlib.sha256(f"{machine}\0{self._tracked.location}".encode()).hexdigest()[:16]
+
+    # -- what users call ---------------------------------------------------------------------------
+
+    @property
+    def status(self) -> SyncStatus:
+        """How far this device is."""
+        return self._status
+
+    async def now(self) -> SyncStatus:
+        """Meet the remote until there is nothing left to send or to take over.
+
+        Raises what kept it from that: ``StorageError`` where the remote cannot be reached. Keys that cannot
+        be sent or taken over are in ``status.faults``.
+        """
+        async with self._meeting:
+            self._marked = self._tracked.marked
+            self._become("syncing")
+            try:
+                await self._meet_until_done()
+            except PersistenceError as error:
+                offline = isinstance(error, StorageError)
+                self._become("offline" if offline else "stuck", str(error))
+                raise
+            except BaseException:
+                self._become("idle")
+                raise
+            state: Literal["stuck", "idle"] = "stuck" if self._status.faults else "idle"
+            self._become(state, "; ".join(f"{key}: {why}" for key, why in self._status.faults[:3]) or None)
+            self._status = replace(self._status, last_success=time.time())
+        return self._status
+
+    async def pause(self) -> None:
+        """Meet no more until ``resume``, but for ``now``. What is changed meanwhile is sent then."""
+        self._paused = True
+        self._become("paused")
+
+    async def resume(self) -> None:
+        """Go on by itself."""
+        self._paused, self._next = False, 0.0
+        self._become("idle")
+
+    async def conflicts(self) -> list[Conflict]:
+        """What lost on this device to a change elsewhere, or elsewhere to one from here; the oldest first.
+
+        The last 256 are remembered.
+        """
+        found = []
+        async for name in self._store.adapter.keys(CONFLICTS):
+            stored = (await self._store.adapter.fetch((name,))).get(name)
+            record = None if stored is None else look_at(name, stored.data, INTERNAL_SCHEMA)[0]
+            if record is not None:
+                found.append(msgspec.json.decode(record.value, type=Conflict))
+        return found
+
+    async def take_back(self, conflict: Conflict) -> bool:
+        """Save what ``conflict`` lost, as a change of now. False: the key is not there any more."""
+        adapter, key = self._top.adapter, conflict.key
+        for attempt in range(16):
+            stored = (await adapter.fetch((key,))).get(key)
+            record = None if stored is None else look_at(key, stored.data, self._top.schema_of(key))[0]
+            if stored is None or record is None:
+                return False
+            value = conflict.lost
+            if conflict.field:
+                value = msgspec.json.decode(record.value)
+                value[conflict.field] = conflict.lost
+            data = seal_record(key, encode_value(value), record.schema, expires=record.expires)
+            try:
+                await self._top.commit({key: data}, expect={key: stored.version})
+                return True
+            except ConflictError:
+                await backoff(attempt)
+        raise ConflictError(
+            "the key was changed all the time", key=key, adapter=self._tracked, hint="try it again"
+        )
+
+    # -- by itself ---------------------------------------------------------------------------------
+
+    async def _turn(self) -> float:
+        """Meet the remote if there is a reason to; the seconds until the next look."""
+        if self._paused:
+            return _LOOK_S
+        if not self._is_due():
+            return _LOOK_S
+        try:
+            await self.now()
+        except PersistenceError:
+            # Told by ``status``: a device may be offline for days, and there is nobody to raise it to.
+            self._failures += 1
+            longest = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._failures, 10))
+            self._next = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - no secret
+            return _LOOK_S
+        self._failures = 0
+        self._next = time.monotonic() + self._asked.every
+        self._mark = self._adapter.change_mark()
+        await self._audit()
+        return _LOOK_S
+
+    def _is_due(self) -> bool:
+        if time.monotonic() >= self._next:
+            return True
+        if self._failures:
+            return False
+        if self._tracked.marked != self._marked:
+            return True
+        try:
+            mark = self._adapter.change_mark()
+        except CapabilityUnavailableError:
+            return False  # it is opened when its time comes
+        return mark is not None and mark != self._mark
+
+    async def _meet_until_done(self) -> None:
+        device = self._device
+        if device is None:
+            raise CapabilityUnavailableError("the store is not open", adapter=self._tracked, hint="open it")
+        await self._adapter.aopen()
+        await self._remote.check()
+        faults: dict[str, str] = {}
+        more = True
+        while more:
+            outcome = await cycle(device)
+            more = outcome.more or outcome.must_list
+            faults.update(outcome.faults)
+            self._count(outcome.sent, outcome.received, len(outcome.conflicts))
+            if outcome.conflicts:
+                await self._forget_old_conflicts()
+            if outcome.must_list:
+                received, left = await list_all(device)
+                faults.update(left)
+                self._count(0, received, 0)
+        self._status = replace(self._status, faults=tuple(sorted(faults.items())))
+
+    def _count(self, sent: int, received: int, conflicts: int) -> None:
+        was = self._status
+        self._status = replace(
+            was,
+            sent=was.sent + sent,
+            received=was.received + received,
+            conflicts=was.conflicts + conflicts,
+            bytes_sent=self._remote.sent,
+            bytes_received=self._remote.received,
+        )
+
+    async def _forget_old_conflicts(self) -> None:
+        names = [name async for name in self._store.adapter.keys(CONFLICTS)]
+        if len(names) > KEPT:
+            await self._store.commit(dict.fromkeys(names[:-KEPT]), durability=self._store.weakest)
+
+    async def _audit(self) -> None:
+        """Find what was changed while there was no ``sync=``: a page of keys a turn, once an opening."""
+        if self._audited is not None and self._device is not None:
+            try:
+                self._audited = await mark_untracked(self._device, self._audited)
+            except ConflictError:
+                return  # again at the next turn
+            self._next = 0.0 if self._audited is not None else self._next
+
+    def _become(
+        self, state: Literal["idle", "syncing", "offline", "paused", "stuck"], why: str | None = None
+    ) -> None:
+        state = "paused" if self._paused and state == "idle" else state
+        if (state, why) != (self._status.state, self._status.why):
+            self._status = replace(self._status, state=state, why=why, since=time.time())

@@ -1,0 +1,218 @@
+"""Two real stores and a place where they meet: what an application sees of it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from axiom_persistence import Client, MemoryAdapter, Sync, client_state, open_persistence
+from axiom_persistence.errors import (
+    ConfigurationError,
+    ForeignStoreError,
+    InsecureStorageError,
+    StorageError,
+)
+from axiom_persistence.layers.observed import Origin
+from axiom_persistence.security import StaticKey
+from axiom_persistence.sync import keep_remote, merge_set, merge_text
+
+PLACES = {"sqlite": ("{}.db", "sqlite:{}"), "file": ("{}/", "file:{}")}
+
+
+@pytest.fixture(params=["sqlite", "file"])
+def meet(request, tmp_path):
+    """Opens the store of a device that meets the others at one place: SQLite, or a directory."""
+
+    def opened(name, **options):
+        remote = options.pop(
+            "remote", f"{request.param}:{tmp_path}/remote" + ".db" * (request.param == "sqlite")
+        )
+        where = f"sqlite:{tmp_path}/{name}.db" if request.param == "sqlite" else f"file:{tmp_path}/{name}"
+        kept = {name: options.pop(name) for name in ("secure", "keys", "cache") if name in options}
+        return open_persistence(where, sync=Sync(remote, **{"every": 3600, **options}), **kept)
+
+    return opened
+
+
+async def test_what_one_saves_the_other_has(meet):
+    """Values of all shapes, deletions, transactions; in both directions."""
+    async with meet("a") as a, meet("b") as b:
+        values = {"object": {"x": 1, "y": [1, None]}, "list": [1, 2], "text": "é", "none": None, "empty": {}}
+        await a.save_many(values)
+        await a.sync.now()
+        status = await b.sync.now()
+        assert status.received == len(values)
+        assert {key: await b.load(key, Any, default="absent") for key in values} == values
+        await b.delete("list")
+        async with b.transaction() as tx:
+            await tx.save("object", {"x": 2, "y": [1, None]})
+            await tx.save("more", 7)
+        await b.sync.now()
+        await a.sync.now()
+        assert (await a.load("object", dict), await a.load("more", int)) == ({"x": 2, "y": [1, None]}, 7)
+        assert not await a.exists("list")
+        assert a.sync.status.conflicts == b.sync.status.conflicts == 0
+
+
+async def test_it_works_by_itself(meet):
+    """Nothing is called: what is saved here arrives there."""
+    async with meet("a", every=0.1) as a, meet("b", every=0.1) as b:
+        await a.save("k", 1)
+        while await b.load("k", int) != 1:
+            await asyncio.sleep(0.02)
+        await b.save("k", 2)
+        while await a.load("k", int) != 2:
+            await asyncio.sleep(0.02)
+
+
+async def test_fields_are_joined_and_what_lost_is_listed(meet):
+    """Different fields are both kept; of one field the later change; what lost can be taken back."""
+    async with meet("a") as a, meet("b") as b:
+        await a.save("p", {"name": "x", "size": 1})
+        await a.sync.now()
+        await b.sync.now()
+        await a.save("p", {"name": "from a", "size": 1})
+        await b.save("p", {"name": "x", "size": 2})
+        for device in (a, b, a):
+            await device.sync.now()
+        assert await a.load("p", dict) == await b.load("p", dict) == {"name": "from a", "size": 2}
+        await a.save("p", {"name": "early", "size": 2})
+        await asyncio.sleep(0.005)
+        await b.save("p", {"name": "late", "size": 2})
+        for device in (a, b, a):
+            await device.sync.now()
+        assert await a.load("p", dict) == await b.load("p", dict) == {"name": "late", "size": 2}
+        (conflict,) = await b.sync.conflicts()
+        assert (conflict.key, conflict.field, conflict.lost, conflict.kept) == ("p", "name", "early", "late")
+        assert await b.sync.take_back(conflict)
+        assert (await b.load("p", dict))["name"] == "early"
+        await b.sync.now()
+        await a.sync.now()
+        assert (await a.load("p", dict))["name"] == "early"
+
+
+async def test_resolvers_decide(meet):
+    """Text is merged by lines, lists as sets, and a side can be preferred."""
+    resolve = {"text/*": merge_text, "tags/*": merge_set, "theirs": keep_remote}
+    async with meet("a", resolve=resolve) as a, meet("b", resolve=resolve) as b:
+        await a.save_many({"text/1": "one\ntwo\nthree\n", "tags/1": ["x", "y"], "theirs": 0})
+        await a.sync.now()
+        await b.sync.now()
+        await b.save_many({"text/1": "one\ntwo\nTHREE\n", "tags/1": ["x"], "theirs": 2})
+        await a.save_many({"text/1": "ONE\ntwo\nthree\n", "tags/1": ["x", "y", "z"], "theirs": 1})
+        for device in (a, b, a):
+            await device.sync.now()
+        for device in (a, b):
+            assert await device.load("text/1", str) == "ONE\ntwo\nTHREE\n"
+            assert sorted(await device.load("tags/1", list)) == ["x", "z"]
+            assert await device.load("theirs", int) == 1
+
+
+async def test_streams_and_clients_say_remote(meet):
+    """A change of another device is told as one, and a client's field takes it."""
+
+    class Settings(Client):
+        theme: str = client_state("light")
+
+    async with meet("a") as a, meet("b") as b, Settings(a) as ours, Settings(b) as theirs:
+        told = asyncio.ensure_future(anext(aiter(b.changes("k"))))
+        await asyncio.sleep(0.1)
+        await a.save("k", 1)
+        ours.theme = "dark"
+        await a.sync.now()
+        await b.sync.now()
+        change = await told
+        assert (change.key, change.origin) == ("k", Origin.REMOTE)
+        while theirs.theme != "dark":
+            await asyncio.sleep(0.02)
+
+
+async def test_data_on_both_sides_of_a_first_meeting(meet, tmp_path):
+    """What was there before is sent as well, and the later of two values stays."""
+    for name in ("a", "b"):
+        async with open_persistence(tmp_path / f"{name}.db") as before:
+            await before.save_many({f"only {name}": name, "both": name})
+        await asyncio.sleep(0.005)
+    async with meet("a") as a, meet("b") as b:
+        for device in (a, b, a, b, a, b):
+            await device.sync._turn()
+            await device.sync.now()
+        expected = {"both", "only a", "only b"}
+        if a.location.endswith(".db"):
+            assert {key async for key in a.keys("")} == {key async for key in b.keys("")} == expected
+            assert await a.load("both", str) == await b.load("both", str) == "b"
+
+
+async def test_offline_ten_thousand_changes_of_few_keys_are_few_states(tmp_path):
+    """Marks are the queue: as long as the number of keys, however often they were changed."""
+    where = tmp_path / "a.db"
+    async with open_persistence(where, sync=Sync(tmp_path / "remote.db", every=3600)) as a:
+        await a.sync.pause()
+        for number in range(2_000):
+            await a.save(f"k/{number % 40}", {"n": number}, durability="process_exit")
+        status = await a.sync.now()
+        assert status.sent == 40
+        commits = a.sync._adapter.stats()["commits"]
+        assert (await a.sync.now()).sent == 40
+        assert a.sync._adapter.stats()["commits"] == commits
+
+
+async def test_a_remote_that_cannot_be_reached(tmp_path):
+    """The store goes on; status says why; now raises."""
+    (tmp_path / "wall").write_text("no directory")
+    async with open_persistence(tmp_path / "a.db", sync=Sync(f"sqlite:{tmp_path}/wall/remote.db")) as a:
+        await a.save("k", 1)
+        with pytest.raises(StorageError):
+            await a.sync.now()
+        assert a.sync.status.state == "offline"
+        assert a.sync.status.why
+        assert await a.load("k", int) == 1
+
+
+async def test_what_is_refused(tmp_path):
+    """A store in place of a remote, a confidential store with a plain one, options of other kinds."""
+    async with open_persistence(tmp_path / "store.db") as store:
+        await store.save("k", 1)
+    async with open_persistence(tmp_path / "a.db", sync=Sync(tmp_path / "store.db", every=3600)) as a:
+        with pytest.raises(ForeignStoreError, match="a store of its own"):
+            await a.sync.now()
+    with pytest.raises(InsecureStorageError, match="one key"):
+        open_persistence(tmp_path / "e.db", keys=StaticKey(bytes(32)), sync=Sync(tmp_path / "r.db"))
+    with pytest.raises(ConfigurationError, match="several processes"):
+        open_persistence(tmp_path / "a.db", sync=Sync(MemoryAdapter()))
+    with pytest.raises(ConfigurationError, match="sync is a Sync"):
+        open_persistence(tmp_path / "a.db", sync="sqlite:remote.db")
+    with pytest.raises(ConfigurationError, match="list of patterns"):
+        Sync("remote.db", keys="note/*")
+    with pytest.raises(ConfigurationError, match="more than 0"):
+        Sync("remote.db", every=0)
+    async with open_persistence(tmp_path / "b.db") as plain:
+        with pytest.raises(ConfigurationError, match="not synchronised"):
+            plain.sync  # noqa: B018 - it raises
+
+
+async def test_an_encrypted_remote_shows_nothing(tmp_path):
+    """With a shared key nothing of a value is in the remote's bytes, and both devices read it."""
+    key = StaticKey(b"k" * 32)
+    options = {"remote_keys": key, "every": 3600}
+    async with (
+        open_persistence(tmp_path / "a.db", keys=key, sync=Sync(tmp_path / "r.db", **options)) as a,
+        open_persistence(tmp_path / "b.db", keys=key, sync=Sync(tmp_path / "r.db", **options)) as b,
+    ):
+        await a.save("k", {"secret": "a-marker-nobody-may-see"})
+        await a.sync.now()
+        await b.sync.now()
+        assert await b.load("k", dict) == {"secret": "a-marker-nobody-may-see"}
+    for path in tmp_path.iterdir():
+        assert b"a-marker-nobody-may-see" not in path.read_bytes()
+
+
+async def test_only_the_keys_that_are_named(meet):
+    """Other keys stay on their device, in both directions."""
+    async with meet("a", keys=["shared/*"]) as a, meet("b") as b:
+        await a.save_many({"shared/1": 1, "own": 1})
+        await b.save("of b", 1)
+        for device in (a, b, a):
+            await device.sync.now()
+        assert {key async for key in a.keys("")} == {"shared/1", "own"}
+        assert {key async for key in b.keys("")} == {"shared/1", "of b"}
