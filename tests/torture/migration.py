@@ -19,7 +19,7 @@ import msgspec
 
 from axiom_persistence import AdapterBasedPersistence, FileStorageAdapter, SQLiteAdapter
 from axiom_persistence.jobs import _undoing, migrate, rollback
-from axiom_persistence.jobs._migration import ORIGINALS
+from axiom_persistence.jobs._originals import ORIGINALS
 from axiom_persistence.records.record import open_record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -273,6 +273,10 @@ class FileStorageAdapter(StorageAdapter):
         file_name(key)
         return await self._in_thread(look)
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        check_changes(generations, self._traits, self)
+        await self._put(Job({}, None, durable=True, generations=dict(generations)))
+
     async def saved_at(self, key: str) -> float | None:
         file_name(key)
         return await self._in_thread(lambda: self._tree.saved_at(key))
@@ -320,7 +324,9 @@ class FileStorageAdapter(StorageAdapter):
                 adapter=self,
                 hint="leave durability out, or choose a place on another file system",
             )
-        job = Job(changes, expect, durable=wanted is Durability.POWER_LOSS)
+        return await self._put(Job(changes, expect, durable=wanted is Durability.POWER_LOSS))
+
+    async def _put(self, job: Job) -> Mapping[str, str]:
         with self._queueing:
             if self._writer is None:
                 raise self._not_open()

@@ -98,6 +98,7 @@ class SQLiteAdapter(StorageAdapter):
             durability=Durability.POWER_LOSS,
             shared=not exclusive,
             immediate=True,
+            ordered=True,
             max_value_bytes=_MAX_VALUE_BYTES,
         )
         self._opening = threading.Lock()
@@ -255,6 +256,18 @@ class SQLiteAdapter(StorageAdapter):
     async def previous(self, key: str) -> Stored | None:
         check_stored_key(key, MAX_STORED_KEY_BYTES)
         return await self._read(lambda connection: reading.previous(connection, key), key)
+
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        return await self._read(
+            lambda connection: reading.previous_many(connection, wanted), next(iter(wanted), None)
+        )
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        check_changes(generations, self._traits, self)
+        job = Job({}, None, durable=True, generations=dict(generations))
+        self._open_writer(writing=True).submit(job, here=False)
+        await job.future
 
     async def saved_at(self, key: str) -> float | None:
         check_stored_key(key, MAX_STORED_KEY_BYTES)

@@ -1,4 +1,4 @@
-"""What migrating and going back share: the header's changes, the originals, and the view of a store step."""
+"""What migrating and going back share: the header's changes, and the view of a store step."""
 
 from __future__ import annotations
 
@@ -8,27 +8,20 @@ from inspect import isawaitable
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from xxhash import xxh3_64_hexdigest
 
 from ..errors import MigrationError, PersistenceError, refused_by
 from ..keys import INTERNAL
 from ..records.migrations import Edge, order
 from ..records.record import Damage, NewerFormat, Record
-from ..storage.adapter import Durability
+from ..storage.adapter import Durability, StorageAdapter
 from ..store._header import HEADER, Header, sealed_header
 from ..store.store import Store
 
 __all__ = [
     "CHUNK",
-    "ORIGINALS",
     "Headline",
-    "Original",
     "View",
-    "digest",
     "naming",
-    "original_key",
-    "originals",
-    "restored_key",
     "user_keys",
     "validated",
 ]
@@ -36,53 +29,10 @@ __all__ = [
 CHUNK: Final = 1000
 """Records rewritten in one commit."""
 
-ORIGINALS: Final = INTERNAL + "migrate/"
 
-_DIGEST: Final = 16
-
-
-class Original(NamedTuple):
-    """What a record was before a migration, and the digest of what the migration made of it."""
-
-    digest: str
-    data: bytes | None
-    """None: there was none."""
-
-    @classmethod
-    def of(cls, before: bytes | None, after: bytes | None) -> Original:
-        return cls(digest(after), before)
-
-    def to_bytes(self) -> bytes:
-        return self.digest.encode() + (self.data or b"")
-
-    @classmethod
-    def from_bytes(cls, stored: bytes) -> Original:
-        return cls(stored[:_DIGEST].decode("ascii", "replace"), stored[_DIGEST:] or None)
-
-
-def digest(data: bytes | None) -> str:
-    """What tells one record's bytes from others; of none, that of no bytes: no record is empty."""
-    return xxh3_64_hexdigest(data or b"")
-
-
-def original_key(id: str, key: str, *, by_step: bool = False) -> str:
-    """Where the original of ``key`` is kept. What store steps changed stands apart: it goes back at once."""
-    return f"{ORIGINALS}{id}/{'steps' if by_step else 'values'}/{key}"
-
-
-def restored_key(id: str, original: str, *, by_step: bool = False) -> str:
-    """The key whose original is under ``original``."""
-    return original[len(original_key(id, "", by_step=by_step)) :]
-
-
-def originals(store: Store, id: str, *, by_step: bool = False) -> AsyncIterator[str]:
-    """Where the originals of a migration are."""
-    return store.adapter.keys(original_key(id, "", by_step=by_step))
-
-
-async def user_keys(store: Store) -> AsyncIterator[str]:
+async def user_keys(adapter: StorageAdapter, *, after: str | None = None) -> AsyncIterator[str]:
     """All keys but the library's own, whatever the header says of them."""
-    async for key in store.adapter.keys():
+    async for key in adapter.keys(after=after):
         if key[0] != INTERNAL:
             yield key
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from ..errors import ConfigurationError, ConflictError, MigrationError
+from ..errors import ConfigurationError, ConflictError, CorruptedDataError, MigrationError
 from ..records.migrations import Edge, check_version, order
 from ..runtime.turn import backoff
 from ..store._header import HEADER
 from ..store._standing import ROLLING_BACK, Header, Running, layout_of
 from ..store.store import Store
-from ._migration import CHUNK, ORIGINALS, Headline, View, naming, user_keys
+from ._migration import CHUNK, Headline, View, naming, user_keys
+from ._originals import ORIGINALS, kept_at
 from ._undoing import RollbackReport, Undoing
 from .walk import pages
 
@@ -106,7 +107,7 @@ async def _try(store: Store, to_version: str, view: View) -> None:
     view.results(to_version)
     trial = Undoing(store, Headline(store))
     clients = {own.name: own.current for own in store.migrations.clients()}
-    keys = (key async for key in user_keys(store) if key not in view.changes)
+    keys = (key async for key in user_keys(store.adapter) if key not in view.changes)
     async for page in pages(keys, size=CHUNK):
         for key, stored in (await store.adapter.fetch(page)).items():
             trial.lower(key, stored, to_version, clients, strict=True)
@@ -128,12 +129,24 @@ async def finalize(store: Store) -> int:
             assert header is not None
             needed = tuple(f"{ORIGINALS}{kept.id}/" for kept in header.kept)  # of a migration since
             gone = [key for key in page if not key.startswith(needed or ("\0",))]
+            count = 0
+            for place in gone:
+                count += await _kept_under(store, place)
             await store.adapter.commit(
-                dict.fromkeys(gone), expect={HEADER: head.version}, durability=store.weakest
+                dict.fromkeys(gone), expect={HEADER: head.version}, durability=store.together
             )
-            dropped += len(gone)
+            dropped += count
         await store.adapter.commit({})
         return dropped
+
+
+async def _kept_under(store: Store, place: str) -> int:
+    """How many originals are kept together at ``place``."""
+    stored = (await store.adapter.fetch((place,))).get(place)
+    try:
+        return 0 if stored is None else len(kept_at(store, place, stored.data))
+    except CorruptedDataError:
+        return 0  # nobody can tell any more, and they are to go
 
 
 async def _without_kept(store: Store, head: Headline) -> Header | None:

@@ -113,6 +113,10 @@ class Prefixed(Layer):
         with self._names_without_prefix():
             return await self.inner.previous(self._full(key))
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        with self._names_without_prefix():
+            await self.inner.set_previous({self._full(key): data for key, data in generations.items()})
+
     async def saved_at(self, key: str) -> float | None:
         with self._names_without_prefix():
             return await self.inner.saved_at(self._full(key))

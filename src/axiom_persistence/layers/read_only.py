@@ -31,6 +31,9 @@ class ReadOnly(Layer):
         self._refuse(changes)
         return self.inner.commit_now(changes)
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        self._refuse(generations)
+
     def _refuse(self, changes: Changes) -> None:
         for key in changes:
             raise AccessDeniedError(

@@ -77,7 +77,7 @@ class Renewed(NamedTuple):
     """As JSON."""
     label: str
     """The version in which that form began."""
-    steps: list[str]
+    steps: tuple[str, ...]
     """The names of the steps that were run."""
 
 
@@ -303,7 +303,7 @@ class Migrations:
         value = msgspec.json.decode(record.value)
         for edge, step in steps:
             value = _run(edge, step.name, step.function, value, key)
-        return Renewed(self.encoded(key, value), steps[-1][0].end, [step.name for _, step in steps])
+        return Renewed(self.encoded(key, value), steps[-1][0].end, tuple([step.name for _, step in steps]))
 
     def _way(self, line: Line, schema: str, floor: str) -> tuple[Edge, ...] | None:
         """The edges from a record's version on. The steps up to ``floor`` may be gone from the program."""

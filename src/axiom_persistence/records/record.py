@@ -81,8 +81,13 @@ _decode_body: Final = msgspec.json.Decoder(_Body).decode
 @lru_cache(maxsize=16384)
 def _parts(key: str, schema: str) -> tuple[int, bytes, bytes]:
     """The seed of the key's sums; what the body of a plain record begins with; and that with its head."""
+    return xxh3_64_intdigest(key.encode()), *_openings(schema)
+
+
+@lru_cache(maxsize=64)
+def _openings(schema: str) -> tuple[bytes, bytes]:
     opening = b'"schema":' + msgspec.json.encode(schema) + b',"value":'
-    return xxh3_64_intdigest(key.encode()), opening, _HEAD + opening.replace(b"%", b"%%")
+    return opening, _HEAD + opening.replace(b"%", b"%%")
 
 
 def seal_record(

@@ -125,6 +125,11 @@ class Traits:
     """What is stored cannot be read by somebody who gets the medium."""
     immediate: bool = False
     """``commit_now`` works for one key, though it may be refused at times. Clients then store at once."""
+    ordered: bool = False
+    """A loss of power leaves what a first part of the commits made, whole ones, however durable each was.
+
+    So one that is not synced needs nothing to fall back on: it leaves the generation before alone.
+    """
     max_value_bytes: int | None = None
     max_key_bytes: int = MAX_STORED_KEY_BYTES
 
@@ -236,6 +241,18 @@ class StorageAdapter(AsyncOnly, ABC):
     async def previous(self, key: str) -> Stored | None:  # noqa: ARG002
         """The kept generation before the current one, for recovery. None where there is none."""
         return None
+
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        """``previous`` of several keys, those without one left out. An adapter may know a shorter way."""
+        found = {key: await self.previous(key) for key in keys}
+        return {key: stored for key, stored in found.items() if stored is not None}
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        """Make these the generations before what the keys hold, as durable as may be; None: there is none.
+
+        For who takes back what it committed. Of an absent key none is kept. Not one step: after a crash some
+        are set. An adapter that keeps no generations has nothing to do.
+        """
 
     async def saved_at(self, key: str) -> float | None:  # noqa: ARG002
         """When the current bytes were committed, in seconds since 1970 UTC. None: not known."""

@@ -20,6 +20,7 @@ class Job:
 
     The thread sets ``versions`` or ``error``, then hands the job to ``deliver``. ``sweep``: every key
     in it is deleted, and the one in ``changes`` only names the prefix; the thread sets ``deleted``.
+    ``generations``: become what is kept before the current values; there are no ``changes`` then.
     """
 
     __slots__ = (
@@ -29,19 +30,27 @@ class Job:
         "error",
         "expect",
         "future",
+        "generations",
         "loop",
         "sweep",
         "versions",
     )
 
     def __init__(
-        self, changes: Changes, expect: Expect | None, *, durable: bool, sweep: Listing | None = None
+        self,
+        changes: Changes,
+        expect: Expect | None,
+        *,
+        durable: bool,
+        sweep: Listing | None = None,
+        generations: Mapping[str, bytes | None] | None = None,
     ) -> None:
         # Copies: the caller may change its own while this waits.
         self.changes: dict[str, bytes | None] = dict(changes)
         self.expect: dict[str, str | None] | None = dict(expect) if expect else None
         self.durable: bool = durable
         self.sweep: Listing | None = sweep
+        self.generations: Mapping[str, bytes | None] | None = generations
         self.deleted: int = 0
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.future: asyncio.Future[Mapping[str, str]] = self.loop.create_future()
@@ -51,7 +60,7 @@ class Job:
     @property
     def key(self) -> str | None:
         """A key to name in an error."""
-        return next(iter(self.changes or self.expect or ()), None)
+        return next(iter(self.changes or self.expect or self.generations or ()), None)
 
 
 def deliver(jobs: Sequence[Job]) -> None:

@@ -96,6 +96,14 @@ class Layer(StorageAdapter):
     async def previous(self, key: str) -> Stored | None:
         return await self.inner.previous(key)
 
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        if type(self).previous is not Layer.previous:
+            return await super().previous_many(keys)
+        return await self.inner.previous_many(keys)
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        await self.inner.set_previous(generations)
+
     async def saved_at(self, key: str) -> float | None:
         return await self.inner.saved_at(key)
 

@@ -66,6 +66,7 @@ RARE: dict[str, str] = {
             "store/_reading.py::Reading._open::CorruptedDataError",
             "jobs/_undoing.py::Undoing._in_one_commit::MigrationError",
             "jobs/_undoing.py::Undoing._still::MigrationError",
+            "jobs/_undoing.py::Undoing._with_header::MigrationError",
             "jobs/intake.py::_Intake._take::ConflictError",
             "jobs/migrate.py::_Migration._rewrite::MigrationError",
             "jobs/migrate.py::_Migration._still::MigrationError",

@@ -117,12 +117,15 @@ class Transactions:
                 if job.sweep is not None:
                     job.deleted = batch.sweep(job.sweep)
                     continue
+                if job.generations is not None:
+                    batch.set_previous(job.generations)
+                    continue
                 try:
                     job.versions = batch.add(job.changes, job.expect, job.durable)
                 except ConflictError as error:
                     job.error = error.naming(key=job.key, adapter=self._adapter)
 
-        if any(job.changes or job.expect for job in jobs):
+        if any(job.changes or job.expect or job.generations for job in jobs):
             self._transaction(fold)
 
     def _transaction(self, fold: Callable[[Batch], None]) -> None:
