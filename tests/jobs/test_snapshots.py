@@ -98,6 +98,18 @@ async def test_snapshots_are_beside_the_store_and_old_ones_go(tmp_path):
         assert await persistence.snapshots() == [last]
 
 
+@pytest.mark.parametrize("kind", ["notes.db", "notes/"])
+async def test_snapshots_at_once_do_not_disturb_each_other(tmp_path, kind):
+    """One may be given its name, or be removed as an old one, while another looks through the directory."""
+    async with open_persistence(f"{tmp_path}/{kind}") as persistence:
+        await persistence.save("a", 1)
+        for _ in range(10):
+            made = await asyncio.gather(*(persistence.snapshot(keep=2) for _ in range(8)))
+            assert len({snapshot.path for snapshot in made}) == 8
+        await persistence.snapshot(keep=2)
+        assert len(await persistence.snapshots()) == 2
+
+
 async def test_places_that_cannot_be(tmp_path):
     """Refused by name, and nothing is left."""
     async with open_persistence("memory:") as persistence:

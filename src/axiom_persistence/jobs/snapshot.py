@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -179,8 +180,9 @@ def _forget(directory: str, made: Snapshot, keep: Keep | None) -> None:
     for name in os.listdir(directory):
         if name[0] == "." and name.endswith((".part", ".old", ".part-journal", ".part-wal", ".part-shm")):
             path = os.path.join(directory, name)
-            if now - os.stat(path).st_mtime > _LEFT_OVER_SECONDS:
-                _remove(path)
+            with suppress(FileNotFoundError):  # another snapshot was finished meanwhile, or removed it too
+                if now - os.stat(path).st_mtime > _LEFT_OVER_SECONDS:
+                    _remove(path)
     others = [snapshot for snapshot in _found(directory) if snapshot != made]
     if isinstance(keep, int):
         old = others[: max(0, len(others) + 1 - keep)]
@@ -193,17 +195,19 @@ def _forget(directory: str, made: Snapshot, keep: Keep | None) -> None:
         except FileNotFoundError:
             continue  # another process was faster
         for end in ("-wal", "-shm"):  # of one that was opened, and its program killed
-            if os.path.exists(snapshot.path + end):
+            with suppress(FileNotFoundError):
                 os.unlink(snapshot.path + end)
         _remove(gone)
 
 
 def _remove(path: str) -> None:
+    """Remove a copy, or as much of it as another process leaves to us."""
     if os.path.isdir(path):
-        shutil.rmtree(path)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
         return
     for end in ("", "-wal", "-shm"):
-        if os.path.exists(path + end):
+        with suppress(FileNotFoundError):
             os.unlink(path + end)
 
 
