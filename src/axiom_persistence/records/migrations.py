@@ -294,16 +294,21 @@ class Migrations:
         line = self.line_of(key)
         if not line.edges:
             return None
-        way = self._way(line, record.schema, floor)
+        way = line.way(record.schema)
         if way is None:
-            self._no_way(line, key, record.schema, line.current)
-        steps = [(edge, step) for edge in way for step in edge.values if step.matches(key)]
-        if not steps:
-            return None
-        value = msgspec.json.decode(record.value)
-        for edge, step in steps:
-            value = _run(edge, step.name, step.function, value, key)
-        return Renewed(self.encoded(key, value), steps[-1][0].end, tuple([step.name for _, step in steps]))
+            way = self._way(line, record.schema, floor)
+            if way is None:
+                self._no_way(line, key, record.schema, line.current)
+        value, label = None, ""
+        names: tuple[str, ...] = ()
+        for edge in way:
+            for step in edge.values:
+                if step.matches(key):
+                    if not names:
+                        value = msgspec.json.decode(record.value)
+                    value = _run(edge, step.name, step.function, value, key)
+                    label, names = edge.end, (*names, step.name)
+        return Renewed(self.encoded(key, value), label, names) if names else None
 
     def _way(self, line: Line, schema: str, floor: str) -> tuple[Edge, ...] | None:
         """The edges from a record's version on. The steps up to ``floor`` may be gone from the program."""
@@ -316,11 +321,6 @@ class Migrations:
             key=key,
             hint=f"declare a step that begins at {start!r}",
         )
-
-    def is_old(self, key: str, schema: str) -> bool:
-        """Whether a record with ``schema`` is not as this program would write it."""
-        line = self.line_of(key)
-        return bool(line.edges) and order(schema) < order(line.label(key))
 
     def migrated(self, key: str, record: Record, floor: str = "") -> bytes:
         """The value in an older record as JSON of today. Raises ``MigrationError``.

@@ -51,6 +51,8 @@ _WHOLE: Final = _HEAD + b"%b"
 _BODY: Final = _SUM + 16 + 2  # behind the sum and `",`
 _VALUE: Final = b',"value":'
 """What a sealed record has before its value, and nowhere before that."""
+_PLAIN: Final = re.compile(rb'"schema":"(\d[\d.]*)","value":')
+"""How the body of a record begins that neither expires nor has another form beside its value."""
 _ANY_FORMAT: Final = re.compile(rb'\{"axiom":(\d{1,6})(?:,|$)')
 
 
@@ -152,6 +154,9 @@ def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
         raise _diagnose(key, data)
     if body.startswith(opening):
         return Record(schema, body[len(opening) : -1])
+    plain = _PLAIN.match(body)
+    if plain is not None:
+        return Record(plain[1].decode(), body[plain.end() : -1])
     try:
         parsed = _decode_body(b"{" + body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
