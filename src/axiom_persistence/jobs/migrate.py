@@ -10,14 +10,16 @@ or cancelled, everything is put back.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
 from ..errors import ConfigurationError, ConflictError, MigrationError, SchemaTooNewError
 from ..records.migrations import Edge, check_version, order
 from ..runtime.turn import backoff
+from ..store._header import HEADER
 from ..store._standing import (
     CHECKING,
     REWRITING,
@@ -86,6 +88,12 @@ class MigrationReport:
 
 Progress = Callable[[MigrationProgress], None]
 
+T = TypeVar("T")
+
+
+def _is_rewriting(header: Header) -> bool:
+    return header.running is not None and header.running.state == REWRITING
+
 
 async def migrate(
     store: Store,
@@ -129,28 +137,58 @@ class _Migration:
         self.report = report
         self.line = store.migrations.store_line
         self.head = Headline(store)
+        self._id = uuid.uuid4().hex[:16]
         self._progress = progress
 
     async def run(self) -> None:
-        header = await self.head.read()
-        if header is None or self._is_done(header):
+        header = await self._tried()
+        if header is None or self.report.dry_run:
             return
-        self.renewing = Renewing(self.store, await source_of(self.store), self.report.damaged)
-        if header.running is None or header.running.state != REWRITING:
-            await self._check(header)
-            if self.report.dry_run:
-                return
+        if not _is_rewriting(header):
             header = await self._switch()
-        elif self.report.dry_run:
-            await self._check(header)
-            return
         running = header.running
-        assert running is not None
+        if running is None:
+            return  # another process has done it all meanwhile
         try:
             await self._rewrite_all(running)
         except BaseException as error:
             await self._put_back(running, error)
             raise
+
+    async def _tried(self) -> Header | None:
+        """The header of a store on which everything was tried, or is being rewritten. None: it is done."""
+        for attempt in range(_ATTEMPTS):
+            header = await self.head.read()
+            if header is None or self._is_done(header):
+                return None
+            self.renewing = Renewing(self.store, await source_of(self.store), self.report.damaged)
+            if _is_rewriting(header) and not self.report.dry_run:
+                return header
+            try:
+                await self._unless_overtaken(self._check(header))
+            except ConflictError:
+                await backoff(attempt)
+            else:
+                return header
+        raise self._busy()
+
+    async def _unless_overtaken(self, work: Awaitable[T]) -> T:
+        """What steps make of a store. ``ConflictError``: it is half another's by now, and they may fail."""
+        version = self.head.version
+        try:
+            return await work
+        except MigrationError as error:
+            await self.head.read()
+            if self.head.version == version:
+                raise
+            raise ConflictError("the store is being migrated", key=HEADER) from error
+
+    def _busy(self) -> MigrationError:
+        return MigrationError(
+            "other programs changed the store again and again while it was to be migrated",
+            adapter=self.store.adapter,
+            hint="end them first; nothing was changed",
+        )
 
     def _is_done(self, header: Header) -> bool:
         """Whether nothing is to be done. Raises for a store that this program cannot migrate now."""
@@ -226,15 +264,13 @@ class _Migration:
         for attempt in range(_ATTEMPTS):
             header = await self.head.read()
             assert header is not None
+            if self._is_done(header) or _is_rewriting(header):
+                return header  # another process was faster
             try:
                 return await self._switch_once(header)
             except ConflictError:
                 await backoff(attempt)
-        raise MigrationError(
-            "other programs changed the store again and again while it was to be migrated",
-            adapter=self.store.adapter,
-            hint="end them first; nothing was changed",
-        )
+        raise self._busy()
 
     async def _switch_once(self, header: Header) -> Header:
         before = header
@@ -245,8 +281,10 @@ class _Migration:
                 return await self._commit_switch(before, View(self.store))
             # Older programs are kept from saving while the store steps run, so that these see every key.
             stopped = Running("", header.schema, self.report.to_version, CHECKING)
-            await self.head.commit(msgspec.structs.replace(header, running=stopped))
-            return await self._commit_switch(before, await self._store_steps(before))
+            if header.running != stopped:
+                await self.head.commit(msgspec.structs.replace(header, running=stopped))
+            view = await self._unless_overtaken(self._store_steps(before))
+            return await self._commit_switch(before, view)
         except BaseException as error:
             await self._let_go(before, error)
             raise
@@ -260,13 +298,13 @@ class _Migration:
                 return
             if now.running.state == CHECKING:
                 await self.head.commit(before)
-            elif not isinstance(error, ConflictError):
+            elif now.running.id == self._id:
                 await Undoing(self.store, self.head).undo(now.running.id)
         except Exception as second:  # told with the error that counts
             error.add_note(f"older programs cannot save until migrate or rollback is called: {second}")
 
     async def _commit_switch(self, header: Header, view: View) -> Header:
-        id = uuid.uuid4().hex[:16]
+        id = self._id
         start = header.schema
         if order(start) == order(self.report.to_version):  # saved by this version, and not rewritten yet
             start = max(header.migrated, self.report.from_version, key=order)
@@ -355,7 +393,7 @@ class _Migration:
         running = None if header is None else header.running
         if running is not None and running.id == id and running.state == REWRITING:
             return header
-        if header is not None and running is None and any(kept.id == id for kept in header.kept):
+        if header is not None and running is None and self._is_done(header):
             return None
         raise MigrationError(
             "somebody else has rolled this migration back",
