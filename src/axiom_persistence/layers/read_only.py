@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..errors import AccessDeniedError
 from ..storage.adapter import Changes, Durability, Expect
@@ -33,6 +33,9 @@ class ReadOnly(Layer):
 
     async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
         self._refuse(generations)
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        self._refuse(dict.fromkeys((*keys, *previous_of)))
 
     def _refuse(self, changes: Changes) -> None:
         for key in changes:

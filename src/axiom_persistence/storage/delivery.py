@@ -21,6 +21,7 @@ class Job:
     The thread sets ``versions`` or ``error``, then hands the job to ``deliver``. ``sweep``: every key
     in it is deleted, and the one in ``changes`` only names the prefix; the thread sets ``deleted``.
     ``generations``: become what is kept before the current values; there are no ``changes`` then.
+    ``purges``: what ``changes`` delete is overwritten, and so are the generations before these keys.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Job:
         "future",
         "generations",
         "loop",
+        "purges",
         "sweep",
         "versions",
     )
@@ -44,6 +46,7 @@ class Job:
         durable: bool,
         sweep: Listing | None = None,
         generations: Mapping[str, bytes | None] | None = None,
+        purges: Sequence[str] | None = None,
     ) -> None:
         # Copies: the caller may change its own while this waits.
         self.changes: dict[str, bytes | None] = dict(changes)
@@ -51,6 +54,7 @@ class Job:
         self.durable: bool = durable
         self.sweep: Listing | None = sweep
         self.generations: Mapping[str, bytes | None] | None = generations
+        self.purges: Sequence[str] | None = purges
         self.deleted: int = 0
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.future: asyncio.Future[Mapping[str, str]] = self.loop.create_future()
