@@ -14,9 +14,11 @@ from xxhash import xxh3_64_hexdigest
 
 from ..errors import CorruptedDataError
 from ..keys import INTERNAL
+from ..records._subject import entry_key, tag_in
+from ..records.record import INTERNAL_SCHEMA, look_at, seal_about, seal_record
 from ..store.store import Store
 
-__all__ = ["ORIGINALS", "Original", "digest", "keep", "kept_at", "originals_of", "places"]
+__all__ = ["ORIGINALS", "Original", "digest", "keep", "kept_at", "originals_of", "places", "without"]
 
 ORIGINALS: Final = INTERNAL + "migrate/"
 
@@ -75,6 +77,10 @@ def keep(
     some: list[Original] = []
     room = 0
     for original in originals:
+        tag = tag_in(original.data or b"")
+        if tag is not None:
+            changes |= _about(_begin(id, by_step) + original.key, original, tag)
+            continue
         parts = (original.data or b"", *(original.generations or ()))
         size = 64 + 4 * len(original.key) + sum(map(len, parts))
         if some and size > room:
@@ -89,6 +95,26 @@ def keep(
     return changes
 
 
+def _about(place: str, original: Original, tag: str) -> dict[str, bytes | None]:
+    """One that is about a subject: a record about them as well, so that who erases them erases it."""
+    generations = original.generations
+    if generations is not None:
+        generations = tuple(data for data in generations if tag_in(data) == tag)
+    packed = _packed([Original(original.key, original.digest, original.data, generations)])
+    record = seal_record(place, msgspec.json.encode(packed), INTERNAL_SCHEMA)
+    entry = entry_key(tag, place)
+    return {
+        place: seal_about(place, record, tag),
+        entry: seal_record(entry, b"true", INTERNAL_SCHEMA),
+    }
+
+
+def without(place: str, data: bytes) -> dict[str, bytes | None]:
+    """The changes of a commit that forget the originals in ``data``."""
+    tag = tag_in(data)
+    return {place: None} if tag is None else {place: None, entry_key(tag, place): None}
+
+
 def _packed(originals: list[Original]) -> bytes:
     data = msgspec.msgpack.encode(originals)
     return xxh3_64_hexdigest(data).encode() + data
@@ -96,6 +122,9 @@ def _packed(originals: list[Original]) -> bytes:
 
 def kept_at(store: Store, place: str, data: bytes) -> list[Original]:
     """The originals in ``data``, which is stored under ``place``. Raises ``CorruptedDataError``."""
+    if tag_in(data) is not None:
+        record, _, _ = look_at(place, data, INTERNAL_SCHEMA)
+        data = b"" if record is None else msgspec.json.decode(record.value, type=bytes)
     packed = data[_SUM:]
     if data[:_SUM] == xxh3_64_hexdigest(packed).encode():
         return msgspec.msgpack.decode(packed, type=list[Original])

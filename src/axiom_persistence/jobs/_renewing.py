@@ -106,5 +106,5 @@ class Renewing:
         if made is None:
             return None
         validated(store, key, made.body)
-        data = store.migrations.sealed(key, made.body, record.expires, made.label)
+        data = store.migrations.sealed(key, made.body, record.expires, made.label, record.subject)
         return None if data == stored.data else Renewed(stored.version, stored.data, data, made.steps)

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from ..errors import ConflictError, MigrationError, StorageFullError
+from ..keys import INTERNAL
 from ..records.migrations import order
 from ..records.record import Damage, NewerFormat, Record, major
 from ..runtime.turn import backoff
@@ -17,7 +18,7 @@ from ..store._header import HEADER
 from ..store._standing import ROLLING_BACK, ClientSchema, Header, Kept, Running
 from ..store.store import Store
 from ._migration import CHUNK, Headline, user_keys
-from ._originals import Original, digest, kept_at, places
+from ._originals import Original, digest, kept_at, places, without
 from .walk import pages
 
 __all__ = ["RollbackReport", "Undoing"]
@@ -220,7 +221,7 @@ class Undoing:
         if strict or migrations.can_go_down(key, wanted):
             value = migrations.down(key, msgspec.json.decode(record.value), wanted)
             self.report.converted += 1
-            return migrations.sealed_as(key, value, wanted, record.expires)
+            return migrations.sealed_as(key, value, wanted, record.expires, record.subject)
         return current.data if major(record.schema) == major(wanted) else None
 
     def _record(self, key: str, stored: Stored) -> Record | None:
@@ -259,15 +260,20 @@ class Undoing:
                 continue
             if current is not None and digest(current.data) != original.digest:
                 changes.update(self._set_aside(key, current, target))
-            else:
+            elif key[0] != INTERNAL:
                 self.report.restored += 1
             changes[key], expect[key] = original.data, None if current is None else current.version
         return _Work(changes, expect)
 
     async def _without(self, id: str) -> _Work:
         """No originals of this migration."""
-        gone = [place for by_step in (False, True) async for place in places(self.store, id, by_step=by_step)]
-        return _Work(dict.fromkeys(gone), {})
+        changes: dict[str, bytes | None] = {}
+        for by_step in (False, True):
+            async for place in places(self.store, id, by_step=by_step):
+                changes[place] = None
+                for stored in (await self.store.adapter.fetch((place,))).values():
+                    changes |= without(place, stored.data)
+        return _Work(changes, {})
 
     async def _with_header(self, header: Header, work: Callable[[], Awaitable[_Work]]) -> None:
         for attempt in range(_ATTEMPTS):

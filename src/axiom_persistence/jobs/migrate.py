@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from ..errors import ConfigurationError, ConflictError, MigrationError, SchemaTooNewError
+from ..keys import INTERNAL
 from ..records.migrations import Edge, check_version, order
 from ..runtime.turn import backoff
 from ..store._header import HEADER
@@ -226,7 +227,8 @@ class _Migration:
         report.damaged.clear()
         view = await self._store_steps(header)
         made = view.results()
-        report.moved = {key: "deleted" if data is None else "written" for key, data in made.items()}
+        users = {key: data for key, data in made.items() if key[0] != INTERNAL}
+        report.moved = {key: "deleted" if data is None else "written" for key, data in users.items()}
 
         def told(progress: Walked) -> None:
             self._tell("checking", progress.done, None)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import msgspec
 
 from ..errors import ConfigurationError, ConflictError, CorruptedDataError, MigrationError
+from ..keys import INTERNAL
 from ..records.migrations import Edge, check_version, order
 from ..runtime.turn import backoff
 from ..store._header import HEADER
 from ..store._standing import ROLLING_BACK, Header, Running, layout_of
 from ..store.store import Store
 from ._migration import CHUNK, Headline, View, naming, user_keys
-from ._originals import ORIGINALS, kept_at
+from ._originals import ORIGINALS, kept_at, without
 from ._undoing import RollbackReport, Undoing
 from .walk import pages
 
 __all__ = ["RollbackReport", "finalize", "rollback"]
 
 _ATTEMPTS = 32
+
+_PLACES = 16
+"""Places of originals that are looked at together; each may hold a megabyte."""
 
 
 async def rollback(store: Store, to_version: str) -> RollbackReport:
@@ -124,27 +128,26 @@ async def finalize(store: Store) -> int:
         header = await _without_kept(store, head)
         if header is None:
             return 0
-        async for page in pages(store.adapter.keys(ORIGINALS), size=CHUNK):
+        async for page in pages(store.adapter.keys(ORIGINALS), size=_PLACES):
             header = await head.read()
             assert header is not None
             needed = tuple(f"{ORIGINALS}{kept.id}/" for kept in header.kept)  # of a migration since
-            gone = [key for key in page if not key.startswith(needed or ("\0",))]
+            old = [place for place in page if not place.startswith(needed or ("\0",))]
+            gone: dict[str, bytes | None] = dict.fromkeys(old)
             count = 0
-            for place in gone:
-                count += await _kept_under(store, place)
-            await store.adapter.commit(
-                dict.fromkeys(gone), expect={HEADER: head.version}, durability=store.together
-            )
+            for place, stored in (await store.adapter.fetch(old)).items():
+                gone |= without(place, stored.data)
+                count += _how_many(store, place, stored.data)
+            if gone:
+                await store.adapter.commit(gone, expect={HEADER: head.version}, durability=store.together)
             dropped += count
         await store.adapter.commit({})
         return dropped
 
 
-async def _kept_under(store: Store, place: str) -> int:
-    """How many originals are kept together at ``place``."""
-    stored = (await store.adapter.fetch((place,))).get(place)
+def _how_many(store: Store, place: str, data: bytes) -> int:
     try:
-        return 0 if stored is None else len(kept_at(store, place, stored.data))
+        return sum(original.key[0] != INTERNAL for original in kept_at(store, place, data))
     except CorruptedDataError:
         return 0  # nobody can tell any more, and they are to go
 

@@ -19,7 +19,7 @@ import msgspec
 from ..errors import ConfigurationError, MigrationError, PersistenceError, refused_by
 from ._lines import Edge, Line, StoreStep, ValueStep, check_version, order
 from .codec import Codec, encode_value
-from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_record
+from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_about, seal_record
 
 __all__ = [
     "Edge",
@@ -364,15 +364,25 @@ class Migrations:
                         hint="correct the step, or what validate() says of this key",
                     ) from error
 
-    def sealed(self, key: str, body: bytes, expires: int | None, label: str | None = None) -> bytes:
+    def sealed(
+        self,
+        key: str,
+        body: bytes,
+        expires: int | None,
+        label: str | None = None,
+        subject: str | None = None,
+    ) -> bytes:
         """The record of ``key`` with a value of today, JSON already."""
         compat = self.compat(key, body) if self.leads_back else None
-        return seal_record(key, body, label or self.label(key), expires=expires, compat=compat)
+        data = seal_record(key, body, label or self.label(key), expires=expires, compat=compat)
+        return seal_about(key, data, subject)
 
-    def sealed_as(self, key: str, value: Any, version: str, expires: int | None) -> bytes:
+    def sealed_as(
+        self, key: str, value: Any, version: str, expires: int | None, subject: str | None = None
+    ) -> bytes:
         """The record of ``key`` with a value of an earlier version, as a program of that version wrote it."""
         label = self.line_of(key).label(key, version)
-        return seal_record(key, self.encoded(key, value), label, expires=expires)
+        return seal_about(key, seal_record(key, self.encoded(key, value), label, expires=expires), subject)
 
 
 def _run(edge: Edge, name: str, function: Callable[[Any], Any], value: Any, key: str) -> Any:
