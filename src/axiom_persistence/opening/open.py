@@ -29,7 +29,7 @@ def open_persistence(
     *,
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
-    on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
+    on_corruption: OnCorruption | Literal["recover", "raise", "repair"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
     migrations: Migrations | None = None,
@@ -47,7 +47,8 @@ def open_persistence(
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
     ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
-    ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
+    ``on_corruption``: what happens to damaged records; ``"repair"``: a store that cannot be opened is moved
+    aside and made anew, too. ``secure``: a confidential adapter for secrets,
     which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:

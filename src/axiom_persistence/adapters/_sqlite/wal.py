@@ -14,7 +14,7 @@ from typing import Final, Never
 
 from .errors import ChangedError
 
-__all__ = ["HEADER", "TIGHT_BYTES", "Index", "Log", "database_descriptor", "present"]
+__all__ = ["HEADER", "TIGHT_BYTES", "Index", "Log", "database_descriptor", "is_present", "present"]
 
 if sys.platform == "darwin":
     import fcntl
@@ -321,6 +321,12 @@ def present(path: str) -> Iterator[tuple[int, int]]:
             if not presence.count:
                 del _presences[identity]
                 presence.let_go()
+
+
+def is_present(path: str) -> bool:
+    """Whether somebody of this process is connected to the database."""
+    with _lock:
+        return _identity(os.stat(path)) in _presences
 
 
 def database_descriptor(path: str, database: tuple[int, int]) -> int:
