@@ -34,7 +34,16 @@ from ._output import (
     timestamp,
     to_json,
 )
-from .base import command, complete_key, complete_store, facts_of, must_be_there, no_such_key, opened
+from .base import (
+    command,
+    complete_key,
+    complete_store,
+    facts_of,
+    must_be_there,
+    no_such_key,
+    opened,
+    unopened,
+)
 
 __all__ = ["info", "path", "verify"]
 
@@ -143,16 +152,18 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
 
 
 async def _verify(where: str, repair: bool, progress: OnProgress) -> VerifyReport:
-    adapter = adapter_for(where, inspect=not repair)
     made = None
     try:
         await must_be_there(where)
     except CorruptedDataError:
-        made = await salvage(adapter) if repair else None
+        if repair:
+            ruined = adapter_for(where)
+            made = await salvage(ruined)
+            await ruined.aclose()
         if made is None:
             raise
     # Not by way of a persistence: that one would not open a store whose header is what is damaged.
-    async with adapter:
+    async with unopened(where, inspect=not repair) as adapter:
         result = await verify_store(typed.Store(adapter), repair=repair, progress=progress)
     result.salvage = made if result.salvage is None else result.salvage
     return result
