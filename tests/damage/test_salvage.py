@@ -21,8 +21,9 @@ from axiom_persistence.storage._salvage import Fate, SalvageReport
 from support import ruins
 
 KILLED_AT_STEP = """
-import os, signal, sys
+import asyncio, os, signal, sys
 from axiom_persistence.adapters._sqlite.salvage import repair
+from axiom_persistence.adapters.file import FileStorageAdapter
 
 left = int(sys.argv[2])
 
@@ -35,8 +36,13 @@ def step(event, arguments):
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)
 
-sys.addaudithook(step)
-repair(sys.argv[1], "test")
+if os.path.isdir(sys.argv[1]):
+    adapter = FileStorageAdapter(sys.argv[1])
+    sys.addaudithook(step)
+    asyncio.run(adapter.salvage())
+else:
+    sys.addaudithook(step)
+    repair(sys.argv[1], "test")
 """
 HOLD = """
 import asyncio, sys
@@ -325,6 +331,25 @@ async def test_a_directory_without_its_mark_is_repaired(tmp_path, loss):
     assert everything(Path(report.kept) / "notes") == before
     async with open_persistence(path) as persistence:
         assert await persistence.load("theme", str) == "dark"
+
+
+async def test_a_directory_whose_repair_is_killed_is_repaired_by_the_next(tmp_path):
+    """At any step: until the end it is refused as before, and nothing of it has changed but its mark."""
+    path = tmp_path / "notes"
+    async with open_persistence(path) as persistence:
+        await persistence.save_many({"theme": "dark", "a/b": 1})
+    (path / ".axiom").unlink()
+    values = {name: data for name, data in everything(path).items() if name.name != ".axiom"}
+    for step in (1, 3, 5, 8, 10):
+        done = subprocess.run([sys.executable, "-c", KILLED_AT_STEP, path, str(step)], timeout=60)
+        assert done.returncode == -signal.SIGKILL
+        with pytest.raises(CorruptedDataError, match="gone or damaged"):
+            await open_persistence(path)
+        assert {name: data for name, data in everything(path).items() if name in values} == values
+    async with open_persistence(path, on_corruption="repair") as persistence:
+        assert persistence.salvaged
+        assert await persistence.load("a/b", int) == 1
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_the_command_line_repairs(tmp_path, monkeypatch, capfd):

@@ -119,6 +119,7 @@ RARE: dict[str, str] = {
             "layers/encrypted.py::Encrypted._keyset_gone::CorruptedDataError",
             "security/keys.py::PassphraseKey.find::KeyUnavailableError",
             "security/keyset.py::WrappedKeyset.__init__::SchemaTooNewError",
+            "adapters/_sqlite/file.py::_refuse_other_log::CorruptedDataError",
         ),
         ACCIDENT,
     ),

@@ -138,6 +138,7 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
         connection.execute("PRAGMA writable_schema=ON")
         why = stranger(connection)
         blank = why is None and pragma(connection, "application_id") != APPLICATION_ID
+        _refuse_other_log(connection, path, adapter)
     except errors.FAULTS as error:
         if errors.is_foreign(error):
             raise _no_database(path, adapter) from error
@@ -159,6 +160,29 @@ def _refuse_lost(what: str, path: str, adapter: object) -> None:
             f"the database file {what}, but its write-ahead log {path}-wal holds saves; nothing was changed",
             adapter=adapter,
             hint=f"put the database file back that belongs to this log; {way_out_of_ruin(path)}",
+        )
+
+
+def _refuse_other_log(connection: sqlite3.Connection, path: str, adapter: object) -> None:
+    """Raise if the log was made on another state of the database: to open it would mix the two."""
+    if pragma(connection, "application_id") != APPLICATION_ID or not _has_log(path):
+        return
+    from .lineage import is_of_another_time  # a log is seldom there
+
+    def clock() -> int | None:
+        try:
+            row = connection.execute("SELECT last FROM clock").fetchone()
+        except errors.FAULTS:
+            return None  # without its log the file need not be whole
+        return row[0] if row is not None and isinstance(row[0], int) else None
+
+    if is_of_another_time(path, clock):
+        raise CorruptedDataError(
+            f"the write-ahead log {path}-wal does not belong to this database file, but to another state of "
+            "it; nothing was changed",
+            adapter=adapter,
+            hint="put back the database and the log of one time, or move the log away where the database was "
+            f"copied without one; {way_out_of_ruin(path)}",
         )
 
 

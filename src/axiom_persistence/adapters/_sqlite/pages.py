@@ -188,11 +188,13 @@ class Pages:
             here = least + (size - least) % (usable - 4)
             here = here if here <= most else least
         end = at + here + (4 if size > here else 0)
-        if end > usable or size > usable * (len(self.copies) + len(self.strays)):
+        if end > usable:
             return None
         local = bytes(image.data[at : at + here])
         if size == here:
             return _values(local)
+        if size > self.size * (len(self.copies) + len(self.strays)):
+            return None  # no number of ours
         first, rest = _number(image.data, end - 4), size - here
         for pick in self._picks(image.order, -(-rest // (usable - 4))):
             values = _values(local + self._chain(first, rest, pick))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ from .aside import aside
 from .file import create_file
 from .frames import Frames
 from .images import copies_of
+from .lineage import is_of_another_time
 from .pages import EARLIEST, Image, Pages, Read, is_record
 from .schema import open_writer
 
@@ -23,6 +25,14 @@ _RECORDS, _INDEX = 2, 3
 _PUT: Final = {
     "record": "INSERT OR REPLACE INTO record VALUES(?1, CAST(?2 AS {}), ?3)",
     "previous": "INSERT OR REPLACE INTO previous VALUES(?1, CAST(?2 AS {}), ?3, ?4)",
+}
+_MIXED: Final = (
+    "the log belongs to another state of the database file: of each key the newer value was taken, and keys "
+    "that were deleted may be back"
+)
+_FORGET: Final = {
+    "record": "DELETE FROM record WHERE key=?",
+    "previous": "DELETE FROM previous WHERE key=?",
 }
 _BRING_BACK: Final = (
     "INSERT OR REPLACE INTO record SELECT key, data, version FROM previous AS p"
@@ -50,15 +60,36 @@ def _build(source: str, target: str, adapter: object, report: SalvageReport) -> 
     """A store in ``target``, which is on the disk when this returns."""
     create_file(target)
     pages, frames = copies_of(source)
+    if _is_of_another_time(source, pages):
+        report.notes.append(_MIXED)
+        frames = frames._replace(gap=sys.maxsize)  # nothing that the two say together is sure
     with closing(open_writer(target, adapter, exclusive=True, deadline=time.monotonic())) as connection:
         connection.execute("BEGIN")
         _Salvage(pages, frames, connection, report).run()
         connection.execute("COMMIT")
 
 
+def _is_of_another_time(source: str, pages: Pages) -> bool:
+    """Whether the log belongs to another state of the database file, as far as both can be read."""
+
+    def clock() -> int | None:
+        for copies in pages.copies.values():
+            for image in copies:
+                for row in pages.read(image)[0] if image.order == 0 else ():
+                    if len(row.values) == 2 and row.values[0] is None and isinstance(row.values[1], int):
+                        return row.values[1]
+        return None
+
+    try:
+        return is_of_another_time(source, clock)
+    except FileNotFoundError:
+        return False
+
+
 class _Best(NamedTuple):
     version: int
     fate: Fate
+    page: int
 
 
 class _Salvage:
@@ -82,12 +113,17 @@ class _Salvage:
     def run(self) -> None:
         for copies in self._pages.copies.values():
             self._take_newest(copies[0])
+        best = self._best["record"]
         indexed = self._walked(self._roots[b"sqlite_autoindex_record_1"])
         keys = {key for number in (indexed or self._known) for key in self._known.get(number, ())}
-        if self._walked(self._roots[b"record"]) is None:
-            self._take_others(keys if indexed is not None else None)
+        tree = self._walked(self._roots[b"record"])
+        if tree is not None:
+            self._forget_but({key for key, found in best.items() if found.page in tree})
+        elif indexed is not None:
+            self._take_others(keys)
+        else:
+            self._take_others(None)
         self._bring_back()
-        best = self._best["record"]
         fates = self._report.fates
         fates.update({key: found.fate for key, found in best.items()})
         fates.update(dict.fromkeys(keys - best.keys(), Fate.LOST))
@@ -95,10 +131,12 @@ class _Salvage:
         self._connection.execute("UPDATE clock SET last=?", (last,))
 
     def _take_newest(self, image: Image) -> None:
+        if image.order < 0:
+            return  # the page is no longer there, or destroyed
         rows, whole = self._pages.read(image)
         if whole:
             self._whole.add(image.number)
-        sure = image.order >= 0 and image.order >= self._frames.gap
+        sure = image.order >= self._frames.gap
         fate = (Fate.LOG if image.order else Fate.RECOVERED) if sure else Fate.OLDER
         for row in rows:
             self._take(row, fate, image.number)
@@ -106,7 +144,7 @@ class _Salvage:
     def _take(self, row: Read, fate: Fate, number: int) -> None:
         values = row.values
         if is_record(values):
-            self._put(row, fate)
+            self._put(row, fate, number)
         elif len(values) == 2 and isinstance(values[0], bytes):
             self._known.setdefault(number, []).append(values[0].decode(errors="replace"))
         elif len(values) == 2 and values[0] is None and isinstance(values[1], int):
@@ -114,7 +152,7 @@ class _Salvage:
         elif len(values) == 5 and isinstance(name := values[1], bytes) and isinstance(values[3], int):
             self._roots[name] = values[3]
 
-    def _put(self, row: Read, fate: Fate) -> None:
+    def _put(self, row: Read, fate: Fate, page: int) -> None:
         key, data, version, *more = row.values
         assert isinstance(key, bytes)
         assert isinstance(data, bytes)
@@ -128,7 +166,7 @@ class _Salvage:
         best = self._best[table]
         if name in best and best[name].version >= version:
             return
-        best[name] = _Best(version, fate)
+        best[name] = _Best(version, fate, page)
         put = _PUT[table].format("TEXT" if data[:1] == b"{" else "BLOB")
         self._connection.execute(put, (name, data, version, *more))
 
@@ -158,12 +196,19 @@ class _Salvage:
                 if is_record(row.values):
                     assert isinstance(row.values[0], bytes)
                     if keys is None or row.values[0].decode() in keys:
-                        self._put(row, Fate.OLDER)
+                        self._put(row, Fate.OLDER, image.number)
 
     def _others(self) -> Iterator[Image]:
         for number, copies in self._pages.copies.items():
             yield from copies[1 if number in self._whole else 0 :]
         yield from self._pages.strays
+
+    def _forget_but(self, keys: set[str]) -> None:
+        """All others were deleted: what was found of them lies in pages that nothing leads to."""
+        for table, best in self._best.items():
+            for key in best.keys() - keys:
+                del best[key]
+                self._connection.execute(_FORGET[table], (key,))
 
     def _bring_back(self) -> None:
         """The generation before takes the place of what is lost, and goes where it is no older than that."""
@@ -172,4 +217,4 @@ class _Salvage:
         best = self._best["record"]
         for key, found in self._best["previous"].items():
             if key not in best or best[key].version < found.version:
-                best[key] = _Best(found.version, Fate.PREVIOUS)
+                best[key] = found._replace(fate=Fate.PREVIOUS)
