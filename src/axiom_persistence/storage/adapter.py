@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 from ..errors import ConflictError, StorageFullError
 from ..keys import check_stored_key
 from ..runtime.faces import AsyncOnly
 from ._foreign import guard
+
+if TYPE_CHECKING:
+    from ._salvage import SalvageReport
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
@@ -296,6 +299,15 @@ class StorageAdapter(AsyncOnly, ABC):
         adapter cannot, and nothing was done. Raises ``StorageLockedError`` where others hold the medium.
         """
         return False
+
+    async def salvage(self) -> SalvageReport | None:
+        """Move a store that is damaged as a whole aside, and make one in its place of what can be read.
+
+        Closes the store first. Nothing is deleted, and nobody else may have it open. None: nothing is
+        damaged that this would help, or this adapter keeps no files; nothing was done.
+        Raises ``StorageLockedError`` where somebody has it open, ``StorageError`` where the disk refuses.
+        """
+        return None
 
     def find(self, kind: type[T]) -> T | None:
         """The outermost of this adapter and those it wraps that is a ``kind``; None where there is none.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
 from .listing import Listing
+
+if TYPE_CHECKING:
+    from ._salvage import SalvageReport
 
 __all__ = ["Layer"]
 
@@ -122,6 +125,10 @@ class Layer(StorageAdapter):
 
     async def scrub(self) -> bool:
         return await self.inner.scrub()
+
+    async def salvage(self) -> SalvageReport | None:
+        await self.aclose()
+        return await self.inner.salvage()
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else self.inner.find(kind)
