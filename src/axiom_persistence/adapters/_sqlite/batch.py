@@ -51,6 +51,11 @@ _KEEP: Final = (
     " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version, kept=excluded.kept"
     " RETURNING key, length(CAST(data AS BLOB))"
 )
+_VERSIONS: Final = (
+    "SELECT r.key, r.version FROM json_each(?1) AS wanted CROSS JOIN record AS r ON r.key=wanted.value"
+)
+_FEW: Final = 8
+"""So few keys are looked up one by one."""
 DELETING_PAGES: Final = 32
 """What deletions may write beyond the room there is: they make some."""
 _LARGEST: Final = 1 << 62  # in microseconds, the year 148,000
@@ -213,16 +218,18 @@ class Batch:
         self._clock.catch_up(self._cursor, self._final, self._swept)
 
     def _versions(self, expect: Expect) -> dict[str, Stored]:
-        found = {}
-        for key in expect:
-            pending = self._final.get(key)
-            if pending is not None:
-                if pending[0] is not None:
-                    found[key] = Stored(b"", str(pending[1]))
-                continue
-            row = self._cursor.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
-            if row is not None:
-                found[key] = Stored(b"", str(row[0]))
+        final = self._final
+        stored = [key for key in expect if key not in final]
+        if len(stored) > _FEW:
+            rows = self._cursor.execute(_VERSIONS, (msgspec.json.encode(stored).decode(),)).fetchall()
+        else:
+            one = "SELECT key, version FROM record WHERE key=?"
+            rows = [row for key in stored for row in self._cursor.execute(one, (key,)).fetchall()]
+        found = {key: Stored(b"", str(version)) for key, version in rows}
+        for key in expect.keys() & final.keys():
+            data, version = final[key]
+            if data is not None:
+                found[key] = Stored(b"", str(version))
         return found
 
     def _delete(self, keys: list[str]) -> None:
