@@ -287,6 +287,13 @@ class FileStorageAdapter(StorageAdapter):
         await self._in_thread(lambda: copy(self._tree, place, told))
         return True
 
+    async def scrub(self) -> bool:
+        from ._file.scrub import scrub  # few programs do
+
+        await self.commit({})  # what an interrupted commit has left is finished, and its journal gone
+        await self._in_thread(lambda: scrub(self._tree))
+        return True
+
     def change_mark(self) -> Hashable | None:
         self._refuse_forked()
         mark = self._tree.place.mark
@@ -321,12 +328,20 @@ class FileStorageAdapter(StorageAdapter):
                 adapter=self,
                 hint="leave durability out, or choose a place on another file system",
             )
-        job = Job(changes, expect, durable=wanted is Durability.POWER_LOSS)
+        return await self._queued(Job(changes, expect, durable=wanted is Durability.POWER_LOSS))
+
+    async def _queued(self, job: Job) -> Mapping[str, str]:
         with self._queueing:
             if self._writer is None:
                 raise self._not_open()
             self._writer.put(job)
         return await job.future
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        """One file after the other: overwritten, synced, removed. A crash leaves the later ones."""
+        await self.commit({}, durability=Durability.PROCESS_EXIT)  # refuses where nothing may be written
+        check_changes(dict.fromkeys((*keys, *previous_of)), self._traits, self)
+        await self._queued(Job(dict.fromkeys(keys), None, durable=True, purges=list(previous_of)))
 
     async def delete_prefix(
         self, prefix: str, *, after: str | None = None, durability: Durability | None = None

@@ -274,6 +274,8 @@ class Persistence(Values):
     verify: Final = waiting(AdapterBasedPersistence.verify)
     import_legacy: Final = waiting(AdapterBasedPersistence.import_legacy)
     rotate_keys: Final = waiting(AdapterBasedPersistence.rotate_keys)
+    encrypt: Final = waiting(AdapterBasedPersistence.encrypt)
+    decrypt: Final = waiting(AdapterBasedPersistence.decrypt)
     change_key: Final = waiting(AdapterBasedPersistence.change_key)
     migrate: Final = waiting(AdapterBasedPersistence.migrate)
     rollback: Final = waiting(AdapterBasedPersistence.rollback)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._endings import Ending, ExitCode
+from ._keys import refuse_to_reveal, reveal_option
 from ._output import data, note, printable, timestamp, to_json
 from .base import command, complete_key, complete_store, opened
 
@@ -45,12 +46,15 @@ def _list(where: str, as_json: bool) -> None:
 @quarantine.command("show", short_help="Write the bytes out.")
 @click.argument("where", shell_complete=complete_store)
 @click.argument("id")
+@reveal_option
 @command
-def _show(where: str, id: str, as_json: bool) -> None:
+def _show(where: str, id: str, reveal: bool, as_json: bool) -> None:
     """Write the damaged bytes to standard output as they are; with --json, in base64."""
 
     async def work() -> Item:
         async with opened(where, "inspect") as persistence:
+            if persistence.adapter.traits.confidential and not reveal:
+                raise refuse_to_reveal("what is in this store")
             return _found(await persistence.show_quarantined(id), id)
 
     item = asyncio.run(work())

@@ -109,6 +109,11 @@ class Prefixed(Layer):
         with self._names_without_prefix():
             return await self.inner.delete_prefix(self.prefix + prefix, after=start, durability=durability)
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        full, older = [self._full(key) for key in keys], [self._full(key) for key in previous_of]
+        with self._names_without_prefix():
+            await self.inner.purge(full, previous_of=older)
+
     async def previous(self, key: str) -> Stored | None:
         with self._names_without_prefix():
             return await self.inner.previous(self._full(key))
@@ -119,6 +124,9 @@ class Prefixed(Layer):
 
     async def copy_to(self, place: str, told: Told | None = None) -> bool:  # noqa: ARG002
         return False  # it would be a copy of what others keep there, too
+
+    async def scrub(self) -> bool:
+        return False  # the earlier generations of others are not ours to forget
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else None  # below, the keys have other names

@@ -238,6 +238,18 @@ class StorageAdapter(AsyncOnly, ABC):
         await self.commit({}, durability=durability)
         return count
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        """Forget ``keys`` for good: no byte of their values is left in what this adapter has on its medium.
+
+        Their kept generations are overwritten, too, and those of ``previous_of``, whose values stay. It is as
+        durable as ``traits`` says when this returns. Not all or nothing: broken off, begin it again. What a
+        file system keeps elsewhere (copies on write, freed blocks, flash) is out of every adapter's reach.
+        This one deletes ``keys`` in one commit, for a medium that overwrites what it deletes and keeps no
+        generation. Raises ``StorageLockedError`` where others go on reading what is to be overwritten.
+        """
+        del previous_of
+        await self.commit(dict.fromkeys(keys))
+
     async def previous(self, key: str) -> Stored | None:  # noqa: ARG002
         """The kept generation before the current one, for recovery. None where there is none."""
         return None
@@ -256,6 +268,15 @@ class StorageAdapter(AsyncOnly, ABC):
         The store stays in use. The copy is of the same kind, and on the disk when this returns; nothing is at
         ``place`` before, and what is left there when this raises is the caller's to remove. ``told`` is
         called on any thread; what it raises ends the copy. False: this adapter cannot, and nothing was done.
+        """
+        return False
+
+    async def scrub(self) -> bool:
+        """Forget every kept generation, and overwrite what the medium still has of earlier records.
+
+        What is stored now stays. It may take as long as writing everything anew, and commits wait
+        meanwhile. Blocks that a file system or a flash drive has given up are out of its reach. False: this
+        adapter cannot, and nothing was done. Raises ``StorageLockedError`` where others hold the medium.
         """
         return False
 
