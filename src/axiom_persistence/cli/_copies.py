@@ -124,18 +124,36 @@ def restore(where: str, snapshot: str, dry_run: bool, shown: Shown) -> None:
     metavar="DAYS",
     help="Also what is in quarantine for longer.  [default: 90]",
 )
+@click.option(
+    "--previous",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="Also the generation before a value, where it is kept for longer.  [default: 90]",
+)
 @dry_run_option
 @job
-def sweep(where: str, quarantine: int | None, dry_run: bool, shown: Shown) -> None:
-    """Remove the records whose time is over, and damaged bytes that were kept for long."""
+def sweep(where: str, quarantine: int | None, previous: int | None, dry_run: bool, shown: Shown) -> None:
+    """Remove the records whose time is over, and what was kept for long; give free room back."""
 
     async def work(progress: OnProgress) -> SweepReport:
         async with opened(where, "normal") as persistence:
-            age = None if quarantine is None else timedelta(days=quarantine)
-            return await persistence.sweep(quarantine=age, dry_run=dry_run, progress=progress)
+            return await persistence.sweep(
+                quarantine=None if quarantine is None else timedelta(days=quarantine),
+                previous=None if previous is None else timedelta(days=previous),
+                dry_run=dry_run,
+                progress=progress,
+            )
 
     report = run_job(work, "sweeping", shown, resume="the same command does the rest")
-    summary = {"expired": report.expired, "quarantined": report.quarantined, "dry_run": dry_run}
+    summary = {
+        "expired": report.expired,
+        "quarantined": report.quarantined,
+        "previous": report.previous,
+        "freed": report.freed,
+        "dry_run": dry_run,
+    }
     if not finish(summary, shown):
         would = "would be " if dry_run else ""
         note(f"{report.expired:,} expired and {report.quarantined:,} quarantined records {would}removed")
+        if report.previous or report.freed:
+            note(f"{report.previous:,} generations before removed, {report.freed:,} bytes given back")

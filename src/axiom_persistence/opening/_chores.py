@@ -57,11 +57,11 @@ class _Sweeping:
 
     async def _turn(self, store: Store) -> float:
         from ..jobs._sweeping import SWEPT_TOGETHER, sweep_some
-        from ..jobs.sweep import QUARANTINED_FOR, sweep_quarantine
+        from ..jobs.sweep import KEPT_FOR, sweep_quarantine
 
         begun = time.monotonic()
         if self._after is None:
-            await sweep_quarantine(store, QUARANTINED_FOR)
+            await sweep_quarantine(store, KEPT_FOR)
             if not await store.may_expire():
                 return SWEEP_PAUSE_SECONDS
         keys = store.adapter.keys(after=self._after, limit=SWEPT_TOGETHER)
