@@ -16,7 +16,7 @@ from axiom_persistence import AdapterBasedPersistence, open_persistence
 
 from .scenarios import Figures, Parameters, scenario, settled
 from .timing import summary
-from .values import Document, Documents, key_names
+from .values import Documents, key_names
 
 __all__ = ["EVERY_SECONDS"]
 
@@ -162,7 +162,7 @@ async def beside_sweep(directory: Path, parameters: Parameters) -> Figures:
             for _ in range(20):
                 key, value = f"own/{len(times) % 100}", values.take()
                 begin = perf_counter_ns()
-                await persistence.save(key, value, Document)
+                await persistence.save(key, value)
                 times.append(perf_counter_ns() - begin)
                 await asyncio.sleep(0.002)
         gone = monotonic() - begun

@@ -25,8 +25,8 @@ _SMALL_BYTES: Final = 65_536
 
 FREED_BYTES_LEAST: Final = 1 << 20
 """Less room, or less than a quarter of the file, is not worth moving the rest: what comes next takes it."""
-MOVED_BYTES_MOST: Final = 1 << 26
-"""Writers wait meanwhile: so much is moved in some tenths of a second."""
+MOVED_BYTES_MOST: Final = 1 << 25
+"""Writers wait meanwhile: some tenths of a second, a whole one on a busy disk."""
 
 
 class Transactions:
