@@ -116,7 +116,9 @@ def test_snapshots(run, store):
     assert run("snapshot", store, "--keep", "30d", "--in", "elsewhere")[0] == 0
     assert len(run("snapshots", store, "--in", "elsewhere")[1].splitlines()) == 1
     assert run("snapshot", store, "--keep", "many")[0] == 2
-    assert run("restore", store, "yesterday")[0] == 10
+    code, _, err = run("restore", store, "yesterday")
+    assert code == 10
+    assert "there is no snapshot 'yesterday'" in err
 
 
 def test_sweep(run, store):

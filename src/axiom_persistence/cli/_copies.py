@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..errors import StoreNotFoundError
 from ..jobs.walk import OnProgress
+from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
 from ._output import data, note, printable, timestamp, to_json
 from .base import command, complete_store, opened
@@ -98,7 +100,10 @@ def restore(where: str, snapshot: str, dry_run: bool, shown: Shown) -> None:
 
     async def work(progress: OnProgress) -> RestoreReport:
         async with opened(where, "normal") as persistence:
-            return await persistence.restore(snapshot, dry_run=dry_run, progress=progress)
+            try:
+                return await persistence.restore(snapshot, dry_run=dry_run, progress=progress)
+            except StoreNotFoundError as error:  # which is about the snapshot: the store is open
+                raise Ending(ExitCode.NO_SUCH_STORE, error.message, hint=error.hint) from None
 
     resume = "nothing was restored, or all of it; the same command does it"
     report = run_job(work, "comparing", shown, resume=resume)
