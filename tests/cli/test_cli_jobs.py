@@ -131,7 +131,8 @@ def test_sweep(run, store):
     asyncio.run(expire())
     would = "1 expired and 0 quarantined records would be removed\n"
     assert run("sweep", store, "--dry-run")[2] == would
-    assert facts(run("sweep", store, "--json")[1]) == {"expired": 1, "quarantined": 0, "dry_run": False}
+    swept = {"expired": 1, "quarantined": 0, "previous": 0, "freed": 0, "dry_run": False}
+    assert facts(run("sweep", store, "--json")[1]) == swept
     assert run("sweep", store)[2] == "0 expired and 0 quarantined records removed\n"
 
 

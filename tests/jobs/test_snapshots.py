@@ -271,7 +271,7 @@ async def test_a_snapshot_on_a_medium_that_is_only_read(tmp_path):
 
 async def test_what_was_before_goes_beside_the_store_where_nobody_may_write(tmp_path, monkeypatch):
     """The same, where the system says so and does not mean it, as to root."""
-    monkeypatch.setattr(os, "access", lambda path, mode: "copies" not in str(path))
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK or "copies" not in str(path))
     await restored_from_where_nobody_may_write(tmp_path)
 
 
