@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 from ..errors import CapabilityUnavailableError
 from ..runtime.ending import CACHES, at_exit, not_at_exit
@@ -47,6 +47,8 @@ class Cached(Layer):
     as the key is among the last 8,192 so stored; another opening of the store sees another version. A
     pending key has no previous generation and no time of saving.
     """
+
+    keeps_values: ClassVar[bool] = True
 
     def __init__(self, inner: StorageAdapter, policy: CachePolicy | None = None) -> None:
         super().__init__(inner)

@@ -17,6 +17,7 @@ from ._stack import stack
 from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
+    from ..security.gates import Gate
     from ..security.keys import KeyProvider
 
 __all__ = ["open_persistence"]
@@ -32,6 +33,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
@@ -40,10 +42,9 @@ def open_persistence(
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
 
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
-    ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
-    ``"file+documents:notes"``, ``"defaults:org.example.notes"``, ``"memory:"``); a path (a suffix .db,
-    .sqlite or .sqlite3 means one SQLite file, anything else a directory of JSON files; ``~`` is expanded);
-    or an adapter. A ``Path`` is a path.
+    ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``, ``"memory:"``,
+    ``"defaults:org.example.notes"``); a path (a suffix .db, .sqlite or .sqlite3 means one SQLite file,
+    anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
@@ -51,11 +52,11 @@ def open_persistence(
     ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
     which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
-    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
-    the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
-    beside the store that often, while it is open. ``mode="inspect"`` creates, migrates, repairs and sweeps
-    nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file meanwhile, which
-    may then be on a network file system.
+    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``guard``: asks
+    the person before anything is read or changed. ``migrations``: the version that this program knows, and
+    the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy beside the store that often, while it is
+    open. ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write.
+    ``exclusive``: no other process may use the SQLite file, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
@@ -67,19 +68,21 @@ def open_persistence(
     if durability is None and cache is not None and cache.interval is not None and not inspect:
         durability = Durability.MEMORY  # what a write-back cache is for
     return AdapterBasedPersistence(
-        stack(adapter, cache=cache, inspect=inspect, keys=keys),
+        stack(adapter, cache=cache, inspect=inspect, keys=keys, guard=guard),
         durability=durability,
         on_corruption=Corruption.RAISE if inspect else on_corruption,
-        secure=None if secure is None else _secure_stack(secure, where, inspect),
+        secure=None if secure is None else _secure_stack(secure, where, inspect, guard),
         migrations=migrations,
         upkeep=None if inspect else chores_of(snapshots),
     )
 
 
-def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> StorageAdapter:
+def _secure_stack(
+    secure: StorageAdapter | str, where: Where, inspect: bool, guard: Gate | None
+) -> StorageAdapter:
     if secure == "keychain":
         secure = "keychain:" + _application(where, "secure")
-    return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
+    return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect, guard=guard)
 
 
 def _refuse_wrong_options(mode: object, cache: object, secure: object, snapshots: object) -> None:
