@@ -32,9 +32,8 @@ class Cached(Layer):
     """Answers reads from memory while nobody else can have changed them.
 
     Every cached answer is compared with the inner adapter's change mark; where that moved, the store is
-    asked again, and the same ``CachedRecord`` is handed out if the version is still the same. Absence is
-    cached, too; damaged records and what was written but never read are not. Evicts the least used beyond
-    ``policy.max_bytes``.
+    asked again, and the same ``CachedRecord`` is handed out if the version is the same. Absence is cached,
+    too; damaged records and what nobody read are not. Evicts the least used beyond ``policy.max_bytes``.
 
     Write-through, the default: a commit is the inner adapter's. Write-back: a commit of
     ``Durability.MEMORY`` returns once it is accepted here; it is stored in the order of acceptance, by
@@ -43,9 +42,8 @@ class Cached(Layer):
     raised by the next save, by ``commit({})`` or by closing, which leaves the adapter open, to be tried
     again. The interval runs on the event loop that saved.
 
-    Limits: the version given to an accepted key is this object's own, which stands for the store's as long
-    as the key is among the last 8,192 so stored; another opening of the store sees another version. A
-    pending key has no previous generation and no time of saving.
+    Limits: the version given to an accepted key is this object's own, and stands for the store's while the
+    key is among the last 8,192 so stored; another opening sees another one. Pending keys have no past.
     """
 
     keeps_values: ClassVar[bool] = True
@@ -349,6 +347,14 @@ class Cached(Layer):
                     return await self.inner.delete_prefix(prefix, after=after, durability=durability)
                 finally:
                     flusher.moves += 1
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        changes = dict.fromkeys(keys)
+        with _Write(self, changes, changes) as write:  # none of them is accepted from here on
+            if self._flusher is not None:
+                await self._flusher.flush(self._flusher.weakest)
+            await self.inner.purge(keys, previous_of=previous_of)
+            write.versions = {}
 
     def _accept(self, flusher: Flusher, changes: Changes) -> Mapping[str, str] | None:
         """Take ``changes`` into memory. None: they go to the store at once, behind what is pending."""

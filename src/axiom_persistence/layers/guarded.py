@@ -10,7 +10,17 @@ from ..errors import PersistenceError
 from ..keys import INTERNAL, KEYSET
 from ..runtime.upkeep import IS_UPKEEP
 from ..security.gates import Gate
-from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from ..storage.adapter import (
+    NOT_NOW,
+    Changes,
+    Durability,
+    Expect,
+    NotNow,
+    StorageAdapter,
+    Stored,
+    Told,
+    Traits,
+)
 from ..storage.layer import Layer
 
 __all__ = ["Guarded"]
@@ -80,9 +90,13 @@ class Guarded(Layer):
         await self._enter((prefix,))
         return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
-    async def copy_to(self, place: str) -> bool:
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        await self._enter((*keys, *previous_of))
+        await self.inner.purge(keys, previous_of=previous_of)
+
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:
         await self._enter((place,))
-        return await self.inner.copy_to(place)
+        return await self.inner.copy_to(place, told)
 
     def find(self, kind: type[T]) -> T | None:
         found = super().find(kind)

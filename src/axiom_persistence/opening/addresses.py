@@ -21,7 +21,7 @@ _FILE_LIKE: Final = (
     *(".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".txt", ".xml", ".plist", ".csv"),
     *(".pickle", ".pkl", ".dat", ".bin", ".shelve"),
 )
-_SCHEMES: Final = ("sqlite", "file", "file+documents", "memory", "keychain", "defaults")
+_SCHEMES: Final = ("sqlite", "file", "file+documents", "memory", "keychain", "defaults", "postgresql")
 
 Where = str | os.PathLike[str] | StorageAdapter
 
@@ -30,8 +30,8 @@ class Address(NamedTuple):
     """Where a store is, before anything is looked at."""
 
     kind: str
-    """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, ``keychain``, ``defaults``, or a
-    scheme from elsewhere."""
+    """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, ``keychain``, ``defaults``,
+    ``postgresql``, or a scheme from elsewhere."""
     place: str
     """A name for ``application``, ``file+documents``, ``keychain`` and ``defaults``, a path for ``sqlite``
     and ``file``, nothing for ``memory``; else what stands behind the scheme."""
@@ -73,19 +73,30 @@ def adapter_for(where: Where, *, inspect: bool = False, exclusive: bool = False)
 
         make = FileStorageAdapter if kind == "file" else FileStorageAdapter.in_documents
         return make(place, inspect=inspect)
+    adapter = _made_here(kind, place, inspect)
+    if adapter is None:
+        return _made_elsewhere(kind, place, inspect=inspect)
+    return _only_read(adapter) if inspect else adapter
+
+
+def _made_here(kind: str, place: str, inspect: bool) -> StorageAdapter | None:
     if kind == "memory":
         from ..adapters.memory import MemoryAdapter
 
-        return _only_read(MemoryAdapter()) if inspect else MemoryAdapter()
+        return MemoryAdapter()
     if kind == "keychain":
         from ..adapters.keychain import KeychainAdapter
 
-        return _only_read(KeychainAdapter(place)) if inspect else KeychainAdapter(place)
+        return KeychainAdapter(place)
+    if kind == "postgresql":
+        from ..adapters.postgres import PostgresAdapter
+
+        return PostgresAdapter(f"{kind}:{place}", inspect=inspect)
     if kind == "defaults":
         from ..adapters.preferences import UserDefaultsAdapter
 
-        return _only_read(UserDefaultsAdapter(place)) if inspect else UserDefaultsAdapter(place)
-    return _made_elsewhere(kind, place, inspect=inspect)
+        return UserDefaultsAdapter(place)
+    return None
 
 
 def _only_read(adapter: StorageAdapter) -> StorageAdapter:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..security.gates import Gate
     from ..security.keys import KeyProvider
 
-__all__ = ["open_persistence"]
+__all__ = ["keychain_key", "open_persistence"]
 
 _DEFAULT_CACHE: Final = CachePolicy()
 
@@ -36,7 +36,7 @@ def open_persistence(
     guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
-    mode: Literal["normal", "inspect"] = "normal",
+    mode: Literal["normal", "inspect", "encrypt"] = "normal",
     exclusive: bool = False,
 ) -> AdapterBasedPersistence:
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
@@ -49,26 +49,26 @@ def open_persistence(
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
     ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
-    ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
-    which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
-    name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
+    ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets, which
+    are never cached, or its address; ``"keychain"``: the system's keychain, under the application's name
+    (extra ``keychain``). ``keys``: who gives the key that everything is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``guard``: asks
     the person before anything is read or changed. ``migrations``: the version that this program knows, and
-    the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy beside the store that often, while it is
-    open. ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write.
-    ``exclusive``: no other process may use the SQLite file, which may then be on a network file system.
+    the steps to it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``mode="inspect"``
+    creates, migrates, repairs and sweeps nothing, and refuses to write; ``"encrypt"`` opens a plain store
+    with ``keys``, for ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _refuse_wrong_options(mode, cache, secure, snapshots)
-    keys = _keychain_key(where) if keys == "keychain" else keys
+    _refuse_wrong_options(mode, cache, secure, snapshots, keys)
+    keys = keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     if durability is None and cache is not None and cache.interval is not None and not inspect:
         durability = Durability.MEMORY  # what a write-back cache is for
     return AdapterBasedPersistence(
-        stack(adapter, cache=cache, inspect=inspect, keys=keys, guard=guard),
+        stack(adapter, cache=cache, inspect=inspect, keys=keys, guard=guard, plain=mode == "encrypt"),
         durability=durability,
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=None if secure is None else _secure_stack(secure, where, inspect, guard),
@@ -85,10 +85,15 @@ def _secure_stack(
     return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect, guard=guard)
 
 
-def _refuse_wrong_options(mode: object, cache: object, secure: object, snapshots: object) -> None:
-    if mode not in ("normal", "inspect"):
+def _refuse_wrong_options(
+    mode: object, cache: object, secure: object, snapshots: object, keys: object
+) -> None:
+    if mode == "encrypt" and keys is None:
+        raise ConfigurationError("mode='encrypt' needs keys=", hint="keys='keychain', or a KeyProvider")
+    if mode not in ("normal", "inspect", "encrypt"):
         raise ConfigurationError(
-            f"mode is 'normal' or 'inspect', not {shown(mode)}", hint="leave mode out to read and write"
+            f"mode is 'normal', 'inspect' or 'encrypt', not {shown(mode)}",
+            hint="leave mode out to read and write",
         )
     if not isinstance(cache, (CachePolicy, NoneType)):
         raise ConfigurationError(
@@ -108,7 +113,8 @@ def _refuse_wrong_options(mode: object, cache: object, secure: object, snapshots
         )
 
 
-def _keychain_key(where: Where) -> KeyProvider:
+def keychain_key(where: Where) -> KeyProvider:
+    """What ``keys="keychain"`` means. Raises ``ConfigurationError`` for what has no application's name."""
     from ..security.keys import KeychainKey  # not every program encrypts
 
     return KeychainKey(_application(where, "keys"))
