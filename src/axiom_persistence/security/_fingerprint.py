@@ -62,7 +62,7 @@ class FingerprintAuthenticator(Authenticator):
             device = _device(bus)  # which starts the service, where it is not running yet
             sender = bus.owner(_SERVICE)
             bus.listen(interface=_DEVICE, path=device[1], sender=_SERVICE)
-            bus.call(device, "Claim", "s", "")
+            bus.call(device, "Claim", "s", "", stop=stop)
             try:
                 self._verify(bus, device, sender, stop)
             finally:

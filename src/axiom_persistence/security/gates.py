@@ -21,6 +21,7 @@ _REASON: Final = "open your data"
 class Gate:
     """Open for ``grace`` seconds after the person has shown who it is; closed again after that.
 
+    With ``grace=0`` each step asks, and an update is two steps: one reads, one writes.
     One question at a time: whoever comes to a closed gate meanwhile gets the same answer. After ``attempts``
     failures in a row it is locked for ``lockout`` seconds, and nobody is asked. ``reason`` is what the person
     reads where the system shows a text: "... wants to ``reason``".
