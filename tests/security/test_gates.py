@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from axiom_persistence import Client, blocking, client_state, open_persistence
+from axiom_persistence import AutoSave, Client, blocking, client_state, open_persistence
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.errors import AuthenticationError, ConfigurationError, KeyUnavailableError
 from axiom_persistence.layers.cached import Cached
@@ -353,6 +353,38 @@ async def test_secure_fields_behind_a_gate(tmp_path):
             assert person.asked == attempt + 1
     async with open_persistence(tmp_path / "a.db", secure=secrets) as persistence:
         assert await persistence.secure.load("Account/token", str) == "s3cr3t"
+
+
+class Preferences(Client):
+    theme: str = client_state("system")
+    recent: list[str] = client_state(default_factory=list)
+
+
+async def test_what_clients_do_in_the_background_asks_nobody(place):
+    """Changes of others, and saves by interval, wait until the gate is open; an explicit save asks."""
+    person = Person()
+    gate = Gate(person, grace=3600)
+    quick = AutoSave(interval=0.01, max_delay=0.02)
+    async with (
+        open_persistence(place, guard=gate) as persistence,
+        open_persistence(place) as other,
+        Preferences(persistence, auto_save=quick) as preferences,
+    ):
+        await preferences.persist_state()
+        gate.require_authentication_on_next_access()
+        asked = person.asked
+        preferences.recent.append("a.txt")
+        await other.save("Preferences/theme", "dark")
+        while preferences.last_error is None:
+            await asyncio.sleep(0.01)
+        assert (preferences.theme, preferences.last_error.outcome) == ("system", "unavailable")
+        assert person.asked == asked
+        await preferences.persist_state()
+        assert person.asked == asked + 1
+        while preferences.theme != "dark":
+            await asyncio.sleep(0.01)
+        assert await other.load("Preferences/recent", list[str]) == ["a.txt"]
+        assert person.asked == asked + 1
 
 
 async def test_the_gate_before_a_key(tmp_path):

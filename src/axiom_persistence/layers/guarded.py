@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from ..errors import PersistenceError
 from ..keys import INTERNAL, KEYSET
-from ..runtime.upkeep import IS_UPKEEP
+from ..runtime.upkeep import UNATTENDED
 from ..security.gates import Gate
 from ..storage.adapter import (
     NOT_NOW,
@@ -36,8 +36,8 @@ class Guarded(Layer):
 
     Not asked for: what the library keeps of the store as a whole, the store's own upkeep (removing what has
     expired, scheduled snapshots), and streams of changes, which name keys and no values. There is no
-    ``commit_now``, so clients save by interval. Raises ``AuthenticationError``; nothing is read or changed
-    then.
+    ``commit_now``, so clients save by interval; in the background they wait until the gate is open. Raises
+    ``AuthenticationError``; nothing is read or changed then.
     """
 
     def __init__(self, inner: StorageAdapter, gate: Gate) -> None:
@@ -104,7 +104,7 @@ class Guarded(Layer):
         return None if isinstance(found, Layer) and found.keeps_values else found
 
     def _passes(self) -> bool:
-        return self.gate.is_open or IS_UPKEEP.get()
+        return self.gate.is_open or UNATTENDED.get() == "upkeep"
 
     async def _enter(self, keys: Iterable[str]) -> None:
         if self._passes() or all(key in _OPEN for key in keys):

@@ -94,10 +94,11 @@ class Bus:
         address = DBusAddress(path, bus_name=name, interface=interface)
         return self._ask(new_method_call(address, verb, signature or None, body), wait, stop)
 
-    def listen(self, **what: str) -> None:
-        """Have signals sent here: ``interface``, ``path``, and ``below``, a path in their first argument."""
-        below = what.pop("below", None)
-        rule = MatchRule(type="signal", **what)
+    def listen(
+        self, *, interface: str, path: str, sender: str | None = None, below: str | None = None
+    ) -> None:
+        """Have signals of an object sent here; ``below``: those that tell of a path there."""
+        rule = MatchRule(type="signal", interface=interface, path=path, sender=sender)
         if below is not None:
             rule.add_arg_condition(0, below, kind="path")
         self._ask(message_bus.AddMatch(rule), _REPLY_S)

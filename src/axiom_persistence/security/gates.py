@@ -10,6 +10,7 @@ from typing import Final
 
 from ..errors import AuthenticationError, ConfigurationError, shown
 from ..runtime.turn import Turn
+from ..runtime.upkeep import UNATTENDED
 from .keys import KeyProvider
 from .presence import Authenticator
 
@@ -86,6 +87,12 @@ class Gate:
         """
         if self.is_open:
             return
+        if UNATTENDED.get():
+            raise AuthenticationError(
+                "the gate is closed, and what a program does in the background asks nobody",
+                outcome="unavailable",
+                hint="open it first: await gate.enter(), or read or save something",
+            )
         seen = self._answers
         async with self._turn:
             if self._answers == seen:

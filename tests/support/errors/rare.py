@@ -189,6 +189,7 @@ RARE: dict[str, str] = {
             "security/_touch_id.py::_refusal::AuthenticationError",
             "security/_windows_hello.py::WindowsHelloAuthenticator.authenticate::AuthenticationError",
             "security/gates.py::Gate._take::AuthenticationError",
+            "security/gates.py::Gate.enter::AuthenticationError",
             "security/gates.py::_again::AuthenticationError",
             "platform/_mac_preferences.py::MacPreferences.__init__::ConfigurationError",
             "platform/_mac_preferences.py::MacPreferences.open::ConfigurationError",
