@@ -396,6 +396,23 @@ async def test_the_home_variable_moves_preferences_too(dconf, monkeypatch, tmp_p
     assert dconf.tool("dump", "/") == ""
 
 
+async def test_without_jeepney(dconf, monkeypatch):
+    """The file is taken, and noted; dconf, asked for by name, says which extra it needs."""
+    for name in ("_bus", "_dconf"):
+        monkeypatch.delitem(sys.modules, f"axiom_persistence.platform.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "jeepney", None)
+    with pytest.raises(ConfigurationError, match=r"axiom-persistence\[preferences,gates\]"):
+        await UserDefaultsAdapter(SUITE, backend="dconf").aopen()
+    async with UserDefaultsAdapter(SUITE) as adapter:
+        await adapter.write("a", b"1")
+        assert adapter.backend == "file"
+    monkeypatch.undo()
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"):
+        monkeypatch.setenv(name, dconf.environment[name])
+    async with UserDefaultsAdapter(SUITE) as adapter:
+        assert adapter.backend == "file"  # what was chosen stays
+
+
 async def test_inspecting_creates_nothing(no_bus):
     """Neither a note nor a directory."""
     async with open_persistence(f"defaults:{SUITE}", mode="inspect") as persistence:

@@ -22,7 +22,9 @@ __all__ = ["PreferencesFile"]
 NAME: Final = "preferences.json"
 _NEW: Final = "preferences.json.new"
 _LOCK: Final = "preferences.lock"
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_FLAGS: Final = sum(
+    getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC")
+)
 _LOCK_WAIT_S: Final = 10.0
 
 
