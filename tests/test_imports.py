@@ -45,6 +45,8 @@ BASES = {
     "persistence/capability",
     "jobs/walk",
     "security/cipher",
+    "security/keys",
+    "security/presence",
     "cli/base",
 }
 # What may import its neighbours, beside the file that is named like its folder.

@@ -19,7 +19,8 @@ _NAMES = {
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
     "errors": (
-        *("AccessDeniedError", "CapabilityUnavailableError", "ClientsFailedError", "ConfigurationError"),
+        *("AccessDeniedError", "AuthenticationError", "CapabilityUnavailableError", "ClientsFailedError"),
+        "ConfigurationError",
         *("ConflictError", "CorruptedDataError", "EncodingError", "ForeignStoreError"),
         *(
             "InsecureStorageError",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
     from .errors import (
         AccessDeniedError,
+        AuthenticationError,
         CapabilityUnavailableError,
         ClientsFailedError,
         ConfigurationError,
@@ -93,6 +95,7 @@ __all__ = [
     "MISSING",
     "AccessDeniedError",
     "AdapterBasedPersistence",
+    "AuthenticationError",
     "AutoSave",
     "BasicAdapter",
     "CachePolicy",

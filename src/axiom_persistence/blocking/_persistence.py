@@ -34,6 +34,7 @@ from ._values import Values
 from ._waiting import waiting
 
 if TYPE_CHECKING:
+    from ..security.gates import Gate
     from ..security.keys import KeyProvider
     from ..storage._salvage import SalvageReport
 
@@ -53,6 +54,7 @@ def open_persistence(
     on_corruption: OnCorruption | Literal["recover", "raise", "repair"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
@@ -67,6 +69,7 @@ def open_persistence(
             on_corruption=on_corruption,
             secure=secure,
             keys=keys,
+            guard=guard,
             migrations=migrations,
             snapshots=snapshots,
             mode=mode,
