@@ -21,6 +21,7 @@ from ..errors import (
     shown,
 )
 from ..keys import MISSING, encode_segment
+from ..records._secret import mentions_secret
 from ..records.codec import Codec, can_change_in_place, is_hashable
 
 __all__ = ["Field", "client_state", "collect_fields", "resolve_kinds", "unknown_field"]
@@ -321,6 +322,7 @@ def resolve_kinds(cls: type, pending: dict[str, Any], found: Mapping[str, Field]
             ) from error
         field = found[name]
         field.kind = type(None) if kind is None else kind
+        field.secure = field.secure or (field.persisted and mentions_secret(kind))
         del pending[name]
         if field._factory is None:
             _check_default(cls.__qualname__, field, field._default)

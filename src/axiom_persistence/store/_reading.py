@@ -42,7 +42,7 @@ class Reading(Options):
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
         super().__init__(adapter, **asked)
-        self.codec: Codec = Codec()
+        self.codec: Codec = Codec(confidential=self.confidential)
         self.recovery: Recovery = Recovery(adapter, self.clock)
         self._fetch_now = adapter.fetch_now
         self._too_new: dict[str, str] = {}
