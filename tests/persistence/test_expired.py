@@ -107,6 +107,9 @@ PERSISTENCE = {
         ("verify", "rotate_keys", "change_key", "migrate", "rollback", "finalize", "changes", "flush"),
         NO_LOOK,
     ),  # see bytes
+    **dict.fromkeys(
+        ("quarantined", "show_quarantined", "restore_quarantined", "drop_quarantined"), NO_LOOK
+    ),  # the same
     **dict.fromkeys(("encrypt", "decrypt", "snapshot", "snapshots", "restore"), NO_LOOK),  # the same
     "export_to": lambda v, _: v.export_to(io.BytesIO()).records == 1,
     "import_from": lambda v, _: v.import_from(archive()).kept == 1,

@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,7 +16,7 @@ from ..opening.open import open_persistence
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
 from ._keys import keys_given, refuse_to_reveal, reveal_option
-from ._output import data, note, printable
+from ._output import data, note, printable, writable
 from .base import complete_store, must_be_there, opened
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def export(
     """
     if compression is None:
         compression = _BY_SUFFIX.get(os.path.splitext(target)[1].lower())
-    to: Any = _Nowhere() if dry_run else sys.stdout.buffer if target == "-" else target
+    to: Any = _Nowhere() if dry_run else _Standard() if target == "-" else target
 
     async def work(progress: OnProgress) -> ExportReport:
         async with opened(where, "inspect") as persistence:
@@ -178,6 +179,23 @@ class _Nowhere(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         return len(data)
+
+
+class _Standard:
+    """Standard output, whose errors are those of every command."""
+
+    def write(self, data: bytes) -> None:
+        self._do(lambda: sys.stdout.buffer.write(data))
+
+    def flush(self) -> None:
+        self._do(sys.stdout.buffer.flush)
+
+    def _do(self, writing: Callable[[], object]) -> None:
+        try:
+            with writable():
+                writing()
+        except BrokenPipeError:
+            raise Ending(ExitCode.NO_READER) from None
 
 
 async def _target(where: str, dry_run: bool) -> str:

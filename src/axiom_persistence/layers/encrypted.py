@@ -358,6 +358,9 @@ class Encrypted(Layer):
             return await super().delete_prefix(prefix, after=after, durability=durability)  # but for that
         return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        await self.inner.purge([key for key in keys if key != KEYSET], previous_of=previous_of)
+
     def _refuse_to_save(self, key: str | None) -> None:
         if self._passage in _NOT_SAVED:
             message, hint = _NOT_SAVED[self._passage]

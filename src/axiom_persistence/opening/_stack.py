@@ -48,6 +48,7 @@ def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool, plain:
         )
     try:
         from ..layers.encrypted import Encrypted
+        from ..layers.erasable import Erasable
     except ImportError as error:
         raise ConfigurationError(str(error), adapter=adapter) from error
-    return Encrypted(adapter, keys, inspect=inspect, plain=plain)
+    return Erasable(Encrypted(adapter, keys, inspect=inspect, plain=plain))

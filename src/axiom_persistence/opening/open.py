@@ -41,8 +41,9 @@ def open_persistence(
 
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
     ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
-    ``"file+documents:notes"``, ``"memory:"``); a path (a suffix .db, .sqlite or .sqlite3 means one SQLite
-    file, anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
+    ``"file+documents:notes"``, ``"defaults:org.example.notes"``, ``"memory:"``); a path (a suffix .db,
+    .sqlite or .sqlite3 means one SQLite file, anything else a directory of JSON files; ``~`` is expanded);
+    or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With

@@ -115,8 +115,8 @@ async def open_a_memory_with_a_name(world):
 @case(
     ConfigurationError,
     "'redis://\u2026@localhost:6379/0' begins with 'redis', which is no known kind of store; "
-    "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:', 'keychain:\u2026'; "
-    "an application's name has no ':'",
+    "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:', 'keychain:\u2026', "
+    "'defaults:\u2026', 'postgresql:\u2026'; an application's name has no ':'",
 )
 async def open_an_unknown_scheme(world):
     open_persistence(f"redis://me:{MARK}@localhost:6379/0")
@@ -485,7 +485,8 @@ async def spoilt(world, data: str, on_corruption: object = "raise") -> None:
     CorruptedDataError,
     "the stored record is damaged: it does not begin like a record; 7 bytes are there [key "
     "'k'] [in SQLiteAdapter(<path>/notes.db)]; nothing was changed; verify(repair=True) or "
-    "on_corruption=RECOVER brings the previous generation back, where there is one",
+    "on_corruption=RECOVER brings the previous generation back, or what the last snapshot has, where "
+    "there is one",
     key="k",
     place=True,
 )
@@ -498,7 +499,7 @@ async def load_a_damaged_record(world):
     "the stored record is damaged: its checksum is not that of its bytes under the key 'k': "
     "changed, or moved here [key 'k'] [in SQLiteAdapter(<path>/notes.db)]; nothing was "
     "changed; verify(repair=True) or on_corruption=RECOVER brings the previous generation "
-    "back, where there is one",
+    "back, or what the last snapshot has, where there is one",
     key="k",
     place=True,
 )

@@ -119,12 +119,17 @@ class Transactions:
                 if job.sweep is not None:
                     job.deleted = batch.sweep(job.sweep)
                     continue
+                if job.purges:
+                    batch.forget_previous(job.purges)
                 try:
                     job.versions = batch.add(job.changes, job.expect, job.durable)
                 except ConflictError as error:
                     job.error = error.naming(key=job.key, adapter=self._adapter)
 
-        if any(job.changes or job.expect for job in jobs):
+        if any(job.purges is not None for job in jobs):
+            self._cursor.execute("PRAGMA secure_delete=ON").fetchone()  # it may have been set to save room
+            self._tight = False
+        if any(job.changes or job.expect or job.purges for job in jobs):
             self._transaction(fold)
 
     def _transaction(self, fold: Callable[[Batch], None]) -> None:
@@ -225,6 +230,15 @@ class Transactions:
     def close(self) -> None:
         """Let go of the statement, which would keep a closed connection's files open."""
         self._cursor.close()
+
+    def wipe_log(self) -> None:
+        """Overwrite what the log held before it was started again. Raises sqlite3.Error, OSError."""
+        try:
+            self._begin()
+            self._log.check_not_cut()
+            self._log.wipe()
+        finally:
+            self._roll_back()
 
     def lengthen_log(self, length: int) -> None:
         """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""
