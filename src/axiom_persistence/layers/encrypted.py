@@ -359,6 +359,8 @@ class Encrypted(Layer):
         return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        await self._look()
+        self._refuse_to_save(None)
         await self.inner.purge([key for key in keys if key != KEYSET], previous_of=previous_of)
 
     def _refuse_to_save(self, key: str | None) -> None:

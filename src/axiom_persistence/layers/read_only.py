@@ -34,11 +34,17 @@ class ReadOnly(Layer):
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
         self._refuse(dict.fromkeys((*keys, *previous_of)))
 
+    async def scrub(self) -> bool:
+        raise self._refused(None)
+
     def _refuse(self, changes: Changes) -> None:
         for key in changes:
-            raise AccessDeniedError(
-                "this store is open for reading only; nothing was changed",
-                key=key,
-                adapter=self,
-                hint="open it without ReadOnly to write",
-            )
+            raise self._refused(key)
+
+    def _refused(self, key: str | None) -> AccessDeniedError:
+        return AccessDeniedError(
+            "this store is open for reading only; nothing was changed",
+            key=key,
+            adapter=self,
+            hint="open it without ReadOnly to write",
+        )
