@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -17,6 +18,7 @@ from ..errors import (
     StoreNotFoundError,
 )
 from ..keys import INTERNAL, KEYSET
+from ..platform.places import refuse_shared
 from ..security.cipher import NONCE_BYTES, TAG_BYTES, Cipher, WrongKeyError
 from ..security.keys import KeyProvider
 from ..security.keyset import DECRYPTING, ENCRYPTING, Keyset, WrappedKeyset
@@ -91,6 +93,7 @@ class Encrypted(Layer):
     # -- the keys ----------------------------------------------------------------------------------
 
     async def aopen(self) -> None:
+        self._refuse_shared_place()
         await self.inner.aopen()
         try:
             self._looked = self._mark()
@@ -108,6 +111,21 @@ class Encrypted(Layer):
         except BaseException:
             await self.inner.aclose()
             raise
+
+    def _refuse_shared_place(self) -> None:
+        """Raise where others may put files in place of the store's: its directory, or that of its file."""
+        place = self.inner.location
+        if not os.path.isabs(place):
+            return  # it has no files
+        try:
+            if os.path.isdir(place):
+                refuse_shared(place.rstrip(os.sep), "an encrypted store")
+            else:
+                refuse_shared(os.path.dirname(place), "an encrypted store")
+                if os.path.islink(place):
+                    refuse_shared(place, "an encrypted store")
+        except InsecureStorageError as error:
+            raise error.naming(adapter=self.inner)  # noqa: B904 - the same error, named
 
     async def _read_keyset(self) -> bool:
         stored = (await self.inner.fetch((KEYSET,))).get(KEYSET)
