@@ -100,7 +100,9 @@ class Field:
         try:
             accepted = self.validate(value)
         except Exception as error:
-            raise self._refused(value, where, error) from (None if self.secure else error)
+            if not self.secure:
+                raise self._refused(value, where, error) from error
+            accepted = False  # what it says may quote the secret, and is not even the context of ours
         if accepted is False:
             raise self._refused(value, where, None)
 
@@ -334,11 +336,13 @@ def _check_default(owner: str, field: Field, value: Any) -> None:
             Codec().encode(value, field.kind)
         field.check(value, f"{owner}.{field.name}")
     except PersistenceError as error:
-        reason = "it does not fit" if field.secure else error.message
-        raise ConfigurationError(
-            f"the default of {owner}.{field.name} cannot be used: {reason}",
-            hint="" if field.secure else error.hint,
-        ) from (None if field.secure else error)
+        if not field.secure:
+            raise ConfigurationError(
+                f"the default of {owner}.{field.name} cannot be used: {error.message}", hint=error.hint
+            ) from error
+    else:
+        return
+    raise ConfigurationError(f"the default of {owner}.{field.name} cannot be used: it does not fit")
 
 
 def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:

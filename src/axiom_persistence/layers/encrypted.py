@@ -112,6 +112,13 @@ class Encrypted(Layer):
             await self.inner.aclose()
             raise
 
+    async def aclose(self) -> None:
+        try:
+            await self.inner.aclose()
+        finally:
+            self._forget_keyset()
+            self._passage = ""
+
     def _refuse_shared_place(self) -> None:
         """Raise where others may put files in place of the store's: its directory, or that of its file."""
         place = self.inner.location

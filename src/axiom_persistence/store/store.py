@@ -75,9 +75,9 @@ class Store(Tagged):
             return seal_record(key, data, schema, expires=expires, compat=compat)
         except (EncodingError, TypeMismatchError, ConfigurationError, InsecureStorageError) as error:
             named = error.naming(key=key, adapter=self.adapter)
-            if self.confidential and not isinstance(error, ConfigurationError):  # reasons may quote the value
-                raise self._discreet(named, key) from None
-            raise
+            if not self.confidential or isinstance(error, ConfigurationError):
+                raise
+        raise self._discreet(named, key)  # the reasons may quote the value
 
     async def save(
         self,
