@@ -12,6 +12,7 @@ from . import (  # noqa: F401 - they register
     floors,
     growth,
     inside,
+    keychains,
     listing,
     live_clients,
     ours,

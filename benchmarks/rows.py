@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from .growth_rows import growth_rows
 from .row import Goal, Job, Metric, Row
+from .secret_rows import secret_rows
 
 __all__ = ["rows"]
 
@@ -358,5 +359,6 @@ def rows(*, quick: bool) -> list[Row]:
         *_inside(),
         *_clients(),
         _blocking(),
+        *secret_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

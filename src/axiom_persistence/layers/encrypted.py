@@ -45,6 +45,7 @@ _OVERHEAD: Final = _HEAD + NONCE_BYTES + TAG_BYTES
 _PLAIN: Final = frozenset((INTERNAL + "store",))
 """The header: what a store is must be known before anything in it can be opened."""
 
+_ALTERED: Final = "it does not open: altered, or moved here from another key or store"
 _UNSEALED: Final = "plain"
 """The passage of a store that is not encrypted yet, or no longer."""
 _NOT_SAVED: Final = {
@@ -82,6 +83,8 @@ class Encrypted(Layer):
         self._id = b""
         self._ciphers: dict[int, Cipher] = {}
         self._seal: tuple[bytes, Cipher, bytes] | None = None
+        self._openers: dict[bytes, tuple[Cipher, bytes]] = {}
+        """By what sealed bytes begin with: what opens them, and what is bound beside the key's name."""
         most = inner.traits.max_value_bytes
         room = None if most is None else max(0, most - _OVERHEAD)
         self._traits = replace(inner.traits, confidential=True, max_value_bytes=room)
@@ -160,6 +163,8 @@ class Encrypted(Layer):
         head = _MAGIC + keyset.primary.to_bytes(4, "big")
         self._id = keyset.id.encode()
         self._ciphers = ciphers
+        heads = {number: _MAGIC + number.to_bytes(4, "big") for number in ciphers}
+        self._openers = {heads[n]: (cipher, self._bound(heads[n])) for n, cipher in ciphers.items()}
         self._seal = head, ciphers[keyset.primary], self._bound(head)
         self._keyset, self._version = keyset, version
         self._passage = keyset.passage
@@ -181,13 +186,8 @@ class Encrypted(Layer):
         self._forget_keyset()  # it was being decrypted, and that has ended
 
     def _forget_keyset(self) -> None:
-        self._passage, self._keyset, self._version, self._seal, self._ciphers = (
-            _UNSEALED,
-            None,
-            None,
-            None,
-            {},
-        )
+        self._passage, self._keyset, self._version = _UNSEALED, None, None
+        self._seal, self._ciphers, self._openers = None, {}, {}
 
     def _look_now(self) -> bool:
         """The same without waiting. False: it cannot be told now, or the keys have changed."""
@@ -424,6 +424,13 @@ class Encrypted(Layer):
         return int.from_bytes(stored.data[len(_MAGIC) : _HEAD], "big")
 
     def _opened(self, key: str, stored: Stored) -> Stored:
+        opener = self._openers.get(stored.data[:_HEAD])
+        if opener is not None and stored.damage is None and key not in _PLAIN:  # almost always
+            cipher, bound = opener
+            try:
+                return Stored(cipher.open(stored.data[_HEAD:], bound + key.encode()), stored.version)
+            except WrongKeyError:
+                return stored._replace(damage=_ALTERED)
         if key in _PLAIN or stored.damage is not None:
             return stored
         number = self.number_of(key, stored)
@@ -431,16 +438,7 @@ class Encrypted(Layer):
             if self._passage:
                 return stored
             return stored._replace(damage="it is not encrypted, and everything in this store is")
-        cipher = self._ciphers.get(number)
-        if cipher is None:
-            return stored._replace(damage=f"it is sealed with key {number}, which this store does not have")
-        bound = self._bound(stored.data[:_HEAD]) + key.encode()
-        try:
-            return Stored(cipher.open(stored.data[_HEAD:], bound), stored.version)
-        except WrongKeyError:
-            return stored._replace(
-                damage="it does not open: altered, or moved here from another key or store"
-            )
+        return stored._replace(damage=f"it is sealed with key {number}, which this store does not have")
 
     def _bound(self, head: bytes) -> bytes:
         """Bound to a record, before its key's name. Of one length in a store, so that nothing can shift."""

@@ -30,6 +30,7 @@ from ..errors import (
     TypeMismatchError,
     refused_by,
     shown,
+    values_are_shown,
 )
 from ._checks import (
     ATOMS,
@@ -208,7 +209,20 @@ def decode_value(data: bytes, kind: Any, key: str | None = None) -> Any:
     try:
         return decode(data)
     except Exception as error:  # a registered class, a model or a __post_init__ may raise anything
-        raise _mismatch(error, kind, data, key=key) from error
+        mismatch = _mismatch(error, kind, data, key=key)
+        if values_are_shown() or not _quotes(error):
+            raise mismatch from error
+    raise mismatch  # out of the handler: what quotes the stored value is not even the context
+
+
+def _quotes(error: Exception) -> bool:
+    """Whether its words are those of a decoder, which quotes what it read; ours say the same without.
+
+    What a check of the user's own raised stays the cause: it says what that program wants it to say.
+    """
+    if isinstance(error, msgspec.ValidationError):
+        return error.__cause__ is None
+    return type(error).__module__.startswith("pydantic")
 
 
 def _mismatch(
