@@ -36,6 +36,8 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python -m tests.torture --kills 500
 	$(BIN)/python tests/support/client_kills.py --store sqlite --kills 500
 	$(BIN)/python tests/support/client_kills.py --store file --kills 500
+	$(BIN)/python tests/support/client_kills.py --store sqlite --encrypted --kills 500
+	$(BIN)/python -m tests.torture.keychain --kills 50
 	$(BIN)/python tests/support/snapshot_kills.py --store sqlite --snapshots 200 --kills 50
 	$(BIN)/python tests/support/snapshot_kills.py --store file --snapshots 200 --kills 50 --records 300
 	$(BIN)/python -m tests.torture.ruins --damages 2000 --kills 200

@@ -13,6 +13,7 @@ from . import (  # noqa: F401 - they register
     floors,
     growth,
     inside,
+    keychains,
     listing,
     live_clients,
     migrating,

@@ -8,6 +8,7 @@ from .copies_rows import copies_rows
 from .growth_rows import growth_rows
 from .migration_rows import migration_rows
 from .row import Goal, Job, Metric, Row
+from .secret_rows import secret_rows
 
 __all__ = ["rows"]
 
@@ -362,5 +363,6 @@ def rows(*, quick: bool) -> list[Row]:
         _blocking(),
         *migration_rows(),
         *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
+        *secret_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

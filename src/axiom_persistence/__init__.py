@@ -43,6 +43,7 @@ _NAMES = {
     "records.codec": ("register",),
     "records.corruption": ("Corruption", "CorruptionReport"),
     "records.migrations": ("Migrations",),
+    "records._secret": ("Secret",),
     "storage.adapter": ("Durability", "StorageAdapter"),
     "storage.basic": ("BasicAdapter",),
 }
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from .persistence.capability import Capability, CapabilityState
     from .persistence.persistence import AdapterBasedPersistence
     from .persistence.protocol import PersistenceCapability
+    from .records._secret import Secret
     from .records.codec import register
     from .records.corruption import Corruption, CorruptionReport
     from .records.migrations import Migrations
@@ -127,6 +129,7 @@ __all__ = [
     "PersistenceError",
     "SQLiteAdapter",
     "SchemaTooNewError",
+    "Secret",
     "StorageAdapter",
     "StorageError",
     "StorageFullError",

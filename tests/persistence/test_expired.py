@@ -354,7 +354,7 @@ COMMANDS = {
     "sweep": lambda run, where: json.loads(run("sweep", where, "--json")[1])["expired"] == 0,
     **dict.fromkeys(("demo", "set", "path", "verify", "completion", "watch"), NO_LOOK),
     **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine"), NO_LOOK),  # see bytes
-    **dict.fromkeys(("encrypt", "decrypt", "keys"), NO_LOOK),  # the same
+    **dict.fromkeys(("encrypt", "decrypt", "keys", "doctor"), NO_LOOK),  # the same
     **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
 }
 

@@ -42,15 +42,18 @@ def validated(store: Store, key: str, body: bytes) -> None:
     """Raise ``MigrationError`` unless a result is of the type that ``validate`` was told."""
     try:
         store.migrations.validated(key, body)
+        return
     except MigrationError as error:
-        if store.confidential:  # the reasons may quote the value
-            raise MigrationError(
-                "what the steps made would not load; the value is confidential",
-                key=key,
-                adapter=store.adapter,
-                hint=error.hint,
-            ) from None
-        raise
+        if not store.confidential:
+            raise
+        hint = error.hint
+    # Out of the handler: the reasons may quote the value.
+    raise MigrationError(
+        "what the steps made would not load; the value is confidential",
+        key=key,
+        adapter=store.adapter,
+        hint=hint,
+    )
 
 
 @contextmanager

@@ -40,11 +40,17 @@ class ReadOnly(Layer):
     async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
         return Tidied(0, 0)
 
+    async def scrub(self) -> bool:
+        raise self._refused(None)
+
     def _refuse(self, changes: Changes) -> None:
         for key in changes:
-            raise AccessDeniedError(
-                "this store is open for reading only; nothing was changed",
-                key=key,
-                adapter=self,
-                hint="open it without ReadOnly to write",
-            )
+            raise self._refused(key)
+
+    def _refused(self, key: str | None) -> AccessDeniedError:
+        return AccessDeniedError(
+            "this store is open for reading only; nothing was changed",
+            key=key,
+            adapter=self,
+            hint="open it without ReadOnly to write",
+        )

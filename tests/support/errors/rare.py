@@ -107,6 +107,7 @@ RARE: dict[str, str] = {
         (
             "adapters/_sqlite/file.py::probe::AccessDeniedError",
             "platform/places.py::check_writable::AccessDeniedError",
+            "platform/places.py::refuse_shared::InsecureStorageError",
             "security/keys.py::_check_private::InsecureStorageError",
         ),
         OWNER,
