@@ -18,6 +18,7 @@ from ..storage.adapter import (
     Traits,
     check_changes,
 )
+from ..storage.changelog import Changed, ChangeLog
 from ..storage.listing import Listing
 from ._networked.loops import PerLoop
 from ._networked.settle import Unreachable
@@ -34,7 +35,7 @@ _OPENING_S: Final = 4.0
 """How long an opening tries to reach a server; a person may wait for it."""
 
 
-class PostgresAdapter(StorageAdapter):
+class PostgresAdapter(StorageAdapter, ChangeLog):
     """Keeps every record as one row of a table of the database at ``address`` (extra ``postgres``).
 
     ``postgresql://user:password@host:5432/database``, and behind ``?``, with ``&`` between them: ``table``
@@ -100,8 +101,9 @@ class PostgresAdapter(StorageAdapter):
         try:
             async with asyncio.timeout(_OPENING_S):
                 await line.connect()
-                if not self._inspect:
-                    probe.refuse_read_only(line.settings, self)
+            if not self._inspect:
+                probe.refuse_read_only(line.settings, self)
+            async with asyncio.timeout(self._place.timeout):
                 await tables.make_tables(line, self._say, self, inspect=self._inspect)
         except BaseException as error:
             await loops.aclose(_nothing)
@@ -175,6 +177,18 @@ class PostgresAdapter(StorageAdapter):
         """Whether every key is one that could have been saved."""
         ((count,),) = await self._lanes().read(self._say.check, MAX_STORED_KEY_BYTES)
         return [f"{count} rows have a key that this library does not save"] if count else []
+
+    # -- changes -----------------------------------------------------------------------------------
+
+    async def changed(self, since: str | None) -> Changed:
+        """From the log of commits, by the numbers of their transactions: it misses none.
+
+        One transaction anywhere on the server that stays open delays what comes after it.
+        """
+        return await self._lanes().changes.since(since)
+
+    async def wait_for_change(self, timeout: float) -> None:
+        await self._lanes().changes.wait(timeout)
 
     # -- writing -----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from .._networked.fetch import FetchGroup
 from .._networked.group import CommitGroup
 from .._networked.settle import answer
 from . import errors
+from .changes import Changes
 from .line import Line
 from .place import Place
 from .statements import Statements
@@ -43,6 +44,7 @@ class Lanes:
             self._send, self._refuse, apart=True, timeout=place.timeout, adapter=adapter
         )
         self.fetches: FetchGroup = FetchGroup(self._fetch, _READING)
+        self.changes: Changes = Changes(place, statements, self.read, adapter)
         self.repeats = 0
         self._swept = asyncio.get_running_loop().time()
         self._sweeping: asyncio.Task[None] | None = None
@@ -50,6 +52,7 @@ class Lanes:
     async def aclose(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self.changes.stop()
         for line in (self.writing, *self._reading):
             line.hang_up()
 
@@ -86,6 +89,7 @@ class Lanes:
             # Nothing was done. Which of them met somebody else is not known, so each goes alone.
             for commit in commits:
                 await self._ask_alone(commit)
+        self.changes.announce()
         self._sweep_at_times()
 
     async def _ask_alone(self, commit: Commit) -> None:
@@ -104,7 +108,7 @@ class Lanes:
         guarded = any(commit.expect for commit in commits)
         if guarded:
             rows = [(each.id, key, version) for each in commits for key, version in each.expect.items()]
-            arguments = [ids, keys, again, *puts, *_columns(rows)]
+            arguments = [ids, keys, again, *puts, *_columns(rows), *_locks(commits)]
 
         def sending() -> None:
             for commit in commits:
@@ -169,6 +173,21 @@ def _puts(commits: Sequence[Commit]) -> list[list[Any]]:
         rows += [(commit.id, key, data) for key, data in written.items()]
         logged.append(encode(list(written)).decode())
     return [[commit.id for commit in commits], logged, *_columns(rows)]
+
+
+def _locks(commits: Sequence[Commit]) -> tuple[list[str], list[str]]:
+    """The keys to be shared with others, then those to be held alone, all in one order.
+
+    Only what comes before everything that is written is shared, as the header of a store is: to share the
+    rest would be to lock out of order, and two that do so would wait for each other.
+    """
+    written = set().union(*(commit.written for commit in commits))
+    least = min(written, default=None)
+    expected = {key for commit in commits for key in commit.expect}
+    shared = {key for key in expected if least is None or key < least}
+    if expected == shared:
+        return sorted(shared), []  # what is written is locked by that, in the same order
+    return sorted(shared), sorted({*expected - shared, *written})
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

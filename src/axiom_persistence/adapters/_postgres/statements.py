@@ -32,16 +32,20 @@ WITH go AS (INSERT INTO {log} (id, ok, keys) SELECT a.id, true, a.keys
 SELECT id::text FROM go"""
 
 # $1 ids, $2 their keys as JSON, $3 whether it was sent before; $4 id, $5 key, $6 data of each put, those that
-# are relied upon to be absent among them; $7 id, $8 key, $9 version of each expectation.
+# are relied upon to be absent among them; $7 id, $8 key, $9 version of each expectation; $10 keys that are
+# only to stay as they are, and $11 all others, which come behind those.
 # The locks are taken in the order of the keys. A row that was waited for is read as it is then; one that was
 # inserted meanwhile is met by ``w``, which then writes fewer rows than it should: the division by zero undoes
 # the whole statement, to be sent again.
 _GUARDED: Final = """
 WITH e AS MATERIALIZED (SELECT * FROM unnest($7::uuid[], $8::text[], $9::text[]) AS e(id, key, version)),
+    s AS MATERIALIZED (SELECT r.key, CASE WHEN r.data IS NOT NULL THEN r.version::text END AS version
+        FROM {record} r WHERE r.key = ANY($10::text[]) ORDER BY r.key FOR SHARE),
     l AS MATERIALIZED (SELECT r.key, CASE WHEN r.data IS NOT NULL THEN r.version::text END AS version
-        FROM {record} r WHERE r.key = ANY($5::text[] || $8::text[]) ORDER BY r.key FOR UPDATE),
-    bad AS MATERIALIZED (SELECT e.id, e.key FROM e LEFT JOIN l USING (key)
-        WHERE l.version IS DISTINCT FROM e.version),
+        FROM {record} r WHERE r.key = ANY($11::text[]) ORDER BY r.key FOR UPDATE),
+    bad AS MATERIALIZED (SELECT e.id, e.key FROM e
+        LEFT JOIN (SELECT * FROM s UNION ALL SELECT * FROM l) AS now USING (key)
+        WHERE now.version IS DISTINCT FROM e.version),
     asked AS MATERIALIZED (SELECT a.*, a.id NOT IN (SELECT id FROM bad) AS ok
         FROM unnest($1::uuid[], $2::text[], $3::bool[]) AS a(id, keys, again)),
     noted AS (INSERT INTO {log} (id, ok, keys) SELECT id, ok, CASE WHEN ok THEN keys ELSE '[]' END
@@ -95,7 +99,8 @@ WITH old AS (SELECT id, keys FROM (SELECT id, keys, at FROM {log} ORDER BY xid L
 SELECT count(*) AS n FROM old"""
 
 _MAKE: Final = (
-    'CREATE SCHEMA IF NOT EXISTS "{schema}"',
+    # IF NOT EXISTS asks for a right of its own, also where it exists.
+    "DO $do$ BEGIN IF to_regnamespace({schema_text}) IS NULL THEN CREATE SCHEMA {schema}; END IF; END $do$",
     'CREATE TABLE {record} (key text COLLATE "C" PRIMARY KEY, data bytea, '
     "version uuid NOT NULL, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 80)",
     # What is encrypted does not get smaller.
@@ -116,7 +121,8 @@ class Statements:
         self._names: dict[str, str] = {
             "record": self.record,
             "log": f'"{place.schema}"."{place.table}_log"',
-            "schema": place.schema,
+            "schema": f'"{place.schema}"',
+            "schema_text": "'\"" + place.schema.replace("'", "''") + "\"'",
             "format": FORMAT,
             "kept": KEPT,
         }
@@ -133,8 +139,7 @@ class Statements:
         self.check: str = self._made(_CHECK)
         self.changed: str = self._made(_CHANGED)
         self.sweep: str = self._made(_SWEEP)
-        public = place.schema == "public"  # it is there, and making it asks for a right of its own
-        self.make: list[str] = [self._made(text) for text in _MAKE[int(public) :]]
+        self.make: list[str] = [self._made(text) for text in _MAKE]
 
     def _made(self, text: str, puts: int = 0) -> str:
         """``text`` with the names filled in. ``puts``: the number of the first of three arrays."""
