@@ -27,6 +27,10 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
             echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
     fi
     command -v pgbouncer >/dev/null 2>&1 || missing="$missing pgbouncer"
+    command -v dconf >/dev/null 2>&1 || missing="$missing dconf-cli"
+    [ -e /usr/share/dbus-1/services/ca.desrt.dconf.service ] || missing="$missing dconf-service"
+    [ -e /usr/libexec/fprintd ] || missing="$missing fprintd"
+    [ -e /usr/lib/polkit-1/polkitd ] || missing="$missing polkitd"
     "$python" -c 'import tkinter' 2>/dev/null || missing="$missing python3-tk"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     if [ -n "$missing" ]; then

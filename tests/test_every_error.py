@@ -18,7 +18,8 @@ from axiom_persistence.errors import PersistenceError
 from support.errors import CASES, MARK, NUMBER, World, told
 from support.errors.rare import RARE
 
-for area in ("values", "verbs", "clients", "places", "copies", "migrations", "servers", "blocking"):
+AREAS = ("values", "verbs", "clients", "places", "copies", "desktop", "migrations", "servers", "blocking")
+for area in AREAS:
     importlib.import_module(f"support.errors.{area}")
 
 PACKAGE = Path(axiom_persistence.__file__).parent

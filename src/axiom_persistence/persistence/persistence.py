@@ -15,7 +15,7 @@ from ..runtime.upkeep import Chore, Upkeep
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ..store.store import Store
-from ._snapshots import Snapshots
+from ._snapshots import Snapshots, look_in_snapshots
 from ._turns import ATTEMPTS
 from ._watching import Watching
 from .capability import Capability, CapabilityState
@@ -58,6 +58,7 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
         choice = corruption_choice(on_corruption)
         self._prefix = ""
         self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
+        look_in_snapshots(self._opened)
         self._open_store: Store | None = None
         self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
         store = self._opened  # and not this object, which nothing may keep alive
