@@ -25,7 +25,7 @@ class Ours(Contender):
     async def open(self, directory: Path) -> None:
         from axiom_persistence import Durability, open_persistence
 
-        where = self.place if self.place == "memory:" else directory / self.place
+        where = self.place if self.place == "memory:" or "://" in self.place else directory / self.place
         self._opened = AsyncExitStack()
         store = open_persistence(where) if self.cached else open_persistence(where, cache=None)
         persistence = await self._opened.enter_async_context(store)

@@ -1,4 +1,4 @@
-"""``python -m support.adapters_page``: the table of docs/adapters.md, from what adapters say of themselves."""
+"""``python -m support.adapters_page``: the table of docs/adapters.md, from the traits of the adapters."""
 
 from pathlib import Path
 

@@ -85,7 +85,7 @@ class Postgres:
         options = ["-clisten_addresses=127.0.0.1"]
         options += [f"-c{name}={value}" for name, value in self.settings.items()]
         self.process = subprocess.Popen(
-            [program("postgres"), "-D", self.data, "-p", str(self.port), "-k", self.directory, *options],
+            [program("postgres"), "-D", self.data, "-p", str(self.port), "-k", "", *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self.directory,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..errors import CapabilityUnavailableError, ConfigurationError
 from ..keys import check_stored_key
@@ -170,8 +170,8 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
         statement, after = (
             (self._say.page_back, listing.after) if listing.reverse else (self._say.page, listing.after or "")
         )
-        rows = await lanes.read(statement, listing.prefix, listing.end, after, size)
-        return [row["key"] for row in rows]
+        ((keys,),) = await lanes.read(statement, listing.prefix, listing.end, after, size)
+        return cast("list[str]", keys)
 
     async def check(self) -> list[str]:
         """Whether every key is one that could have been saved."""

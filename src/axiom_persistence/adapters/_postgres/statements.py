@@ -75,12 +75,11 @@ SELECT extract(epoch FROM at)::float8 AS at FROM {record} WHERE key = $1 AND dat
 
 # $1 the first key, $2 the first behind all (null: none), $3 the last key of the page before, $4 how many.
 _PAGE: Final = """
-SELECT key FROM {record} WHERE key >= $1 AND ($2::text IS NULL OR key < $2) AND key > $3 AND data IS NOT NULL
-ORDER BY key LIMIT $4"""
+SELECT ARRAY(SELECT key FROM {record} WHERE key >= $1 AND ($2::text IS NULL OR key < $2) AND key > $3
+    AND data IS NOT NULL ORDER BY key LIMIT $4)"""
 _PAGE_BACK: Final = """
-SELECT key FROM {record} WHERE key >= $1 AND ($2::text IS NULL OR key < $2)
-    AND ($3::text IS NULL OR key < $3) AND data IS NOT NULL
-ORDER BY key DESC LIMIT $4"""
+SELECT ARRAY(SELECT key FROM {record} WHERE key >= $1 AND ($2::text IS NULL OR key < $2)
+    AND ($3::text IS NULL OR key < $3) AND data IS NOT NULL ORDER BY key DESC LIMIT $4)"""
 _CHECK: Final = "SELECT count(*) FROM {record} WHERE key = '' OR octet_length(key) > $1"
 
 # The mark is the oldest transaction that may not have ended: whatever that does comes later.
