@@ -83,7 +83,7 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
     # -- lifecycle ---------------------------------------------------------------------------------
 
     async def aopen(self) -> None:
-        if self._loops is not None and self._loops.is_usable:
+        if self._is_open():
             return
         try:
             from ._postgres import errors, probe, tables
@@ -110,8 +110,14 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
             if isinstance(error, TimeoutError | Unreachable):
                 raise errors.not_reached(self, _OPENING_S, str(error)) from error
             raise
+        if self._is_open():  # somebody else has opened it meanwhile
+            await loops.aclose(_nothing)
+            return
         self._settings = line.settings
         self._loops = loops
+
+    def _is_open(self) -> bool:
+        return self._loops is not None and self._loops.is_usable
 
     async def aclose(self) -> None:
         loops, self._loops = self._loops, None
@@ -154,8 +160,11 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> AsyncIterator[str]:
+        if after is not None and "\0" in after:
+            # It is in no key, and in no text of PostgreSQL; keys behind it are behind what stands before it.
+            after = after.partition("\0")[0] + ("\1" if reverse else "")
         rest = Listing(prefix, after, limit, reverse)
-        while not rest.is_empty:
+        while not (rest.is_empty or "\0" in prefix):
             page = await self._page(rest)
             for key in page:
                 yield key
@@ -172,11 +181,6 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
         )
         ((keys,),) = await lanes.read(statement, listing.prefix, listing.end, after, size)
         return cast("list[str]", keys)
-
-    async def check(self) -> list[str]:
-        """Whether every key is one that could have been saved."""
-        ((count,),) = await self._lanes().read(self._say.check, MAX_STORED_KEY_BYTES)
-        return [f"{count} rows have a key that this library does not save"] if count else []
 
     # -- changes -----------------------------------------------------------------------------------
 

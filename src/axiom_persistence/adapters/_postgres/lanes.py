@@ -159,7 +159,7 @@ class Lanes:
         try:
             while (await self.read(self._say.sweep, _SWEPT_AT_ONCE))[0]["n"] == _SWEPT_AT_ONCE:
                 pass
-        except StorageError:
+        except (StorageError, *errors.AGAIN):
             pass  # the next one will do; whoever saves is told what is wrong with the server
 
 

@@ -80,7 +80,6 @@ SELECT ARRAY(SELECT key FROM {record} WHERE key >= $1 AND ($2::text IS NULL OR k
 _PAGE_BACK: Final = """
 SELECT ARRAY(SELECT key FROM {record} WHERE key >= $1 AND ($2::text IS NULL OR key < $2)
     AND ($3::text IS NULL OR key < $3) AND data IS NOT NULL ORDER BY key DESC LIMIT $4)"""
-_CHECK: Final = "SELECT count(*) FROM {record} WHERE key = '' OR octet_length(key) > $1"
 
 # The mark is the oldest transaction that may not have ended: whatever that does comes later.
 _CHANGED: Final = """
@@ -135,7 +134,6 @@ class Statements:
         self.saved_at: str = self._made(_SAVED_AT)
         self.page: str = self._made(_PAGE)
         self.page_back: str = self._made(_PAGE_BACK)
-        self.check: str = self._made(_CHECK)
         self.changed: str = self._made(_CHANGED)
         self.sweep: str = self._made(_SWEEP)
         self.make: list[str] = [self._made(text) for text in _MAKE]
