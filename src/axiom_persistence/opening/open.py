@@ -62,19 +62,30 @@ def open_persistence(
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
     _refuse_wrong_options(mode, cache, secure, snapshots, keys)
-    keys = keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
-    adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    if durability is None and cache is not None and cache.interval is not None and not inspect:
-        durability = Durability.MEMORY  # what a write-back cache is for
     return AdapterBasedPersistence(
-        stack(adapter, cache=cache, inspect=inspect, keys=keys, plain=mode == "encrypt"),
-        durability=durability,
+        _plain_stack(where, cache, keychain_key(where) if keys == "keychain" else keys, mode, exclusive),
+        durability=_durability(durability, cache, inspect),
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=None if secure is None else _secure_stack(secure, where, inspect),
         migrations=migrations,
         upkeep=None if inspect else chores_of(snapshots),
     )
+
+
+def _plain_stack(
+    where: Where, cache: CachePolicy | None, keys: KeyProvider | None, mode: str, exclusive: bool
+) -> StorageAdapter:
+    inspect = mode == "inspect"
+    adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
+    return stack(adapter, cache=cache, inspect=inspect, keys=keys, plain=mode == "encrypt")
+
+
+def _durability(
+    asked: Durability | str | None, cache: CachePolicy | None, inspect: bool
+) -> Durability | str | None:
+    is_write_back = cache is not None and cache.interval is not None and not inspect
+    return Durability.MEMORY if asked is None and is_write_back else asked  # what such a cache is for
 
 
 def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> StorageAdapter:
