@@ -283,7 +283,8 @@ async def test_round_trips_are_counted(server, table):
 
             keys = [f"k{n}" for n in range(100)]
             await persistence.save_many(dict.fromkeys(keys, 1))
-            await transact()  # statements are prepared by now
+            await transact()
+            await persistence.save("a", 4)  # statements are prepared by now
             await persistence.load_many(keys, int)
             assert await trips(lambda: persistence.save("a", 5)) == 1
             assert await trips(lambda: persistence.load("a", int)) == 1

@@ -77,7 +77,11 @@ class Lanes:
         return await answer(ask, self._place.timeout, self._adapter, key)
 
     async def _fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        rows = await self.read(self._say.fetch, list(keys), key=next(iter(keys), None))
+        if len(keys) == 1:
+            (key,) = keys
+            rows = await self.read(self._say.fetch_one, key, key=key)
+        else:
+            rows = await self.read(self._say.fetch, list(keys), key=next(iter(keys)))
         return {key: Stored(data, version) for key, data, version in rows}
 
     # -- writing -----------------------------------------------------------------------------------
@@ -102,6 +106,8 @@ class Lanes:
 
     async def _ask(self, commits: Sequence[Commit]) -> None:
         """Have one statement apply ``commits``, and answer each."""
+        if len(commits) == 1 and await self._save(commits[0]):
+            return
         again = [commit.is_sent for commit in commits]
         ids, keys, *puts = _puts(commits)
         arguments: list[Any] = [ids, keys, *puts]
@@ -131,6 +137,22 @@ class Lanes:
                 unclear.append(commit)
         if unclear:
             await self._look_up(unclear, refused)
+
+    async def _save(self, commit: Commit) -> bool:
+        """Have the shortest statement apply a commit of one key that relies on one before it; if it did."""
+        if len(commit.changes) != 1 or len(commit.expect) != 1 or commit.is_sent:
+            return False
+        ((key, data),), ((guard, version),) = commit.changes.items(), commit.expect.items()
+        if version is None or guard >= key:
+            return False
+        logged = encode([key]).decode()
+        arguments = (commit.id, logged, key, data, guard, version)
+        if not await self.writing.run(self._say.save, *arguments, sending=commit.sending):
+            # The server has answered that nothing was done: it is as if it had not been sent.
+            commit.is_sent = False
+            return False
+        commit.applied()
+        return True
 
     async def _look_up(self, commits: Sequence[Commit], refused: dict[str, str]) -> None:
         """What became of the first copies of ``commits``."""
