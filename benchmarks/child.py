@@ -20,6 +20,7 @@ from . import (  # noqa: F401 - they register
     ours,
     peers,
     processes,
+    servers,
 )
 from .contender import Unavailable
 from .scenarios import SCENARIOS

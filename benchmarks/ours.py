@@ -26,7 +26,7 @@ class Ours(Contender):
     async def open(self, directory: Path) -> None:
         from axiom_persistence import Durability, open_persistence
 
-        where = self.place if self.place == "memory:" else directory / self.place
+        where = self.place if self.place == "memory:" or "://" in self.place else directory / self.place
         self._opened = AsyncExitStack()
         options: dict[str, Any] = {} if self.cached else {"cache": None}
         if self.encrypted:

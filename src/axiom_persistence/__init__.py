@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 _NAMES = {
     "adapters.file": ("FileStorageAdapter",),
     "adapters.memory": ("MemoryAdapter",),
+    "adapters.postgres": ("PostgresAdapter",),
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
     "errors": (
@@ -52,6 +53,7 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 if TYPE_CHECKING:
     from .adapters.file import FileStorageAdapter
     from .adapters.memory import MemoryAdapter
+    from .adapters.postgres import PostgresAdapter
     from .adapters.sqlite import SQLiteAdapter
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
     from .errors import (
@@ -127,6 +129,7 @@ __all__ = [
     "Persistable",
     "PersistenceCapability",
     "PersistenceError",
+    "PostgresAdapter",
     "SQLiteAdapter",
     "SchemaTooNewError",
     "Secret",
