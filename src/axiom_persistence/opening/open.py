@@ -53,8 +53,8 @@ def open_persistence(
     ``secure``: a confidential adapter for secrets, never cached, or its address; ``"keychain"``: the system's
     keychain, under the application's name (extra ``keychain``). ``keys``: who gives the key that all is
     encrypted under (extra ``encryption``); ``"keychain"``: a key of its own there. ``guard``: asks the
-    person before anything is read or changed. ``migrations``: the version this program knows, and the steps to
-    it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``mode="inspect"`` creates,
+    person before anything is read or changed. ``migrations``: the version this program knows, and the steps
+    to it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``mode="inspect"`` creates,
     migrates, repairs and sweeps nothing, and refuses to write; ``"encrypt"`` opens a plain store with
     ``keys``, for ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file.
 
