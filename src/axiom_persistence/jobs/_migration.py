@@ -13,9 +13,10 @@ from xxhash import xxh3_64_hexdigest
 from ..errors import MigrationError, PersistenceError, refused_by
 from ..keys import INTERNAL
 from ..records.migrations import Edge, order
-from ..records.record import Damage, NewerFormat, Record
+from ..records.record import Damage, NewerFormat, Record, seal_about
 from ..storage.adapter import Durability
 from ..store._header import HEADER, Header, sealed_header
+from ..store._tagged import entries_for
 from ..store.store import Store
 
 __all__ = [
@@ -134,9 +135,12 @@ class Headline:
         expect: dict[str, str | None] | None = None,
         durability: Durability | None = None,
     ) -> None:
-        """Change the header and records in one commit. Raises ``ConflictError`` if either changed."""
+        """Change the header and records, with their entries, in one commit.
+
+        Raises ``ConflictError`` if either changed.
+        """
         versions = await self.store.adapter.commit(
-            {**(changes or {}), HEADER: sealed_header(header)},
+            {**(changes or {}), **entries_for(changes or {}), HEADER: sealed_header(header)},
             expect={**(expect or {}), HEADER: self.version},
             durability=durability,
         )
@@ -148,6 +152,7 @@ class _Entry(NamedTuple):
     value: Any
     expires: int | None
     version: str
+    subject: str | None = None
 
 
 class View:
@@ -203,7 +208,8 @@ class View:
         """Store ``value``. An expiry that the key has stays."""
         self.store.check_key(key)
         entry = await self._entry(key)
-        self.changes[key] = _Entry(value, None if entry is None else entry.expires, self.version)
+        expires, subject = (None, None) if entry is None else (entry.expires, entry.subject)
+        self.changes[key] = _Entry(value, expires, self.version, subject)
 
     async def delete(self, key: str) -> None:
         """Forget ``key``. Fine when it is absent."""
@@ -226,11 +232,12 @@ class View:
             if entry is None:
                 return None
             value = msgspec.json.decode(self.store.migrations.encoded(key, entry.value))
-            return _Entry(self._at(key, value, entry.version), entry.expires, self.version)
+            return entry._replace(value=self._at(key, value, entry.version), version=self.version)
         record = await self._record(key)
         if record is None:
             return None
-        return _Entry(self._at(key, msgspec.json.decode(record.value), record.schema), record.expires, "")
+        value = self._at(key, msgspec.json.decode(record.value), record.schema)
+        return _Entry(value, record.expires, "", record.subject)
 
     async def _record(self, key: str) -> Record | None:
         stored = (await self.store.adapter.fetch((key,))).get(key)
@@ -267,11 +274,12 @@ class View:
                 made[key] = None
             elif label is not None:
                 value = migrations.down(key, entry.value, label, entry.version)
-                made[key] = migrations.sealed_as(key, value, label, entry.expires)
+                data = migrations.sealed_as(key, value, label, entry.expires)
+                made[key] = seal_about(key, data, entry.subject)
             else:
                 line = migrations.line_of(key)
                 start = line.current if line.name else entry.version
                 body = migrations.encoded(key, migrations.up(key, entry.value, start))
                 validated(self.store, key, body)
-                made[key] = migrations.sealed(key, body, entry.expires)
+                made[key] = seal_about(key, migrations.sealed(key, body, entry.expires), entry.subject)
         return {key: data for key, data in made.items() if data != self.before.get(key)}

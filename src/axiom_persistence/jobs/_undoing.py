@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import ConflictError, MigrationError
 from ..records.migrations import order
-from ..records.record import Damage, NewerFormat, Record, major
+from ..records.record import Damage, NewerFormat, Record, major, seal_about
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
 from ..store._header import HEADER
@@ -189,7 +189,7 @@ class Undoing:
         if strict or migrations.can_go_down(key, wanted):
             value = migrations.down(key, msgspec.json.decode(record.value), wanted)
             self.report.converted += 1
-            return migrations.sealed_as(key, value, wanted, record.expires)
+            return seal_about(key, migrations.sealed_as(key, value, wanted, record.expires), record.subject)
         return current.data if major(record.schema) == major(wanted) else None
 
     def _record(self, key: str, stored: Stored) -> Record | None:

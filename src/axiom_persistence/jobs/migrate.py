@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import ConfigurationError, ConflictError, MigrationError, SchemaTooNewError
 from ..records.migrations import Edge, check_version, order
-from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_record
+from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_record, seal_about
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
 from ..store._standing import (
@@ -236,6 +236,7 @@ class _Migration:
             return None
         validated(store, key, made.body)
         data = store.migrations.sealed(key, made.body, record.expires, made.label)
+        data = seal_about(key, data, record.subject)
         if self._room > len(data):
             self._room -= len(data)
             self._ready[key] = stored.version, data, made.steps

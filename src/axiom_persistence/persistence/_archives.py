@@ -31,6 +31,7 @@ class Archives(Maintenance):
         *,
         prefix: str = "",
         pattern: str | None = None,
+        subject: str | None = None,
         compression: Compression | None = None,
         secure: bool = False,
         times: bool = False,
@@ -39,8 +40,9 @@ class Archives(Maintenance):
         """Write every record to an archive at ``target``: JSON Lines with sums, for any editor and ``jq``.
 
         ``target`` is a path, which is replaced when the archive is whole, or a binary file. ``prefix`` and
-        ``pattern`` (as in ``fnmatch``) choose keys. ``compression``: ``"deflate"`` makes a gzip file,
-        ``"zstd"`` a smaller one, sooner. ``secure``: the records of the confidential store, too, in plain
+        ``pattern`` (as in ``fnmatch``) choose keys, ``subject`` what was saved about somebody.
+        ``compression``: ``"deflate"`` makes a gzip file, ``"zstd"`` a smaller one, sooner. ``secure``: the
+        records of the confidential store, too, in plain
         text. ``times``: also when each was saved, which ``import_from(conflict="newer")`` needs.
 
         The store may be in use: each record is as it was at some moment meanwhile. Memory is bounded. Broken
@@ -48,9 +50,12 @@ class Archives(Maintenance):
         report, which is then false. Raises ``InsecureStorageError`` for a confidential store without
         ``secure=True``, and ``StorageError`` when ``target`` cannot be written.
         """
+        from ..jobs._selection import about_subject
         from ..jobs.export import export_to
 
         selections = self._selections(prefix, pattern, secure)
+        if subject is not None:
+            selections = [await about_subject(selection, subject) for selection in selections]
         return await export_to(target, selections, compression=compression, times=times, progress=progress)
 
     async def import_from(

@@ -32,7 +32,9 @@ ENTRIES: Final = "\x01about/"
 ERASED: Final = "\x01erased/"
 """Behind it the tag of what was erased: no copy brings it back."""
 
-_BEGINS: Final = 36  # behind the sum: see ``records/record.py``
+_BEGINS: Final = (36, 52)
+"""Behind the sum of a record, and of one that a migration keeps behind a digest of 16 bytes."""
+_MARK: Final = b'"subject":"'
 _TAG: Final = re.compile(rb'"subject":"([0-9a-f]{32}-[0-9a-f]{16})",')
 
 
@@ -64,7 +66,9 @@ def erased_key(tag: str) -> str:
     return ERASED + tag
 
 
-def tag_in(data: bytes, at: int = _BEGINS) -> str | None:
-    """The tag in a record, or, with ``at=0``, in its body. Unchecked. None: it is about nobody."""
-    found = _TAG.match(data, at)
-    return None if found is None else found[1].decode()
+def tag_in(data: bytes) -> str | None:
+    """The tag in a record, whatever key it has. Unchecked. None: it is about nobody."""
+    for at in _BEGINS:
+        if data.startswith(_MARK, at) and (found := _TAG.match(data, at)) is not None:
+            return found[1].decode()
+    return None
