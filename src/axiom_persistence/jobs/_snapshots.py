@@ -119,7 +119,7 @@ def source_in(store: Store, path: str, *, inspect: bool = True) -> StorageAdapte
     if encrypted is None:
         return source
     source = Encrypted(source, encrypted.provider, inspect=inspect)
-    return source if erasable is None else Erasable(source, erasable.keys_of_subjects)
+    return source if erasable is None else Erasable(source, erasable.keys_of_subjects, inspect=True)
 
 
 async def header_in(store: Store) -> Header | None:

@@ -43,6 +43,7 @@ async def take_keys_out(store: Store, copy: str, directory: str) -> None:
         async with SQLiteAdapter(_file_of(encrypted, directory)) as file:
             found = await below.fetch([HEADER, KEYSET, *living])
             await file.commit({key: stored.data for key, stored in found.items()})
+            await file.purge(())  # when it is closed, its log is removed
     await destroy_keys(store, directory)
 
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from ..errors import ConflictError
-from ..records._subject import SUBJECT_KEYS, directory_key, erased_key, subject_key, tag_in
+from ..errors import CapabilityUnavailableError, ConflictError, StorageLockedError
+from ..records._subject import SUBJECT_KEYS, SubjectKey, directory_key, erased_key, subject_key, tag_in
 from ..records.record import INTERNAL_SCHEMA, look_at
 from ..security.cipher import Cipher, WrongKeyError
 from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
@@ -59,7 +59,7 @@ class SubjectKeys:
             return False
         if len(self._ciphers) >= _KEPT:
             self._ciphers.clear()
-        self._ciphers[tag] = Cipher(msgspec.json.decode(record.value, type=bytes))
+        self._ciphers[tag] = Cipher(msgspec.json.decode(record.value, type=SubjectKey).key)
         return True
 
     async def is_erased(self, tag: str) -> bool:
@@ -76,13 +76,25 @@ class Erasable(Layer):
     key is missing otherwise is told as damage. ``keys``: those of another store, of which this is a copy.
     """
 
-    def __init__(self, inner: StorageAdapter, keys: SubjectKeys | None = None) -> None:
+    def __init__(
+        self, inner: StorageAdapter, keys: SubjectKeys | None = None, *, inspect: bool = False
+    ) -> None:
         super().__init__(inner)
+        self._is_written = not inspect
         self.keys_of_subjects: SubjectKeys = SubjectKeys(inner) if keys is None else keys
 
     async def aclose(self) -> None:
+        """Where there are keys, no copy of one is left in what the adapter removes when it is closed."""
         self.keys_of_subjects.forget()
-        await self.inner.aclose()
+        try:
+            if self._is_written and [key async for key in self.inner.keys(SUBJECT_KEYS, limit=1)]:
+                await self.inner.purge(())
+        except StorageLockedError:
+            pass  # somebody else goes on using it: nothing is removed by this close
+        except CapabilityUnavailableError:
+            pass  # it is closed already, or refuses to write; the close says what there is to say
+        finally:
+            await self.inner.aclose()
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         found = await self.inner.fetch(keys)

@@ -45,4 +45,4 @@ def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool) -> Sto
         from ..layers.erasable import Erasable
     except ImportError as error:
         raise ConfigurationError(str(error), adapter=adapter) from error
-    return Erasable(Encrypted(adapter, keys, inspect=inspect))
+    return Erasable(Encrypted(adapter, keys, inspect=inspect), inspect=inspect)
