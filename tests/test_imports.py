@@ -40,6 +40,7 @@ BASES = {
     "storage/listing",
     "platform/filesystem",
     "platform/making",
+    "platform/preferences",
     "platform/secrets",
     "persistence/capability",
     "jobs/walk",
@@ -286,7 +287,8 @@ AT_START = {
     *[".store._recovery", ".store._standing", ".store._tagged", ".store.describe"],
     *[".persistence", ".persistence._arguments", ".persistence._maintenance", ".persistence.capability"],
     *[".persistence.persistence", ".persistence._several", ".persistence._turns", ".persistence._values"],
-    *[".persistence._archives", ".persistence._snapshots", ".persistence._privacy", ".persistence._watching"],
+    *[".persistence._archives", ".persistence._quarantine", ".persistence._snapshots"],
+    *[".persistence._privacy", ".persistence._watching"],
     *[".jobs", ".jobs._schedule", ".runtime.upkeep", ".opening._chores"],
     *[".opening", ".opening._stack", ".opening.addresses", ".opening.open"],
 }

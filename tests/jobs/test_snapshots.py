@@ -110,6 +110,21 @@ async def test_snapshots_at_once_do_not_disturb_each_other(tmp_path, kind):
         assert len(await persistence.snapshots()) == 2
 
 
+async def test_a_dry_run_says_what_would_be(tmp_path):
+    """Where it would be, and which would go; nothing is made or removed. The real one says what went."""
+    async with open_persistence(tmp_path / "notes.db") as persistence:
+        await persistence.save("k", 1)
+        made = [await persistence.snapshot() for _ in range(3)]
+        planned = await persistence.snapshot(keep=2, dry_run=True)
+        assert Path(planned.path).parent == tmp_path / "notes.db.snapshots"
+        assert planned.path.endswith("Z.db")
+        assert planned.removed == (made[0].path, made[1].path)
+        assert await persistence.snapshots() == made
+        taken = await persistence.snapshot(keep=2)
+        assert taken.removed == planned.removed
+        assert await persistence.snapshots() == [made[2], taken]
+
+
 async def test_places_that_cannot_be(tmp_path):
     """Refused by name, and nothing is left."""
     async with open_persistence("memory:") as persistence:

@@ -107,7 +107,10 @@ PERSISTENCE = {
         ("verify", "rotate_keys", "change_key", "migrate", "rollback", "finalize", "changes", "flush"),
         NO_LOOK,
     ),  # see bytes
-    **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
+    **dict.fromkeys(
+        ("quarantined", "show_quarantined", "restore_quarantined", "drop_quarantined"), NO_LOOK
+    ),  # the same
+    **dict.fromkeys(("encrypt", "decrypt", "snapshot", "snapshots", "restore"), NO_LOOK),  # the same
     **dict.fromkeys(("erase", "verify_erasure"), NO_LOOK),  # the same: what has expired is erased, too
     "export_to": lambda v, _: v.export_to(io.BytesIO()).records == 1,
     "import_from": lambda v, _: v.import_from(archive()).kept == 1,
@@ -350,6 +353,7 @@ COMMANDS = {
     "sweep": lambda run, where: json.loads(run("sweep", where, "--json")[1])["expired"] == 0,
     **dict.fromkeys(("demo", "set", "path", "verify", "completion", "watch"), NO_LOOK),
     **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine", "erase"), NO_LOOK),  # see bytes
+    **dict.fromkeys(("encrypt", "decrypt", "keys"), NO_LOOK),  # the same
     **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
 }
 

@@ -24,6 +24,7 @@ from ..storage.adapter import (
     NotNow,
     StorageAdapter,
     Stored,
+    Told,
     Traits,
     check_changes,
 )
@@ -280,10 +281,17 @@ class FileStorageAdapter(StorageAdapter):
     async def check(self) -> list[str]:
         return await self._in_thread(self._tree.faults)
 
-    async def copy_to(self, place: str) -> bool:
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:
         from ._file.copy import copy  # few programs make one
 
-        await self._in_thread(lambda: copy(self._tree, place))
+        await self._in_thread(lambda: copy(self._tree, place, told))
+        return True
+
+    async def scrub(self) -> bool:
+        from ._file.scrub import scrub  # few programs do
+
+        await self.commit({})  # what an interrupted commit has left is finished, and its journal gone
+        await self._in_thread(lambda: scrub(self._tree))
         return True
 
     def change_mark(self) -> Hashable | None:

@@ -157,6 +157,12 @@ class MemoryAdapter(StorageAdapter):
         record = self._records.get(key)
         return None if record is None else record.saved_at
 
+    async def scrub(self) -> bool:
+        self._check(())
+        with self._lock:
+            self._records = {key: each._replace(previous=None) for key, each in self._records.items()}
+        return True
+
     def change_mark(self) -> int:
         return self._commits
 

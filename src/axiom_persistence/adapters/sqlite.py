@@ -31,6 +31,7 @@ from ..storage.adapter import (
     NotNow,
     StorageAdapter,
     Stored,
+    Told,
     Traits,
     check_changes,
 )
@@ -291,10 +292,20 @@ class SQLiteAdapter(StorageAdapter):
 
         return await self._at_length(look, "cannot check")
 
-    async def copy_to(self, place: str) -> bool:
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:
         from ._sqlite.copy import copy  # few programs make one
 
-        await self._at_length(lambda connection: copy(connection, place), "cannot copy")
+        told = None if self._exclusive else told  # it is copied over the connection that writes, in one step
+        await self._at_length(lambda connection: copy(connection, place, told), "cannot copy")
+        return True
+
+    async def scrub(self) -> bool:
+        from ._sqlite.scrub import scrub  # few programs do
+
+        writer, timeout = self._open_writer(writing=True), self._lock_timeout
+        await in_thread(
+            lambda: self._translated(lambda: scrub(writer, timeout=timeout), "cannot overwrite old records")
+        )
         return True
 
     async def _at_length(self, run: Callable[[sqlite3.Connection], T], doing: str) -> T:

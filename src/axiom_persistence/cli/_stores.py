@@ -31,7 +31,16 @@ from ._output import (
     timestamp,
     to_json,
 )
-from .base import command, complete_key, complete_store, facts_of, must_be_there, no_such_key, opened
+from .base import (
+    command,
+    complete_key,
+    complete_store,
+    facts_of,
+    must_be_there,
+    no_such_key,
+    opened,
+    unopened,
+)
 
 __all__ = ["info", "path", "verify"]
 
@@ -141,7 +150,7 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
 async def _verify(where: str, repair: bool, progress: OnProgress) -> VerifyReport:
     await must_be_there(where)
     # Not by way of a persistence: that one would not open a store whose header is what is damaged.
-    async with adapter_for(where, inspect=not repair) as adapter:
+    async with unopened(where, inspect=not repair) as adapter:
         return await verify_store(typed.Store(adapter), repair=repair, progress=progress)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,6 +24,7 @@ __all__ = [
     "Snapshot",
     "directory_of",
     "header_in",
+    "is_in_files",
     "last_good",
     "made_beside",
     "made_in",
@@ -43,6 +44,8 @@ class Snapshot:
     path: str
     at: float
     """When it was made, in seconds since 1970 UTC, by the clock of the machine."""
+    removed: tuple[str, ...] = field(default=(), compare=False)
+    """The paths of older snapshots that ``keep=`` had removed when it was made."""
 
     @property
     def name(self) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from ..adapters.file import FileStorageAdapter
 from ..adapters.sqlite import SQLiteAdapter
 from ..errors import (
     ConfigurationError,
@@ -39,6 +41,7 @@ from ._snapshots import (
     Snapshot,
     directory_of,
     header_in,
+    is_in_files,
     made_in,
     snapshot_at,
     source_in,
@@ -58,19 +61,29 @@ _NEVER_REMOVED: Final = (QUARANTINE, EXPIRING, DIRECTORY, *STAYS)
 
 
 async def take(
-    store: Store, where: str | os.PathLike[str] | None = None, keep: Keep | None = None
+    store: Store,
+    where: str | os.PathLike[str] | None = None,
+    keep: Keep | None = None,
+    *,
+    dry_run: bool = False,
+    progress: OnProgress | None = None,
 ) -> Snapshot:
     """Copy all that is stored, as it is at one moment, while the store is in use; then forget old copies."""
     checked_keep(keep)
     directory = directory_of(store, where)
+    if dry_run:
+        end = DATABASE if store.adapter.find(FileStorageAdapter) is None else ""
+        planned = snapshot_at(os.path.join(directory, datetime.now(UTC).strftime(NAME) + end))
+        old = await in_thread(lambda: _outlived(directory, planned, keep))
+        return replace(planned, removed=tuple(one.path for one in old))
     await store.adapter.commit({}, durability=store.weakest)  # what a write-back cache has not stored yet
     name = datetime.now(UTC).strftime(NAME)
     part = os.path.join(directory, f".{name}.part")
     try:
         await in_thread(lambda: make_directories(directory))
         try:
-            if not await store.adapter.copy_to(part):
-                await _walk_into(store, part)
+            if not await _copied(store, part, progress):
+                await _walk_into(store, part, progress)
             if store.confidential:
                 from ._subject_keys import take_keys_out
 
@@ -81,9 +94,37 @@ async def take(
         final = await in_thread(lambda: _settle(part, os.path.join(directory, name)))
         made = snapshot_at(final)
         await scrub_copy(store, made)
-        await in_thread(lambda: _forget(directory, made, keep))
+        old = await in_thread(lambda: _forget(directory, made, keep))
     except OSError as error:
         raise from_os_error(error, f"cannot make a snapshot in {directory}", adapter=store.adapter) from error
+    return replace(made, removed=tuple(one.path for one in old))
+
+
+async def _copied(store: Store, part: str, progress: OnProgress | None) -> bool:
+    """Have the adapter make the copy. It tells of its progress on another thread than ``progress`` is for."""
+    if progress is None:
+        return await store.adapter.copy_to(part)
+    loop, failed = asyncio.get_running_loop(), list[BaseException]()
+
+    def tell(done: int, total: int) -> None:
+        try:
+            progress(Progress(done, total))
+        except BaseException as error:
+            failed.append(error)
+
+    def told(done: int, total: int) -> None:
+        if failed:
+            raise failed[0]  # which ends the copy
+        loop.call_soon_threadsafe(tell, done, total)
+
+    try:
+        made = await store.adapter.copy_to(part, told)
+    except Exception:
+        if failed:
+            raise failed[0] from None
+        raise
+    if failed:
+        raise failed[0]
     return made
 
 
@@ -95,7 +136,7 @@ def _settle(part: str, final: str) -> str:
     return final
 
 
-async def _walk_into(store: Store, place: str) -> None:
+async def _walk_into(store: Store, place: str, progress: OnProgress | None) -> None:
     """A copy as a database, of an adapter that makes none: read twice, and the same both times.
 
     Versions are never used again, so what has the same one before and after had it in between, too.
@@ -116,7 +157,7 @@ async def _walk_into(store: Store, place: str) -> None:
     for attempt in range(_ATTEMPTS):
         async with SQLiteAdapter(place) as copy:
             versions: dict[str, str] = {}
-            async for page in pages(adapter.keys()):
+            async for page in pages(adapter.keys(), progress=progress):
                 found = await adapter.fetch(page)
                 await copy.commit({key: stored.data for key, stored in found.items()})
                 versions.update((key, stored.version) for key, stored in found.items())
@@ -147,20 +188,23 @@ async def snapshots(store: Store, where: str | os.PathLike[str] | None = None) -
     return await in_thread(lambda: made_in(directory))
 
 
-def _forget(directory: str, made: Snapshot, keep: Keep | None) -> None:
+def _outlived(directory: str, made: Snapshot, keep: Keep | None) -> list[Snapshot]:
+    """The snapshots that ``keep`` has no room for beside ``made``."""
+    others = [snapshot for snapshot in made_in(directory) if snapshot != made]
+    if isinstance(keep, int):
+        return others[: max(0, len(others) + 1 - keep)]
+    return [s for s in others if keep is not None and time.time() - s.at > keep.total_seconds()]
+
+
+def _forget(directory: str, made: Snapshot, keep: Keep | None) -> list[Snapshot]:
     """Remove old snapshots, never the one just made, and what interrupted ones left behind."""
-    now = time.time()
     for name in os.listdir(directory):
         if name[0] == "." and name.endswith((".part", ".old", ".part-journal", ".part-wal", ".part-shm")):
             path = os.path.join(directory, name)
             with suppress(FileNotFoundError):  # another snapshot was finished meanwhile, or removed it too
-                if now - os.stat(path).st_mtime > _LEFT_OVER_SECONDS:
+                if time.time() - os.stat(path).st_mtime > _LEFT_OVER_SECONDS:
                     _remove(path)
-    others = [snapshot for snapshot in made_in(directory) if snapshot != made]
-    if isinstance(keep, int):
-        old = others[: max(0, len(others) + 1 - keep)]
-    else:
-        old = [s for s in others if keep is not None and now - s.at > keep.total_seconds()]
+    old = _outlived(directory, made, keep)
     for snapshot in old:
         gone = os.path.join(directory, f".{os.path.basename(snapshot.path)}.old")
         try:
@@ -168,9 +212,10 @@ def _forget(directory: str, made: Snapshot, keep: Keep | None) -> None:
         except FileNotFoundError:
             continue  # another process was faster
         for end in ("-wal", "-shm"):  # of one that was opened, and its program killed
-            with suppress(FileNotFoundError):
+            if os.path.exists(snapshot.path + end):
                 os.unlink(snapshot.path + end)
         _remove(gone)
+    return old
 
 
 def _remove(path: str) -> None:
@@ -180,7 +225,7 @@ def _remove(path: str) -> None:
             shutil.rmtree(path)
         return
     for end in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path + end)
 
 
@@ -260,7 +305,7 @@ async def _path_of(store: Store, snapshot: Snapshot | str | os.PathLike[str]) ->
     if os.path.exists(path):
         return path
     named = os.fspath(snapshot)
-    known = await snapshots(store) if os.path.isabs(store.adapter.location) else []
+    known = await snapshots(store) if is_in_files(store) else []
     for one in known:
         if one.name == named:
             return one.path

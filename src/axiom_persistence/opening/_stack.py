@@ -16,14 +16,20 @@ __all__ = ["stack"]
 
 
 def stack(
-    adapter: StorageAdapter, *, cache: CachePolicy | None, inspect: bool, keys: KeyProvider | None = None
+    adapter: StorageAdapter,
+    *,
+    cache: CachePolicy | None,
+    inspect: bool,
+    keys: KeyProvider | None = None,
+    plain: bool = False,
 ) -> StorageAdapter:
     """``adapter`` with the layers of an opened store around it, be it the plain or the secure one.
 
-    What is only inspected is neither cached nor observed, what is in memory is not cached once more.
+    ``plain``: it may hold plain records, which are to be encrypted. What is only inspected is neither
+    cached nor observed, what is in memory is not cached once more.
     """
     if keys is not None:
-        adapter = _encrypted(adapter, keys, inspect)
+        adapter = _encrypted(adapter, keys, inspect, plain)
     if inspect:
         return adapter
     if cache is not None and adapter.traits.durability > Durability.MEMORY:
@@ -31,7 +37,7 @@ def stack(
     return Observed(adapter)
 
 
-def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool) -> StorageAdapter:
+def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool, plain: bool) -> StorageAdapter:
     from ..security.keys import KeyProvider
 
     if not isinstance(keys, KeyProvider):
@@ -45,4 +51,4 @@ def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool) -> Sto
         from ..layers.erasable import Erasable
     except ImportError as error:
         raise ConfigurationError(str(error), adapter=adapter) from error
-    return Erasable(Encrypted(adapter, keys, inspect=inspect), inspect=inspect)
+    return Erasable(Encrypted(adapter, keys, inspect=inspect, plain=plain), inspect=inspect)

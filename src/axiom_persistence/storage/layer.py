@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from typing import TypeVar
 
-from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
 from .listing import Listing
 
 __all__ = ["Layer"]
@@ -109,8 +109,11 @@ class Layer(StorageAdapter):
     async def check(self) -> list[str]:
         return await self.inner.check()
 
-    async def copy_to(self, place: str) -> bool:
-        return await self.inner.copy_to(place)
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:
+        return await self.inner.copy_to(place, told)
+
+    async def scrub(self) -> bool:
+        return await self.inner.scrub()
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else self.inner.find(kind)

@@ -208,6 +208,8 @@ class Reading(Options):
             try:
                 record = self._checked(key, stored)
             except Damage as damage:
+                if key[0] != INTERNAL and self._mark() != self._looked:
+                    await self.look()  # it may have been encrypted meanwhile
                 bad = stored._replace(damage=str(damage))
                 again = await self.recovery.recover(key, bad, choice or self.on_corruption, self._whole)
                 if again is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from ...errors import ConflictError
@@ -12,8 +13,9 @@ from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job
 from ...storage.generations import Generations
 from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
-from .errors import NoRoomError
+from .errors import BusyError, NoRoomError
 from .mark import Own
+from .schema import patiently
 from .wal import Log
 
 __all__ = ["Transactions"]
@@ -186,6 +188,23 @@ class Transactions:
             count += 1
         finally:
             self.own = (count, False, False)
+
+    def scrub(self, deadline: float) -> None:
+        """Forget the generations before, write the file anew, and cut the log to nothing.
+
+        With all locks held. What is freed is overwritten anyway; this takes what is left between the rows of
+        a page, too. Raises sqlite3.Error, also while another process reads or writes until ``deadline``.
+        """
+        for statement in ("DELETE FROM previous", "VACUUM"):
+            patiently(partial(self._cursor.execute, statement), deadline)
+        patiently(self._cut_log, deadline)
+        self.stamp()
+
+    def _cut_log(self) -> None:
+        busy, _, _ = self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise BusyError("the log is being read")
+        self._log.longest = 0
 
     def extent(self) -> tuple[int, int]:
         """Of how many pages the database consists, and how many of them are free. Raises sqlite3.Error."""
