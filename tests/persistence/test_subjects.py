@@ -106,6 +106,7 @@ async def test_in_an_encrypted_store_each_subject_has_a_key_of_its_own(tmp_path)
     async with open_persistence(tmp_path / "x.db", keys=KEYS) as persistence:
         assert (await persistence.verify()).findings[0].key == "a"
         assert await persistence.load_many(["b", "c"], str) == {"b": MARKER, "c": MARKER}
+        await persistence.erase("alice")
         with pytest.raises(ConflictError, match="erased"):
             await persistence.adapter.commit({"a": seal_about("a", seal_record("a", b"1", "1.0"), tag)})
     for file in tmp_path.iterdir():
@@ -212,3 +213,23 @@ async def test_migrations_keep_whom_a_record_is_about(where, keys):
         assert not [key async for key in persistence.adapter.keys("\x01migrate/")]
     for file in where.parent.rglob("*"):
         assert not file.is_file() or MARKER.encode() not in file.read_bytes()
+
+
+async def test_encrypted_and_decrypted_in_place_records_keep_their_subject(where):
+    """Saved before, in between and afterwards, they can be read, and are erased."""
+    async with open_persistence(where) as persistence:
+        await persistence.save("plain", MARKER, subject="alice")
+    async with open_persistence(where, keys=KEYS, mode="encrypt") as persistence:
+        assert await persistence.encrypt()
+        await persistence.save("sealed", MARKER, subject="alice")
+    async with open_persistence(where, keys=KEYS) as persistence:
+        assert await persistence.load_many(["plain", "sealed"], str) == {"plain": MARKER, "sealed": MARKER}
+        assert await persistence.decrypt()
+    async with open_persistence(where) as persistence:
+        await persistence.save("after", MARKER, subject="alice")
+        assert await persistence.load_many(["plain", "sealed", "after"], str) == dict.fromkeys(
+            ["plain", "sealed", "after"], MARKER
+        )
+        assert await persistence.verify()
+        assert (await persistence.erase("alice")).records == 3
+        assert await listed(persistence) == []

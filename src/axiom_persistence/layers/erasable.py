@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from ..errors import CapabilityUnavailableError, ConflictError, StorageLockedError
+from ..errors import CapabilityUnavailableError, ConflictError, CorruptedDataError, StorageLockedError
 from ..records._subject import SUBJECT_KEYS, SubjectKey, directory_key, erased_key, subject_key, tag_in
-from ..records.record import INTERNAL_SCHEMA, look_at
+from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..security.cipher import Cipher, WrongKeyError
 from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
 from ..storage.layer import Layer
@@ -145,14 +145,42 @@ class Erasable(Layer):
                 sealed = self._sealed(changes)
             except _UnknownError as unknown:
                 if not await self.keys_of_subjects.learn(unknown.tag):
-                    raise ConflictError(
-                        "the subject of this record was erased meanwhile; nothing was changed",
-                        key=directory_key(unknown.tag),
-                        adapter=self.inner,
-                        hint="read again and retry (update and run_transaction do so by themselves)",
-                    ) from None
+                    await self._begin(unknown.tag)
             else:
                 return await self.inner.commit(sealed, expect=expect, durability=durability)
+
+    async def _begin(self, tag: str) -> None:
+        """Make the key of a subject, in a commit of its own, so that no journal has a copy of it."""
+        place, erased = subject_key(tag), erased_key(tag)
+        key = seal_record(place, msgspec.json.encode(SubjectKey.new()), INTERNAL_SCHEMA)
+        try:
+            await self.inner.commit({place: key}, expect={place: None, erased: None})
+        except ConflictError:
+            if await self.keys_of_subjects.learn(tag):
+                return  # another process was faster
+            if await self.inner.exists(erased):
+                raise ConflictError(
+                    "the subject of this record was erased meanwhile; nothing was changed",
+                    key=directory_key(tag),
+                    adapter=self.inner,
+                    hint="read again and retry (update and run_transaction do so by themselves)",
+                ) from None
+            raise CorruptedDataError(
+                "the key of the subject that this record is about is damaged; nothing was changed",
+                key=place,
+                adapter=self.inner,
+                hint="put a backup of the store in its place, or erase the subject",
+            ) from None
+
+    async def unsealed(self, changes: Changes) -> Changes:
+        """``changes`` as they are without the keys of subjects, where those can be opened."""
+        plain = dict(changes)
+        for key, data in changes.items():
+            if data is not None and data.startswith(_MAGIC):
+                opened = await self._opened(key, Stored(data, ""))
+                if opened is None or opened.damage is None:
+                    plain[key] = None if opened is None else opened.data
+        return plain
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         try:

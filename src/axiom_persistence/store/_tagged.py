@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import ConfigurationError, ConflictError, InvalidKeyError, shown
 from ..keys import INTERNAL
-from ..records._subject import SubjectKey, directory_key, entry_key, name_of, subject_key, tag_in
+from ..records._subject import directory_key, entry_key, name_of, tag_in
 from ..records.record import INTERNAL_SCHEMA, seal_about, seal_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Durability
@@ -80,22 +80,12 @@ class Tagged(Expiring):
             if known is not None:
                 return known
             place, tag = directory_key(name), f"{name}-{os.urandom(8).hex()}"
-            if self.confidential:
-                await self._make_key(subject_key(tag))
             try:
                 data = seal_record(place, msgspec.json.encode(tag), INTERNAL_SCHEMA)
                 await self.commit({place: data}, expect={place: None})
             except ConflictError:  # another one was first
-                if self.confidential:
-                    await self.adapter.purge((subject_key(tag),))
                 await backoff(attempt)
         raise self._erased_all_the_time(directory_key(name))
-
-    async def _make_key(self, place: str) -> None:
-        """In a commit of its own, so that no journal has a copy of it."""
-        await self.prepare()
-        data = seal_record(place, msgspec.json.encode(SubjectKey.new()), INTERNAL_SCHEMA)
-        await self.adapter.commit({place: data}, durability=self.default_durability)
 
     def _erased_all_the_time(self, place: str) -> ConflictError:
         return ConflictError(
