@@ -167,7 +167,7 @@ class Erasable(Layer):
                 ) from None
             raise CorruptedDataError(
                 "the key of the subject that this record is about is damaged; nothing was changed",
-                key=place,
+                key=directory_key(tag),
                 adapter=self.inner,
                 hint="put a backup of the store in its place, or erase the subject",
             ) from None

@@ -11,12 +11,18 @@ from axiom_persistence.errors import (
     StorageError,
     StorageLockedError,
 )
-from axiom_persistence.records._subject import entries_of, tag_in
+from axiom_persistence.records._subject import SUBJECT_KEYS, entries_of, tag_in
 from axiom_persistence.records.record import seal_about, seal_record
 from axiom_persistence.security.keys import StaticKey
 
 from . import MARK, case
 from .verbs import Shelf
+
+
+async def erased(persistence):
+    await persistence.save("k", MARK, subject="alice")
+    tag = tag_in((await persistence.adapter.fetch(["k"]))["k"].data)
+    return tag, (await persistence.erase("alice")).receipt
 
 
 @case(
@@ -44,14 +50,30 @@ async def save_about_somebody_where_nothing_is_atomic(world):
 @case(
     ConflictError,
     "the subject of this record was erased meanwhile; nothing was changed [key "
-    "'\\x01subject/00000000000000000000000000000000'] [in SQLiteAdapter(<path>/notes.db)]; "
+    "'\\x01subject/d3e356b1763efd21c6ddbd633503ff28'] [in SQLiteAdapter(<path>/notes.db)]; "
     "read again and retry (update and run_transaction do so by themselves)",
     place=True,
 )
-async def commit_about_somebody_whose_key_is_gone(world):
+async def commit_about_somebody_who_was_erased(world):
     async with open_persistence(world.db(), keys=StaticKey(bytes(32)), cache=None) as persistence:
-        data = seal_about("k", seal_record("k", b'"hunter2"', "1.0"), "0" * 32 + "-" + "0" * 16)
+        tag, _ = await erased(persistence)
+        data = seal_about("k", seal_record("k", b'"hunter2"', "1.0"), tag)
         await persistence.adapter.commit({"k": data})
+
+
+@case(
+    CorruptedDataError,
+    "the key of the subject that this record is about is damaged; nothing was changed [key "
+    "'\\x01subject/d3e356b1763efd21c6ddbd633503ff28'] [in SQLiteAdapter(<path>/notes.db)]; put"
+    " a backup of the store in its place, or erase the subject",
+    place=True,
+)
+async def save_about_somebody_whose_key_is_damaged(world):
+    for _ in range(2):
+        async with open_persistence(world.db(), keys=StaticKey(bytes(32)), cache=None) as persistence:
+            await persistence.save("k", MARK, subject="alice")
+            key = await anext(persistence.adapter.keys(SUBJECT_KEYS))
+            await persistence.adapter.commit({key: b"{}"})
 
 
 @case(
@@ -81,12 +103,6 @@ async def erase_every_key_by_an_empty_prefix(world):
 async def erase_a_subject_without_a_name(world):
     async with open_persistence("memory:") as persistence:
         await persistence.erase("")
-
-
-async def erased(persistence):
-    await persistence.save("k", MARK, subject="alice")
-    tag = tag_in((await persistence.adapter.fetch(["k"]))["k"].data)
-    return tag, (await persistence.erase("alice")).receipt
 
 
 @case(
