@@ -246,6 +246,32 @@ async def test_another_store_takes_over_whom_records_are_about(where, keys, tmp_
         assert await listed(other) == ["bob", "nobody"]
 
 
+async def test_what_is_sealed_in_an_archive_goes_with_its_key(where, tmp_path):
+    """An archive of sealed records can be read by its store, by no other, and by nobody after the erasure."""
+    archive = tmp_path / "archive" / "notes.jsonl"
+    archive.parent.mkdir()
+    async with open_persistence(where, keys=KEYS) as persistence:
+        await fill(persistence)
+        assert await persistence.export_to(archive, secure=True, sealed=True, times=True)
+        assert MARKER.encode() not in archive.read_bytes()
+        assert b"nobody's" in archive.read_bytes()
+        await persistence.save("a", "other", subject="alice")
+        report = await persistence.import_from(archive, conflict="overwrite")
+        assert (report.replaced, report.same, report.faults) == (1, 4, [])
+        assert await persistence.load("a", dict) == {"m": f"new {MARKER}"}
+        async with open_persistence(tmp_path / "other.db", keys=KEYS) as other:
+            strange = await other.import_from(archive)
+            assert [fault.key for fault in strange.faults] == ["a", "a/b", "bob", "soon"]
+        await persistence.erase("alice")
+        report = await persistence.import_from(archive)
+        assert (report.erased, report.same) == (3, 2)
+    async with open_persistence(tmp_path / "plain.db") as plain:
+        await plain.save("k", 1)
+        assert len((await plain.import_from(archive)).faults) == 5
+        with pytest.raises(ConfigurationError, match="keys of subjects"):
+            await plain.export_to(io.BytesIO(), sealed=True)
+
+
 # -- the receipt -----------------------------------------------------------------------------------
 
 

@@ -95,9 +95,14 @@ async def lived(where, keys):
         await persistence.save("a/twice", put("saved last"), **options())
         await persistence.save("a/large", put("large") * 500, **options())
         await persistence.snapshot()
+        if keys is not None:
+            await persistence.snapshot(where.parent / "elsewhere")
+            await persistence.export_to(where.parent / "archive", secure=True, sealed=True)
         history.update(await secrets_of(persistence) if keys else {})
         report = await persistence.erase(**({"prefix": "a/"} if keys is None else {"subject": "alice"}))
         assert (report.records, report.snapshots) == (7, 1)
+        if keys is not None:
+            await persistence.snapshot(where.parent / "elsewhere")  # which takes the keys of the erased away
     return history
 
 

@@ -45,6 +45,7 @@ _pattern: Final = click.option("--pattern", help="Only keys like this: *, ? and 
 @_prefix
 @_pattern
 @click.option("--subject", help="Only what was saved about somebody.")
+@click.option("--sealed", is_flag=True, help="What is about somebody stays sealed with their own key.")
 @click.option(
     "--compression",
     type=click.Choice(["none", "deflate", "zstd"]),

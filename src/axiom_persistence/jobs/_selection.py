@@ -14,6 +14,7 @@ from ..records.record import body_of, look_at, whole_body
 from ..storage.adapter import StorageAdapter, Stored
 from ..store.store import Store
 from ._lines import ArchiveFault
+from ._sealed import sealed_body, sealing_of
 from .walk import PAGE, pages
 
 __all__ = ["Selected", "Selection", "about_subject", "selected", "source_of"]
@@ -48,6 +49,8 @@ class Selection(NamedTuple):
     """Whether they are secrets."""
     tag: str | None = None
     """Only what is about the subject with this tag; None: whatever it is about."""
+    sealed: bool = False
+    """Whether what is about somebody stays sealed with their own key."""
 
 
 async def about_subject(selection: Selection, subject: str) -> Selection:
@@ -73,8 +76,8 @@ async def selected(
     ``after``: the name behind which an interrupted job goes on. ``times``: ask when each was saved. What is
     damaged is left where it is, and told in ``faults``.
     """
-    store, view, prefix, pattern, _, tag = selection
-    source = await source_of(store)
+    store, view, prefix, pattern, _, tag, sealed = selection
+    source, sealing = await source_of(store), sealing_of(store) if sealed else None
     behind = None if after is None else view + after
     size = _FIRST
     async for page in pages(_keys(source, view + prefix, behind, tag)):
@@ -93,6 +96,11 @@ async def selected(
                     continue  # deleted meanwhile, or saved anew about somebody else
                 seen += len(stored.data)
                 body = _whole(store, key, stored, faults)
+                about = None if body is None else tag_in(stored.data)
+                if about is not None and await store.is_erased(about):
+                    continue  # it is being erased
+                if about is not None and sealing is not None:
+                    body = await sealed_body(sealing, key, stored.data)
                 if body is not None:
                     saved = await source.saved_at(key) if times else None
                     taken.append(Selected(key[len(view) :], body, saved))

@@ -26,6 +26,7 @@ from ..store._tagged import Tag
 from ..store.store import Store
 from ._erasures import Erasures
 from ._lines import ArchiveFault, Entry, Reader
+from ._sealed import tag_of_sealed, unsealed_body
 from ._selection import Selection, selected
 from .walk import PAGE, OnProgress, Progress
 
@@ -226,7 +227,11 @@ class _Intake:
         for entry in page:
             try:
                 name = store.check_key(entry.key, self._place.view)
-                data = seal_body(name, entry.body)
+                tag = tag_of_sealed(entry.body)
+                if tag is not None and await store.is_erased(tag):
+                    self.report.erased += 1
+                    continue
+                data = seal_body(name, await unsealed_body(store, name, entry.body))
                 expires = expiry_in(data[:HEAD_BYTES])
                 if expires == UNSAID:
                     expires = open_record(name, data, store.schema_of(name)).expires

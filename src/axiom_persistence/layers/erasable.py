@@ -140,14 +140,20 @@ class Erasable(Layer):
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
+        sealed = await self.sealed(changes)
+        return await self.inner.commit(sealed, expect=expect, durability=durability)
+
+    async def sealed(self, changes: Changes) -> Changes:
+        """``changes`` with those records sealed that are about somebody, whose key is made if there is none.
+
+        Raises ``ConflictError`` where they were erased meanwhile.
+        """
         while True:
             try:
-                sealed = self._sealed(changes)
+                return self._sealed(changes)
             except _UnknownError as unknown:
                 if not await self.keys_of_subjects.learn(unknown.tag):
                     await self._begin(unknown.tag)
-            else:
-                return await self.inner.commit(sealed, expect=expect, durability=durability)
 
     async def _begin(self, tag: str) -> None:
         """Make the key of a subject, in a commit of its own, so that no journal has a copy of it."""

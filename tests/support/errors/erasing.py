@@ -199,3 +199,15 @@ async def purge_while_somebody_reads_for_long(world):
             await adapter.purge(["k"])
         finally:
             other.close()
+
+
+@case(
+    ConfigurationError,
+    "only an encrypted store has keys of subjects [in SQLiteAdapter(<path>/notes.db)]; leave "
+    "sealed out, or open the store with keys=",
+    place=True,
+)
+async def export_what_stays_sealed_from_a_plain_store(world):
+    async with open_persistence(world.db()) as persistence:
+        await persistence.save("k", MARK)
+        await persistence.export_to(world.path / "notes.jsonl", sealed=True)
