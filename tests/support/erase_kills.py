@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from axiom_persistence import open_persistence
@@ -35,7 +34,8 @@ def main():
         return
     for keys in KEYS:
         with tempfile.TemporaryDirectory(dir=asked.directory) as directory:
-            print(asyncio.run(killed(Path(directory) / MINE[asked.store], keys, asked.kills, asked.records)))
+            work = killed(Path(directory), MINE[asked.store], keys, asked.kills, asked.records)
+            print(asyncio.run(work))
 
 
 async def erase(place, keys):
@@ -45,46 +45,50 @@ async def erase(place, keys):
     print("done", flush=True)
 
 
-async def killed(place, keys, kills, records):
+async def killed(directory, name, keys, kills, records):
+    """One erasure after the other, in a store of its own, until so many were killed."""
+    outcomes, erasures = {"all": 0, "nothing": 0}, 0
+    while sum(outcomes.values()) < kills:
+        erasures += 1
+        (directory / str(erasures)).mkdir()
+        left = kills - sum(outcomes.values())
+        await one(directory / str(erasures) / name, KEYS[keys], keys, left, records, outcomes)
+    return f"{kills} kills of {erasures} erasures in a store that is {keys}: {outcomes}, one receipt each"
+
+
+async def one(place, provider, keys, kills, records, outcomes):
     names = [f"k{n:05}" for n in range(records)]
-    async with open_persistence(place, keys=KEYS[keys]) as persistence:
+    async with open_persistence(place, keys=provider) as persistence:
         await persistence.save_many(dict.fromkeys(names, MARKER), subject="alice")
         await persistence.save_many({f"o{n}": n for n in range(20)}, subject="bob")
         await persistence.snapshot()
-    outcomes = {"all": 0, "nothing": 0}
-    took = 0.05
-    ids = set()
+    took = 0.02
     for _ in range(kills):
         process = subprocess.Popen(
             [sys.executable, __file__, "--work", str(place), keys], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout.readline() == "open\n"
-        begun = time.monotonic()
         await asyncio.sleep(random.uniform(0, took))
         process.send_signal(signal.SIGKILL)
-        done = "done" in process.communicate()[0]
-        took = min(time.monotonic() - begun if done else took * 1.3, 2.0)
-        async with open_persistence(place, keys=KEYS[keys]) as persistence:
+        if "done" in process.communicate()[0]:
+            break
+        took *= 1.2
+        async with open_persistence(place, keys=provider) as persistence:
             found = await persistence.load_many(names, str)
             assert len(found) in (0, records), f"a part can be read: {len(found)} of {records}"
             outcomes["all" if found else "nothing"] += 1
             marks = [key async for key in persistence.adapter.keys("\x01erased/")]
-            ids.update(marks)
-            assert len(marks) <= 1
-        if done:
-            break
-    async with open_persistence(place, keys=KEYS[keys]) as persistence:
+            assert len(marks) == (0 if found else 1)
+    async with open_persistence(place, keys=provider) as persistence:
         receipt = (await persistence.erase("alice")).receipt
         assert receipt == (await persistence.erase("alice")).receipt
         assert receipt.erased[0].records == records
         assert await persistence.verify_erasure(receipt, "alice") == receipt
         assert await persistence.count() == 20
         assert await persistence.verify()
-    left = [
-        file for file in place.parent.rglob("*") if file.is_file() and MARKER.encode() in file.read_bytes()
-    ]
+    files = [file for file in place.parent.rglob("*") if file.is_file()]
+    left = [file for file in files if MARKER.encode() in file.read_bytes()]
     assert not left, f"bytes of it are left in {left}"
-    return f"{sum(outcomes.values())} erasures killed in a store that is {keys}: {outcomes}, one receipt"
 
 
 if __name__ == "__main__":

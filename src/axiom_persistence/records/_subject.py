@@ -65,7 +65,9 @@ def name_of(subject: str) -> str:
     """32 hex digits in place of a name: the same in every store. Who guesses the name can find them."""
     from hashlib import blake2b  # most programs need none
 
-    return blake2b(subject.encode(), digest_size=16, person=b"axiom-subject").hexdigest()
+    return blake2b(
+        subject.encode(errors="surrogatepass"), digest_size=16, person=b"axiom-subject"
+    ).hexdigest()
 
 
 def directory_key(name: str) -> str:
