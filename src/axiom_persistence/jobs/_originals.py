@@ -73,9 +73,7 @@ async def erase_originals(adapter: StorageAdapter, id: str, prefix: str) -> None
                 continue  # one about a subject has a place of its own, and goes with its key
             packed = stored.data[_SUM:]
             if stored.data[:_SUM] != xxh3_64_hexdigest(packed).encode():
-                await adapter.purge(
-                    (place,)
-                )  # damaged: no rollback can use it, and nobody knows what is in it
+                await adapter.purge((place,))  # damaged: no rollback can use it
                 continue
             some = msgspec.msgpack.decode(packed, type=list[Original])
             left = [original for original in some if not original.key.startswith(prefix)]

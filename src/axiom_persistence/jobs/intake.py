@@ -267,6 +267,8 @@ class _Intake:
     async def _commit_new(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> bool:
         """Take in what is not there, without looking first, as most imports can. False: something is."""
         changes = {name: data for name, (_, data, _) in wanted.items()}
+        if any(tag_in(data) is not None for data in changes.values()):
+            return False  # whom it is about has another tag here
         for _, _, expires in wanted.values():
             if expires:
                 store.note_expiry()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -245,6 +246,12 @@ class RestoreReport:
     keys: list[str] = field(default_factory=list)
     """The first hundred keys that were changed or removed."""
 
+    def count(self, changes: Mapping[str, bytes | None]) -> None:
+        """Say what a commit of ``changes`` does."""
+        self.changed = sum(data is not None for data in changes.values())
+        self.removed = len(changes) - self.changed
+        self.keys = [key for key in changes if key[0] != INTERNAL][:100]
+
 
 async def restore(
     store: Store,
@@ -278,25 +285,29 @@ async def restore(
         for attempt in range(_ATTEMPTS):
             returning = Returning(await Erasures.of(store), time_of(path))
             changes, expect = await _difference(store, source, returning, progress)
-            report.changed = sum(data is not None for data in changes.values())
-            report.removed = len(changes) - report.changed
-            report.keys = [key for key in changes if key[0] != INTERNAL][:100]
-            if dry_run:
+            report.count(changes)
+            if dry_run or await _commit(store, changes, expect):
                 return report
-            try:
-                await adapter.commit(changes, expect=expect)
-            except ConflictError:
-                await backoff(attempt)
-                continue
-            for key in changes:
-                store.forget_refusal(key)
-            await store.aopen()  # the header may be another one
-            return report
+            await backoff(attempt)
     raise ConflictError(
         f"the store was changed all the time; {_ATTEMPTS} attempts to restore it were in vain",
         adapter=adapter,
         hint="close the programs that write to it",
     )
+
+
+async def _commit(
+    store: Store, changes: Mapping[str, bytes | None], expect: Mapping[str, str | None]
+) -> bool:
+    """Whether the store is as in the snapshot now. False: somebody changed it; nothing was done."""
+    try:
+        await store.adapter.commit(changes, expect=expect)
+    except ConflictError:
+        return False
+    for key in changes:
+        store.forget_refusal(key)
+    await store.aopen()  # the header may be another one
+    return True
 
 
 def _place_for_before(store: Store, path: str) -> str | None:
