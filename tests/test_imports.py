@@ -43,6 +43,7 @@ BASES = {
     "platform/secrets",
     "persistence/capability",
     "jobs/walk",
+    "security/audit",
     "security/cipher",
     "cli/base",
 }
@@ -279,7 +280,7 @@ AT_START = {
     *[".store._recovery", ".store._standing", ".store.describe"],
     *[".persistence", ".persistence._arguments", ".persistence._maintenance", ".persistence.capability"],
     *[".persistence.persistence", ".persistence._several", ".persistence._turns", ".persistence._values"],
-    *[".persistence._archives", ".persistence._snapshots", ".persistence._watching"],
+    *[".persistence._archives", ".persistence._audits", ".persistence._snapshots", ".persistence._watching"],
     *[".jobs", ".jobs._schedule", ".runtime.upkeep", ".opening._chores"],
     *[".opening", ".opening._stack", ".opening.addresses", ".opening.open"],
 }

@@ -25,7 +25,7 @@ from axiom_persistence.errors import (
     StoreNotFoundError,
 )
 from axiom_persistence.layers.prefixed import Prefixed
-from axiom_persistence.security import StaticKey
+from axiom_persistence.security import AuditLog, StaticKey
 from axiom_persistence.testing import ConfidentialMemory
 from support.embedded import EMBEDDED, Kept, listed, plant, quarantined
 
@@ -52,10 +52,11 @@ async def test_a_snapshot_is_a_store_with_everything(tmp_path, kind):
         await persistence.save("a", 7)
         assert await persistence.snapshots(tmp_path / "copies") == [made]
         keys = store.keys if kind.startswith("encrypted") else None
+        audit = AuditLog() if kind == "encrypted sqlite" else None
         async with open_persistence(Path(made.path), keys=keys, mode="inspect") as copy:
             assert await contents(copy) == before
             assert await copy.verify()
-        async with open_persistence(Path(made.path), keys=keys) as copy:
+        async with open_persistence(Path(made.path), keys=keys, audit=audit) as copy:
             await copy.save("a", 8)
         assert await persistence.load("a", int) == 7
         names = [name for name in os.listdir(tmp_path / "copies") if name[0] == "."]

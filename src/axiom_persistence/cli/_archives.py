@@ -15,7 +15,7 @@ from ..opening.open import open_persistence
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
 from ._output import data, note, printable
-from .base import complete_store, must_be_there, opened
+from .base import complete_store, kept_audit, must_be_there, opened
 
 if TYPE_CHECKING:
     from ..jobs._lines import ArchiveFault
@@ -104,7 +104,7 @@ def bring(where: str, source: str, conflict: Any, prefix: str, dry_run: bool, sh
     """
 
     async def work(progress: OnProgress) -> ImportReport:
-        async with open_persistence(await _target(where, dry_run)) as persistence:
+        async with open_persistence(await _target(where, dry_run), audit=kept_audit()) as persistence:
             return await persistence.import_from(
                 sys.stdin.buffer if source == "-" else source,
                 conflict=conflict,
@@ -138,7 +138,8 @@ def copy(
         from ..jobs._selection import Selection
         from ..jobs.intake import Place, copy_into
 
-        async with opened(where, "inspect") as source, open_persistence(await _target(to, dry_run)) as target:
+        opening = open_persistence(await _target(to, dry_run), audit=kept_audit())
+        async with opened(where, "inspect") as source, opening as target:
             selection = Selection(source.place("")[0], "", prefix, pattern)
             return await copy_into(
                 Place(target.place("")[0]), [selection], conflict=conflict, dry_run=dry_run, progress=progress

@@ -16,7 +16,7 @@ from ..opening.open import open_persistence
 from ._applications import named_in
 from ._endings import ExitCode
 from ._output import StatusLine, data, note, on_terminal, printable, style, to_json
-from .base import command, complete_store
+from .base import command, complete_store, kept_audit
 
 __all__ = ["import_legacy"]
 
@@ -74,7 +74,7 @@ def import_legacy(
 async def _import(where: str, source: str, options: dict[str, Any]) -> ImportReport:
     mode: Any = "inspect" if options["dry_run"] else "normal"
     try:
-        async with open_persistence(where, mode=mode) as persistence:
+        async with open_persistence(where, mode=mode, audit=kept_audit()) as persistence:
             return await persistence.import_legacy(source, **options)
     except StoreNotFoundError:
         if not options["dry_run"]:

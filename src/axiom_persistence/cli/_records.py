@@ -21,6 +21,7 @@ from .base import (
     complete_key,
     complete_store,
     facts_of,
+    kept_audit,
     must_be_there,
     no_such_key,
     opened,
@@ -158,7 +159,7 @@ async def _set(where: str, key: str, value: Any) -> None:
         if ending.code is not ExitCode.NO_SUCH_STORE:
             raise
         migrations, new = None, True
-    async with open_persistence(where, migrations=migrations) as persistence:
+    async with open_persistence(where, migrations=migrations, audit=kept_audit()) as persistence:
         await persistence.save(key, value)
     if new:
         note(f"made a new store at {adapter.location}")

@@ -14,6 +14,7 @@ import click
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
 from ..jobs.walk import OnProgress, Progress
+from ..layers.audited import Audited
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
 from ..records.record import INTERNAL_SCHEMA, look_at
@@ -31,7 +32,16 @@ from ._output import (
     timestamp,
     to_json,
 )
-from .base import command, complete_key, complete_store, facts_of, must_be_there, no_such_key, opened
+from .base import (
+    command,
+    complete_key,
+    complete_store,
+    facts_of,
+    kept_audit,
+    must_be_there,
+    no_such_key,
+    opened,
+)
 
 __all__ = ["info", "path", "verify"]
 
@@ -141,7 +151,8 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
 async def _verify(where: str, repair: bool, progress: OnProgress) -> VerifyReport:
     await must_be_there(where)
     # Not by way of a persistence: that one would not open a store whose header is what is damaged.
-    async with adapter_for(where, inspect=not repair) as adapter:
+    place = adapter_for(where, inspect=not repair)
+    async with Audited(place, kept_audit(), inspect=not repair) as adapter:
         return await verify_store(typed.Store(adapter), repair=repair, progress=progress)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from ._archives import bring, copy, export
+from ._audit import audit
 from ._copies import restore, snapshot, snapshots, sweep
 from ._endings import ExitCode, ending_of
 from ._legacy import import_legacy
@@ -100,7 +101,7 @@ def completion(shell: str, as_json: bool) -> None:
 
 for _command in (
     *(demo, listing, get, save, remove, has, info, path, watch),
-    *(verify, quarantine, sweep, snapshot, snapshots, restore, export, bring, copy),
+    *(verify, quarantine, sweep, snapshot, snapshots, restore, export, bring, copy, audit),
     *(migrate, rollback, finalize, schema, import_legacy, completion),
 ):
     app.add_command(_command)

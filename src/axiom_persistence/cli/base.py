@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -18,6 +20,8 @@ from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.migrations import Migrations
 from ..records.record import INTERNAL_SCHEMA, look_at
+from ..runtime.acting import LONGEST
+from ..security.audit import AuditLog, KeptAudit
 from ..storage.adapter import StorageAdapter
 from ..store._header import HEADER, Header
 from ._endings import Ending, ExitCode, message_of
@@ -29,6 +33,7 @@ __all__ = [
     "complete_key",
     "complete_store",
     "facts_of",
+    "kept_audit",
     "must_be_there",
     "no_such_key",
     "opened",
@@ -94,17 +99,31 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 @asynccontextmanager
 async def opened(
-    where: str, mode: Literal["normal", "inspect"], migrations: Migrations | None = None
+    where: str,
+    mode: Literal["normal", "inspect"],
+    migrations: Migrations | None = None,
+    audit: AuditLog | None = None,
 ) -> AsyncIterator[AdapterBasedPersistence]:
     """The store at ``where``, which must be there: only ``set`` makes one.
 
-    Without ``migrations`` it is read and saved as the version that it has.
+    Without ``migrations`` it is read and saved as the version that it has. An audit trail is kept on.
     """
     async with _explained(where):
         as_stored = await versions_of(where)
-        opening = open_persistence(where, mode=mode, migrations=migrations or as_stored)
+        opening = open_persistence(
+            where, mode=mode, migrations=migrations or as_stored, audit=audit or kept_audit()
+        )
         async with opening as persistence:
             yield persistence
+
+
+def kept_audit() -> AuditLog:
+    """What an audited store is opened with: the entries say who gave the command."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        name = f"user {os.getuid()}"
+    return KeptAudit(actor=name[:LONGEST])
 
 
 async def versions_of(where: str) -> Migrations:

@@ -18,6 +18,7 @@ import msgspec
 from ..errors import ConfigurationError, ConflictError, MigrationError, SchemaTooNewError
 from ..records.migrations import Edge, check_version, order
 from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_record
+from ..runtime.acting import because
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
 from ..store._standing import (
@@ -118,7 +119,7 @@ async def migrate(
         )
     report = MigrationReport(from_version, to_version, dry_run)
     async with store.turn("migrate"):
-        with naming(store):
+        with naming(store), because(f"migration from {from_version} to {to_version}"):
             await _Migration(store, report, progress).run()
     return report
 

@@ -6,6 +6,7 @@ import msgspec
 
 from ..errors import ConfigurationError, ConflictError, MigrationError
 from ..records.migrations import Edge, check_version, order
+from ..runtime.acting import because
 from ..runtime.turn import backoff
 from ..store._header import HEADER
 from ..store._standing import ROLLING_BACK, Header, Running, layout_of
@@ -29,7 +30,7 @@ async def rollback(store: Store, to_version: str) -> RollbackReport:
     """
     check_version(to_version)
     async with store.turn("migrate"):
-        with naming(store):
+        with naming(store), because(f"rollback to {to_version}"):
             head = Headline(store)
             header = await head.read()
             work = Undoing(store, head)
@@ -119,21 +120,22 @@ async def finalize(store: Store) -> int:
     finished. Killed at any point, the next ``finalize`` drops the rest.
     """
     async with store.turn("migrate"):
-        head, dropped = Headline(store), 0
-        header = await _without_kept(store, head)
-        if header is None:
-            return 0
-        async for page in pages(store.adapter.keys(ORIGINALS), size=CHUNK):
-            header = await head.read()
-            assert header is not None
-            needed = tuple(f"{ORIGINALS}{kept.id}/" for kept in header.kept)  # of a migration since
-            gone = [key for key in page if not key.startswith(needed or ("\0",))]
-            await store.adapter.commit(
-                dict.fromkeys(gone), expect={HEADER: head.version}, durability=store.weakest
-            )
-            dropped += len(gone)
-        await store.adapter.commit({})
-        return dropped
+        with because("originals of migrations are dropped"):
+            head, dropped = Headline(store), 0
+            header = await _without_kept(store, head)
+            if header is None:
+                return 0
+            async for page in pages(store.adapter.keys(ORIGINALS), size=CHUNK):
+                header = await head.read()
+                assert header is not None
+                needed = tuple(f"{ORIGINALS}{kept.id}/" for kept in header.kept)  # of a migration since
+                gone = [key for key in page if not key.startswith(needed or ("\0",))]
+                await store.adapter.commit(
+                    dict.fromkeys(gone), expect={HEADER: head.version}, durability=store.weakest
+                )
+                dropped += len(gone)
+            await store.adapter.commit({})
+            return dropped
 
 
 async def _without_kept(store: Store, head: Headline) -> Header | None:

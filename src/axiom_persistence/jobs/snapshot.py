@@ -21,9 +21,10 @@ from ..errors import (
     StoreNotFoundError,
     from_os_error,
 )
-from ..keys import INTERNAL
+from ..keys import AUDIT, INTERNAL
 from ..platform.making import make_directories, sync_directory
 from ..records.corruption import QUARANTINE, Corruption
+from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import StorageAdapter, Stored
@@ -260,7 +261,8 @@ async def restore(
             if dry_run:
                 return report
             try:
-                await adapter.commit(changes, expect=expect)
+                with because(f"restore of the snapshot {os.path.basename(path)}"):
+                    await adapter.commit(changes, expect=expect)
             except ConflictError:
                 await backoff(attempt)
                 continue
@@ -329,7 +331,7 @@ async def _difference(
     expect: dict[str, str | None] = {}
     total = 0
     async for page in pages(source.keys()):
-        wanted = [key for key in page if not key.startswith(QUARANTINE)]
+        wanted = [key for key in page if not key.startswith((QUARANTINE, AUDIT))]
         theirs, ours = await source.fetch(wanted), await adapter.fetch(wanted)
         _compare(theirs, ours, changes, expect, source)
         total += len(page)

@@ -10,13 +10,19 @@ from ..layers.observed import Observed
 from ..storage.adapter import Durability, StorageAdapter
 
 if TYPE_CHECKING:
+    from ..security.audit import AuditLog
     from ..security.keys import KeyProvider
 
 __all__ = ["stack"]
 
 
 def stack(
-    adapter: StorageAdapter, *, cache: CachePolicy | None, inspect: bool, keys: KeyProvider | None = None
+    adapter: StorageAdapter,
+    *,
+    cache: CachePolicy | None,
+    inspect: bool,
+    keys: KeyProvider | None = None,
+    audit: AuditLog | None = None,
 ) -> StorageAdapter:
     """``adapter`` with the layers of an opened store around it, be it the plain or the secure one.
 
@@ -24,6 +30,10 @@ def stack(
     """
     if keys is not None:
         adapter = _encrypted(adapter, keys, inspect)
+    if audit is not None or inspect:
+        from ..layers.audited import Audited  # not every store is audited
+
+        adapter = Audited(adapter, audit, inspect=inspect)
     if inspect:
         return adapter
     if cache is not None and adapter.traits.durability > Durability.MEMORY:

@@ -17,6 +17,7 @@ from ._stack import stack
 from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
+    from ..security.audit import AuditLog
     from ..security.keys import KeyProvider
 
 __all__ = ["open_persistence"]
@@ -34,6 +35,7 @@ def open_persistence(
     keys: KeyProvider | Literal["keychain"] | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    audit: AuditLog | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> AdapterBasedPersistence:
@@ -52,27 +54,32 @@ def open_persistence(
     name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
     the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
-    beside the store that often, while it is open. ``mode="inspect"`` creates, migrates, repairs and sweeps
+    beside the store that often, while it is open. ``audit=AuditLog()``: every commit says who changed what,
+    and the store opens with it only, from then on. ``mode="inspect"`` creates, migrates, repairs and sweeps
     nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file meanwhile, which
     may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _refuse_wrong_options(mode, cache, secure, snapshots)
+    _refuse_wrong_options(mode, cache, secure, snapshots, audit)
     keys = _keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    if durability is None and cache is not None and cache.interval is not None and not inspect:
-        durability = Durability.MEMORY  # what a write-back cache is for
     return AdapterBasedPersistence(
-        stack(adapter, cache=cache, inspect=inspect, keys=keys),
-        durability=durability,
+        stack(adapter, cache=cache, inspect=inspect, keys=keys, audit=audit),
+        durability=durability if inspect else _usual(durability, cache),
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=None if secure is None else _secure_stack(secure, where, inspect),
         migrations=migrations,
         upkeep=None if inspect else chores_of(snapshots),
     )
+
+
+def _usual(durability: Durability | str | None, cache: CachePolicy | None) -> Durability | str | None:
+    if durability is None and cache is not None and cache.interval is not None:
+        return Durability.MEMORY  # what a write-back cache is for
+    return durability
 
 
 def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> StorageAdapter:
@@ -81,7 +88,9 @@ def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> 
     return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
 
 
-def _refuse_wrong_options(mode: object, cache: object, secure: object, snapshots: object) -> None:
+def _refuse_wrong_options(
+    mode: object, cache: object, secure: object, snapshots: object, audit: object
+) -> None:
     if mode not in ("normal", "inspect"):
         raise ConfigurationError(
             f"mode is 'normal' or 'inspect', not {shown(mode)}", hint="leave mode out to read and write"
@@ -102,6 +111,10 @@ def _refuse_wrong_options(mode: object, cache: object, secure: object, snapshots
         raise ConfigurationError(
             f"snapshots is an Every or None, not {shown(snapshots)}", hint="snapshots=Every(hours=24, keep=7)"
         )
+    if audit is not None:
+        from ._auditing import checked_audit  # not every store is audited
+
+        checked_audit(audit, writes_back=isinstance(cache, CachePolicy) and cache.interval is not None)
 
 
 def _keychain_key(where: Where) -> KeyProvider:

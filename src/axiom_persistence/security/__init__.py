@@ -1,5 +1,6 @@
-"""Who gives the key of an encrypted store, and what is sealed with it."""
+"""Who gives the key of an encrypted store, what is sealed with it, and what an audit trail says."""
 
+from .audit import AuditEntry, AuditLog
 from .keys import (
     CredentialKey,
     EnvironmentKey,
@@ -11,6 +12,8 @@ from .keys import (
 )
 
 __all__ = [
+    "AuditEntry",
+    "AuditLog",
     "CredentialKey",
     "EnvironmentKey",
     "FileKey",

@@ -125,6 +125,8 @@ class Traits:
     """What is stored cannot be read by somebody who gets the medium."""
     immediate: bool = False
     """``commit_now`` works for one key, though it may be refused at times. Clients then store at once."""
+    audited: bool = False
+    """Every commit leaves an entry in the audit trail."""
     max_value_bytes: int | None = None
     max_key_bytes: int = MAX_STORED_KEY_BYTES
 
