@@ -281,8 +281,6 @@ class Audited(Layer):
                 hint="run verify_audit, or `axiom-persistence audit verify`, and keep the anchor",
             )
         if known is None or known.batch < head.batch:
-            # What the anchor says must not be lost with the power.
-            await self.inner.commit({}, durability=self.inner.traits.durability)
             try:
                 await anchor.commit({_ANCHOR: raw_record(_ANCHOR, _encode(head))}, expect={_ANCHOR: version})
             except ConflictError:

@@ -23,7 +23,7 @@ from ...security._seals import (
     raw_record,
     root_of,
 )
-from ...storage.adapter import Durability, StorageAdapter, Stored
+from ...storage.adapter import StorageAdapter, Stored
 
 __all__ = ["Chain", "batch_in"]
 
@@ -56,7 +56,6 @@ class Chain:
         self._trail = trail
         self._head: Checkpoint | None = None
         self._look_for_old = 0.0
-        self._weakest = min(Durability.PROCESS_EXIT, adapter.traits.durability)
 
     async def seal(self) -> int:
         """Seal all entries that are there now; how many there were."""
@@ -101,7 +100,8 @@ class Chain:
         key = batch_key(sealed.batch)
         record = raw_record(key, _encode(sealed))
         try:
-            await self._adapter.commit({key: record, **changes}, expect={key: None}, durability=self._weakest)
+            # As durable as can be: in files, what is not synced may be lost by halves.
+            await self._adapter.commit({key: record, **changes}, expect={key: None})
         except ConflictError:
             self._head = None
             return False
