@@ -42,6 +42,8 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python -m tests.interrupts --interrupts 20000
 	$(BIN)/python -m tests.torture.cancellation --seconds 60
 	$(BIN)/python -m tests.torture.listings --questions 10000
+	$(BIN)/python -m tests.torture.encryption --store sqlite --records 20000 --kills 50
+	$(BIN)/python -m tests.torture.encryption --store file --records 2000 --kills 50
 	$(BIN)/python -m tests.torture.migration --store sqlite --records 50000 --kills 200
 	$(BIN)/python -m tests.torture.migration --store file --records 2000 --kills 200
 

@@ -19,6 +19,18 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     command -v xdotool >/dev/null 2>&1 || missing="$missing xdotool"
     command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus"
     command -v gnome-keyring-daemon >/dev/null 2>&1 || missing="$missing gnome-keyring"
+    if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+        missing="$missing postgresql"
+        # Tests start servers of their own; none is to run beside them.
+        mkdir -p /etc/postgresql-common
+        [ -e /etc/postgresql-common/createcluster.conf ] ||
+            echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    fi
+    command -v pgbouncer >/dev/null 2>&1 || missing="$missing pgbouncer"
+    command -v dconf >/dev/null 2>&1 || missing="$missing dconf-cli"
+    [ -e /usr/share/dbus-1/services/ca.desrt.dconf.service ] || missing="$missing dconf-service"
+    [ -e /usr/libexec/fprintd ] || missing="$missing fprintd"
+    [ -e /usr/lib/polkit-1/polkitd ] || missing="$missing polkitd"
     "$python" -c 'import tkinter' 2>/dev/null || missing="$missing python3-tk"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     if [ -n "$missing" ]; then

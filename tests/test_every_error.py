@@ -18,7 +18,11 @@ from axiom_persistence.errors import PersistenceError
 from support.errors import CASES, MARK, NUMBER, World, told
 from support.errors.rare import RARE
 
-for area in ("values", "verbs", "clients", "places", "copies", "audits", "migrations", "blocking"):
+AREAS = (
+    *("values", "verbs", "clients", "places", "copies", "audits", "desktop", "migrations"),
+    *("servers", "blocking"),
+)
+for area in AREAS:
     importlib.import_module(f"support.errors.{area}")
 
 PACKAGE = Path(axiom_persistence.__file__).parent

@@ -80,6 +80,10 @@ class _Where(TypedDict, total=False):
     hint: str
 
 
+class _Medium(_Where, total=False):
+    code: int | None
+
+
 class PersistenceError(Exception):
     """Base of all errors here. ``key`` and ``adapter`` name where it happened, when that is known."""
 
@@ -191,7 +195,11 @@ class StorageFullError(StorageError):
 
 
 class StorageUnavailableError(StorageError):
-    """The medium cannot be reached now."""
+    """The medium cannot be reached now. ``indeterminate`` False: nothing of what was asked has happened."""
+
+    def __init__(self, message: str = "", *, indeterminate: bool = True, **options: Unpack[_Medium]) -> None:
+        super().__init__(message, **options)
+        self.indeterminate: bool = indeterminate
 
 
 class StorageLockedError(StorageError):

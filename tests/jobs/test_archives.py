@@ -1,6 +1,8 @@
 """Archives: exact, whole or told to be damaged, resumable on both sides, from any store to any store."""
 
 import asyncio
+import contextlib
+import errno
 import gzip
 import io
 import json
@@ -21,6 +23,7 @@ from axiom_persistence.errors import (
     InsecureStorageError,
     SchemaTooNewError,
     StorageError,
+    StorageFullError,
     StorageLockedError,
 )
 from axiom_persistence.jobs._lines import _sealed
@@ -400,6 +403,28 @@ async def test_streams(tmp_path):
         assert await other.import_from(out)
         assert not out.closed
         assert await stored(other) == {k: v for k, v in (await stored(persistence)).items() if k != "gone"}
+
+
+class Refusing(io.RawIOBase):
+    """A stream whose medium is full."""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_stream_that_refuses_is_told_as_every_medium():
+    """As an error of ours that names it, from the first write as from the last flush."""
+    async with open_persistence("memory:") as persistence:
+        await fill(persistence, 2000)
+        for stream in (Refusing(), io.BufferedWriter(Refusing(), 1 << 24)):
+            with pytest.raises(StorageFullError, match="cannot write the archive"):
+                await persistence.export_to(stream)
+            if isinstance(stream, io.BufferedWriter):
+                with contextlib.suppress(OSError):  # it has what could not be written, and tries again
+                    stream.close()
 
 
 async def test_a_body_with_a_newline_and_a_later_format(tmp_path):

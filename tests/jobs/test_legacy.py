@@ -9,7 +9,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -115,6 +115,33 @@ async def test_a_damaged_json_file(persistence, tmp_path, text, good, bad):
     assert {entry.name for entry in report.damaged} == bad
     assert all(entry.reason for entry in report.damaged)
     assert not report
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("a.json", f'{{"token": "{SECRET}', {}),
+        ("a.json", f'{{"token": "{SECRET}"}}', {"types": {"token": int}}),
+        ("a.json", f'{{"token": "{SECRET}"}}', {"types": {"token": Literal["a", "b"]}}),
+        ("a.json", f'{{"token": "{SECRET}"}}', {"types": {"token": datetime}}),
+        ("a.plist", f"<plist><dict><key>token</key><integer>{SECRET}</integer></dict></plist>", {}),
+        ("a.plist", f"<plist><dict><key>token</key><date>{SECRET}</date></dict></plist>", {}),
+        ("a.plist", f"<plist><dict><key>token</key><string>&{SECRET};</string></dict></plist>", {}),
+        ("a.pickle", f"S'{SECRET}\n.", {"format": "pickle"}),
+        ("a.pickle", f"I{SECRET}\n.", {"format": "pickle"}),
+        ("a.ini", f"[general]\ntoken=@DateTime({SECRET})\n", {"format": "qsettings"}),
+        ("a.ini", f"[general]\ntoken=@Size({SECRET})\n", {"format": "qsettings"}),
+    ],
+)
+async def test_a_report_quotes_no_value(persistence, tmp_path, name, content, options):
+    """Nor what a foreign parser says, which may quote one."""
+    source = tmp_path / name
+    source.write_text(content)
+    _, report = await imported(persistence, source, **options)
+    assert not any(SECRET in entry.reason for entry in report.entries)
 
 
 async def test_rows_of_a_database(persistence, tmp_path):

@@ -111,6 +111,21 @@ async def test_snapshots_at_once_do_not_disturb_each_other(tmp_path, kind):
         assert len(await persistence.snapshots()) == 2
 
 
+async def test_a_dry_run_says_what_would_be(tmp_path):
+    """Where it would be, and which would go; nothing is made or removed. The real one says what went."""
+    async with open_persistence(tmp_path / "notes.db") as persistence:
+        await persistence.save("k", 1)
+        made = [await persistence.snapshot() for _ in range(3)]
+        planned = await persistence.snapshot(keep=2, dry_run=True)
+        assert Path(planned.path).parent == tmp_path / "notes.db.snapshots"
+        assert planned.path.endswith("Z.db")
+        assert planned.removed == (made[0].path, made[1].path)
+        assert await persistence.snapshots() == made
+        taken = await persistence.snapshot(keep=2)
+        assert taken.removed == planned.removed
+        assert await persistence.snapshots() == [made[2], taken]
+
+
 async def test_places_that_cannot_be(tmp_path):
     """Refused by name, and nothing is left."""
     async with open_persistence("memory:") as persistence:
@@ -225,6 +240,29 @@ async def test_a_restore_is_refused_where_it_would_be_wrong(tmp_path):
         with pytest.raises(CorruptedDataError):
             await one.restore(made)
         assert await one.load("k", int) == 1
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+async def test_every_record_of_a_snapshot_is_checked(tmp_path, kind):
+    """By its own checksum: what was damaged in it is not put back, until the snapshot is repaired."""
+    store = Kept(kind, tmp_path)
+    keys = store.keys if kind.startswith("encrypted") else None
+    audit = AuditLog() if kind == "encrypted sqlite" else None
+    async with store.open() as persistence:
+        await persistence.save_many({"a": 1, "b": 2})
+        made = await persistence.snapshot(tmp_path / "copies")
+        async with open_persistence(Path(made.path), keys=keys, audit=audit) as copy:
+            await plant(copy, "b", (await copy.adapter.read("b"))[:-2] + b"3}")
+        await persistence.save_many({"a": 10, "b": 20})
+        with pytest.raises(CorruptedDataError, match="the snapshot is damaged: its checksum") as caught:
+            await persistence.restore(made)
+        assert caught.value.key == "b"
+        assert await persistence.load_many(["a", "b"], int) == {"a": 10, "b": 20}
+        assert await persistence.verify()
+        async with open_persistence(Path(made.path), keys=keys, audit=audit) as copy:
+            assert await copy.verify(repair=True)
+        await persistence.restore(made)
+        assert await persistence.load_many(["a", "b"], int) == {"a": 1, "b": 2}
 
 
 async def test_damaged_records_are_restored_and_quarantine_stays(tmp_path):

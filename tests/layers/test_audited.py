@@ -72,6 +72,16 @@ def test_a_prefix_is_deleted_with_an_entry_for_each_key():
     assert opened(body)[-1].deleted == ["a/1", "a/2"]
 
 
+def test_what_is_purged_leaves_an_entry():
+    async def body(audited, inner):
+        await audited.commit(dict.fromkeys(["a", "b"], b"1"))
+        await audited.purge(["a"], previous_of=["b"])
+        assert [key async for key in audited.keys("")] == ["b"]
+        return await found_in(inner)
+
+    assert opened(body)[-1].deleted == ["a"]
+
+
 @pytest.mark.parametrize("seal", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("limit", [None, 0, 1, 2, 3, 9])

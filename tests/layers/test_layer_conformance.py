@@ -5,6 +5,7 @@ from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.layers.cached import Cached, CachePolicy
 from axiom_persistence.layers.encrypted import Encrypted
+from axiom_persistence.layers.erasable import Erasable
 from axiom_persistence.layers.observed import Observed
 from axiom_persistence.security.keys import StaticKey
 from axiom_persistence.storage.adapter import Durability
@@ -104,4 +105,4 @@ class TestEncryptedFiles(AdapterSuite):
     questions = 1000
 
     def adapter(self, place):
-        return Encrypted(FileStorageAdapter(place / "store"), KEYS)
+        return Erasable(Encrypted(FileStorageAdapter(place / "store"), KEYS))

@@ -305,6 +305,13 @@ class CachesSwept(Cached):
         return await self.inner.delete_prefix(prefix, **options)
 
 
+class KeepsPurgedGenerations(MemoryAdapter):
+    """Purges values, and not what came before the values that stay."""
+
+    async def purge(self, keys, *, previous_of=()):
+        await self.commit(dict.fromkeys(keys))
+
+
 class SwallowsDeletes(MemoryAdapter):
     """Forgets to delete when something is written as well."""
 

@@ -178,7 +178,7 @@ async def purses(persistence, name, seed, steps, tasks=3):
             target.money += amount - 1
             fees = tx.collection("ledger", int)
             await fees.update("fees", lambda fee: fee + 1, default=0)
-            assert not await tx.exists(note)
+            assert not await tx.exists(note), "half a transaction was seen: only its note is there"
             await tx.save(note, amount)
 
         await persistence.run_transaction(body, a, b, durability="process_exit")

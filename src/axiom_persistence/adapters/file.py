@@ -24,6 +24,7 @@ from ..storage.adapter import (
     NotNow,
     StorageAdapter,
     Stored,
+    Told,
     Traits,
     check_changes,
 )
@@ -280,10 +281,17 @@ class FileStorageAdapter(StorageAdapter):
     async def check(self) -> list[str]:
         return await self._in_thread(self._tree.faults)
 
-    async def copy_to(self, place: str) -> bool:
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:
         from ._file.copy import copy  # few programs make one
 
-        await self._in_thread(lambda: copy(self._tree, place))
+        await self._in_thread(lambda: copy(self._tree, place, told))
+        return True
+
+    async def scrub(self) -> bool:
+        from ._file.scrub import scrub  # few programs do
+
+        await self.commit({})  # what an interrupted commit has left is finished, and its journal gone
+        await self._in_thread(lambda: scrub(self._tree))
         return True
 
     def change_mark(self) -> Hashable | None:
@@ -320,12 +328,20 @@ class FileStorageAdapter(StorageAdapter):
                 adapter=self,
                 hint="leave durability out, or choose a place on another file system",
             )
-        job = Job(changes, expect, durable=wanted is Durability.POWER_LOSS)
+        return await self._queued(Job(changes, expect, durable=wanted is Durability.POWER_LOSS))
+
+    async def _queued(self, job: Job) -> Mapping[str, str]:
         with self._queueing:
             if self._writer is None:
                 raise self._not_open()
             self._writer.put(job)
         return await job.future
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        """One file after the other: overwritten, synced, removed. A crash leaves the later ones."""
+        await self.commit({}, durability=Durability.PROCESS_EXIT)  # refuses where nothing may be written
+        check_changes(dict.fromkeys((*keys, *previous_of)), self._traits, self)
+        await self._queued(Job(dict.fromkeys(keys), None, durable=True, purges=list(previous_of)))
 
     async def delete_prefix(
         self, prefix: str, *, after: str | None = None, durability: Durability | None = None

@@ -138,6 +138,15 @@ class MemoryAdapter(StorageAdapter):
             self._commits += bool(found)
             return len(found)
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        self._check(previous_of)
+        self._commit(dict.fromkeys(keys), {})
+        with self._lock:
+            for key in previous_of:
+                record = self._records.get(key)
+                if record is not None:
+                    self._records[key] = record._replace(previous=None)
+
     async def previous(self, key: str) -> Stored | None:
         self._check((key,))
         record = self._records.get(key)
@@ -147,6 +156,12 @@ class MemoryAdapter(StorageAdapter):
         self._check((key,))
         record = self._records.get(key)
         return None if record is None else record.saved_at
+
+    async def scrub(self) -> bool:
+        self._check(())
+        with self._lock:
+            self._records = {key: each._replace(previous=None) for key, each in self._records.items()}
+        return True
 
     def change_mark(self) -> int:
         return self._commits

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from functools import partial
@@ -17,6 +18,7 @@ from ..errors import (
     ConfigurationError,
     CorruptedDataError,
     PersistenceError,
+    StorageLockedError,
 )
 from ..keys import check_stored_key
 from ..runtime.threads import in_thread
@@ -29,6 +31,7 @@ from ..storage.adapter import (
     NotNow,
     StorageAdapter,
     Stored,
+    Told,
     Traits,
     check_changes,
 )
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["SQLiteAdapter"]
 
 _MAX_VALUE_BYTES: Final = 999_000_000  # SQLite's own limit of a row is 10**9; key and header need some
+_PURGE_PAUSE_S: Final = 0.02
 _SYNCED: Final = (None, Durability.POWER_LOSS)
 
 T = TypeVar("T")
@@ -252,6 +256,22 @@ class SQLiteAdapter(StorageAdapter):
         await job.future
         return job.deleted
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        """In one commit. The log is then copied, started again, and overwritten behind its end."""
+        changes = dict.fromkeys(keys)
+        check_changes(dict.fromkeys((*keys, *previous_of)), self._traits, self)
+        deadline = time.monotonic() + self._lock_timeout
+        while True:
+            job = Job(changes, None, durable=True, purges=list(previous_of))
+            self._open_writer(writing=True).submit(job, here=False)
+            try:
+                await job.future
+                return
+            except StorageLockedError:  # somebody reads what the log held before
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_PURGE_PAUSE_S)
+
     async def previous(self, key: str) -> Stored | None:
         check_stored_key(key, MAX_STORED_KEY_BYTES)
         return await self._read(lambda connection: reading.previous(connection, key), key)
@@ -272,10 +292,20 @@ class SQLiteAdapter(StorageAdapter):
 
         return await self._at_length(look, "cannot check")
 
-    async def copy_to(self, place: str) -> bool:
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:
         from ._sqlite.copy import copy  # few programs make one
 
-        await self._at_length(lambda connection: copy(connection, place), "cannot copy")
+        told = None if self._exclusive else told  # it is copied over the connection that writes, in one step
+        await self._at_length(lambda connection: copy(connection, place, told), "cannot copy")
+        return True
+
+    async def scrub(self) -> bool:
+        from ._sqlite.scrub import scrub  # few programs do
+
+        writer, timeout = self._open_writer(writing=True), self._lock_timeout
+        await in_thread(
+            lambda: self._translated(lambda: scrub(writer, timeout=timeout), "cannot overwrite old records")
+        )
         return True
 
     async def _at_length(self, run: Callable[[sqlite3.Connection], T], doing: str) -> T:

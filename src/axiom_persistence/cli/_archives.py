@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,7 +15,8 @@ from ..jobs.walk import OnProgress
 from ..opening.open import open_persistence
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
-from ._output import data, note, printable
+from ._keys import keys_given, refuse_to_reveal, reveal_option
+from ._output import data, note, printable, writable
 from .base import complete_store, kept_audit, must_be_there, opened
 
 if TYPE_CHECKING:
@@ -47,25 +49,37 @@ _pattern: Final = click.option("--pattern", help="Only keys like this: *, ? and 
     type=click.Choice(["none", "deflate", "zstd"]),
     help="Without it, as TARGET ends: .gz, .zst, else none.",
 )
+@reveal_option
 @click.option("--times", is_flag=True, help="Also when each was saved, for import --conflict newer.")
 @dry_run_option
 @job
 def export(
-    where: str, target: str, compression: str | None, dry_run: bool, shown: Shown, **choice: Any
+    where: str,
+    target: str,
+    compression: str | None,
+    reveal: bool,
+    dry_run: bool,
+    shown: Shown,
+    **choice: Any,
 ) -> int:
     """Write every record to TARGET, a line of JSON each; - is standard output.
 
-    The store may be in use, and no byte of it is changed. Interrupted, the same command goes on where it was.
+    An archive is in clear, so that a confidential store needs --reveal. The store may be
+    in use, and no byte of it is changed. Interrupted, the same command goes on where it was.
     Exits with 3 when records are damaged, and left out.
     """
     if compression is None:
         compression = _BY_SUFFIX.get(os.path.splitext(target)[1].lower())
-    to: Any = _Nowhere() if dry_run else sys.stdout.buffer if target == "-" else target
+    to: Any = _Nowhere() if dry_run else _Standard() if target == "-" else target
 
     async def work(progress: OnProgress) -> ExportReport:
         async with opened(where, "inspect") as persistence:
+            confidential = persistence.adapter.traits.confidential
+            if confidential and not reveal:
+                raise refuse_to_reveal("what is in this store")
             return await persistence.export_to(
                 to,
+                secure=confidential,
                 compression=None if compression == "none" else compression,  # type: ignore[arg-type]
                 progress=progress,
                 **choice,
@@ -104,7 +118,8 @@ def bring(where: str, source: str, conflict: Any, prefix: str, dry_run: bool, sh
     """
 
     async def work(progress: OnProgress) -> ImportReport:
-        async with open_persistence(await _target(where, dry_run), audit=kept_audit()) as persistence:
+        target = await _target(where, dry_run)
+        async with open_persistence(target, keys=keys_given(), audit=kept_audit()) as persistence:
             return await persistence.import_from(
                 sys.stdin.buffer if source == "-" else source,
                 conflict=conflict,
@@ -123,13 +138,22 @@ def bring(where: str, source: str, conflict: Any, prefix: str, dry_run: bool, sh
 @_conflict
 @_prefix
 @_pattern
+@reveal_option
 @dry_run_option
 @job
 def copy(
-    where: str, to: str, conflict: Any, prefix: str, pattern: str | None, dry_run: bool, shown: Shown
+    where: str,
+    to: str,
+    conflict: Any,
+    prefix: str,
+    pattern: str | None,
+    reveal: bool,
+    dry_run: bool,
+    shown: Shown,
 ) -> int:
     """Copy the records of the store WHERE into the store TO, of any kind.
 
+    TO is not encrypted, so that a confidential store needs --reveal.
     Makes the store if there is none. Interrupted, the same command goes on where it was. Exits with 3 when
     records are damaged, and left out.
     """
@@ -140,6 +164,9 @@ def copy(
 
         opening = open_persistence(await _target(to, dry_run), audit=kept_audit())
         async with opened(where, "inspect") as source, opening as target:
+            confidential = [each.adapter.traits.confidential for each in (source, target)]
+            if confidential == [True, False] and not reveal:
+                raise refuse_to_reveal("what is in this store")
             selection = Selection(source.place("")[0], "", prefix, pattern)
             return await copy_into(
                 Place(target.place("")[0]), [selection], conflict=conflict, dry_run=dry_run, progress=progress
@@ -154,6 +181,23 @@ class _Nowhere(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         return len(data)
+
+
+class _Standard:
+    """Standard output, whose errors are those of every command."""
+
+    def write(self, data: bytes) -> None:
+        self._do(lambda: sys.stdout.buffer.write(data))
+
+    def flush(self) -> None:
+        self._do(sys.stdout.buffer.flush)
+
+    def _do(self, writing: Callable[[], object]) -> None:
+        try:
+            with writable():
+                writing()
+        except BrokenPipeError:
+            raise Ending(ExitCode.NO_READER) from None
 
 
 async def _target(where: str, dry_run: bool) -> str:

@@ -15,7 +15,8 @@ from ._output import data, note, printable, timestamp, to_json
 from .base import command, complete_store, opened
 
 if TYPE_CHECKING:
-    from ..jobs.snapshot import RestoreReport, Snapshot
+    from ..jobs._snapshots import Snapshot
+    from ..jobs.snapshot import RestoreReport
     from ..jobs.sweep import SweepReport
 
 __all__ = ["restore", "snapshot", "snapshots", "sweep"]
@@ -41,19 +42,23 @@ class _Keep(click.ParamType[Any]):
 @click.argument("where", shell_complete=complete_store)
 @_directory
 @click.option("--keep", type=_Keep(), help="Then leave so many (7), or those of so many days (30d).")
-@command
-def snapshot(where: str, directory: str | None, keep: Any, as_json: bool) -> None:
+@dry_run_option
+@job
+def snapshot(where: str, directory: str | None, keep: Any, dry_run: bool, shown: Shown) -> None:
     """Copy the whole store, as it is at one moment, and print where the copy is.
 
     Programs that use the store go on. When this ends, the copy is on the disk.
     """
 
-    async def work() -> Snapshot:
+    async def work(progress: OnProgress) -> Snapshot:
         async with opened(where, "normal") as persistence:
-            return await persistence.snapshot(directory, keep=keep)
+            return await persistence.snapshot(directory, keep=keep, dry_run=dry_run, progress=progress)
 
-    made = asyncio.run(work())
-    data(to_json(_facts(made)) if as_json else made.path)
+    made = run_job(work, "copying", shown, resume="no snapshot was made; the same command makes one")
+    if not finish({**_facts(made), "removed": made.removed, "dry_run": dry_run}, shown):
+        data(made.path)
+        if dry_run:
+            note(f"would be made, and {len(made.removed):,} older ones removed")
 
 
 @click.command("snapshots", short_help="List the snapshots of a store.")

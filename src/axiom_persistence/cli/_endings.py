@@ -13,6 +13,7 @@ from ..errors import (
     CorruptedDataError,
     EncodingError,
     InvalidKeyError,
+    KeyUnavailableError,
     PersistenceError,
     SchemaTooNewError,
     StorageLockedError,
@@ -41,7 +42,7 @@ class ExitCode(IntEnum):
     NO_SUCH_KEY = 4, "no such key"
     NO_SUCH_STORE = 10, "no such store"
     LOCKED = 11, "locked or busy: another process holds it"
-    WRONG_KEY = 12, "wrong key or password (kept for encrypted stores)"
+    WRONG_KEY = 12, "wrong key or passphrase, none, or one that cannot be had now"
     SCHEMA_TOO_NEW = 13, "written by a newer version of the program"
     NOT_WRITTEN = 14, "the output cannot be written"
     INTERRUPTED = 130, "interrupted, as a shell reports it (128 + SIGINT)"
@@ -89,6 +90,7 @@ def _code_of(error: PersistenceError) -> ExitCode:
         (StorageLockedError, ExitCode.LOCKED),
         (CorruptedDataError, ExitCode.FOUND),
         (SchemaTooNewError, ExitCode.SCHEMA_TOO_NEW),
+        (KeyUnavailableError, ExitCode.WRONG_KEY),
         ((ConfigurationError, InvalidKeyError, EncodingError), ExitCode.USAGE),
     ):
         if isinstance(error, kind):
@@ -109,6 +111,10 @@ _SPELLINGS: Final = tuple(
         (r"Path\('(.+?)'\) is", r"'./\1' is"),
         (r"pass options .*; a Path may contain '\?'", "'./a?b.db' is a path"),
         (r"raise activation_timeout, or find", "find"),
+        (r"keys=KeychainKey\('name'\)", "--keys keychain:NAME"),
+        (r"without keys=", "without --keys"),
+        (r"open it with keys=;", "--keys says who has the key;"),
+        (r"mode='encrypt', or `axiom-persistence encrypt`", "`axiom-persistence encrypt`"),
         (r", or FileStorageAdapter\.in_documents\('notes'\)", ""),
     )
 )

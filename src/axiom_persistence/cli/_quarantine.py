@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..store.store import Store
 from ._endings import Ending, ExitCode
+from ._keys import refuse_to_reveal, reveal_option
 from ._output import data, note, printable, timestamp, to_json
 from .base import command, complete_key, complete_store, opened
 
@@ -32,29 +32,30 @@ def _list(where: str, as_json: bool) -> None:
     """List what lies in quarantine: id, size, key, and why it was refused."""
 
     async def work() -> list[Item]:
-        from ..jobs.quarantine import items
-
         async with opened(where, "inspect") as persistence:
-            return [item async for item in items(persistence.place("")[0])]
+            return await persistence.quarantined()
 
     found = asyncio.run(work())
     if as_json:
         data(to_json([_facts(item) for item in found]))
         return
     for item in found:
-        data(f"{item.id}  {len(item.data):>8,}  {printable(item.key)}: {printable(item.reason)}")
+        data(f"{item.id}  {item.size:>8,}  {printable(item.key)}: {printable(item.reason)}")
 
 
 @quarantine.command("show", short_help="Write the bytes out.")
 @click.argument("where", shell_complete=complete_store)
 @click.argument("id")
+@reveal_option
 @command
-def _show(where: str, id: str, as_json: bool) -> None:
+def _show(where: str, id: str, reveal: bool, as_json: bool) -> None:
     """Write the damaged bytes to standard output as they are; with --json, in base64."""
 
     async def work() -> Item:
         async with opened(where, "inspect") as persistence:
-            return await _find(persistence.place("")[0], id)
+            if persistence.adapter.traits.confidential and not reveal:
+                raise refuse_to_reveal("what is in this store")
+            return _found(await persistence.show_quarantined(id), id)
 
     item = asyncio.run(work())
     if as_json:
@@ -72,13 +73,8 @@ def _restore(where: str, id: str, as_json: bool) -> None:
     """Put the bytes back, if this version can read them and the key has no value."""
 
     async def work() -> Item:
-        from ..jobs.quarantine import put_back
-
         async with opened(where, "normal") as persistence:
-            store = persistence.place("")[0]
-            item = await _find(store, id)
-            await put_back(store, item)
-            return item
+            return _found(await persistence.restore_quarantined(id), id)
 
     item = asyncio.run(work())
     if as_json:
@@ -100,13 +96,11 @@ def _drop(where: str, ids: tuple[str, ...], yes: bool, dry_run: bool, as_json: b
             raise Ending(ExitCode.FAILED, "nothing was thrown away")
 
     async def work() -> list[Item]:
-        from ..jobs.quarantine import drop
-
         async with opened(where, "inspect" if dry_run else "normal") as persistence:
-            store = persistence.place("")[0]
-            found = [await _find(store, id) for id in dict.fromkeys(ids)]
-            for item in () if dry_run else found:
-                await drop(store, item)
+            wanted = list(dict.fromkeys(ids))
+            found = [_found(await persistence.drop_quarantined(id, dry_run=True), id) for id in wanted]
+            for id in () if dry_run else wanted:
+                await persistence.drop_quarantined(id)
             return found
 
     found = asyncio.run(work())
@@ -117,10 +111,7 @@ def _drop(where: str, ids: tuple[str, ...], yes: bool, dry_run: bool, as_json: b
             data(f"would drop {item.id}  {printable(item.key)}")
 
 
-async def _find(store: Store, id: str) -> Item:
-    from ..jobs.quarantine import find
-
-    item = await find(store, id)
+def _found(item: Item | None, id: str) -> Item:
     if item is None:
         message = f"nothing in quarantine has the id {id!r}"
         raise Ending(ExitCode.NO_SUCH_KEY, message, hint="`quarantine list` shows what lies there")
@@ -131,7 +122,7 @@ def _facts(item: Item) -> dict[str, Any]:
     return {
         "id": item.id,
         "key": item.key,
-        "size": len(item.data),
+        "size": item.size,
         "reason": item.reason,
         "at": timestamp(item.at),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,6 +15,7 @@ from ..opening.open import open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability
 from ._endings import Ending, ExitCode
+from ._keys import keys_given, reveal_option
 from ._output import data, note, printable, to_json
 from .base import (
     command,
@@ -29,6 +30,9 @@ from .base import (
 )
 
 __all__ = ["get", "has", "listing", "remove", "save"]
+
+MASK: Final = "••••••••"
+"""In place of a confidential value, however long that is."""
 
 
 @click.command("ls", short_help="List keys.")
@@ -71,20 +75,24 @@ async def _entry(persistence: AdapterBasedPersistence, key: str) -> dict[str, An
 @click.argument("where", shell_complete=complete_store)
 @click.argument("key", shell_complete=complete_key)
 @click.option("--raw", is_flag=True, help="Write a string as it is, without quotes.")
+@reveal_option
 @command
-def get(where: str, key: str, raw: bool, as_json: bool) -> None:
-    """Print the value of KEY as JSON."""
+def get(where: str, key: str, raw: bool, reveal: bool, as_json: bool) -> None:
+    """Print the value of KEY as JSON; of a confidential store, dots, unless --reveal is given."""
     if raw and as_json:
         raise click.UsageError("--raw and --json exclude each other", click.get_current_context())
-    asyncio.run(_get(where, key, raw, as_json))
+    asyncio.run(_get(where, key, raw, reveal, as_json))
 
 
-async def _get(where: str, key: str, raw: bool, as_json: bool) -> None:
+async def _get(where: str, key: str, raw: bool, reveal: bool, as_json: bool) -> None:
     async with opened(where, "inspect") as persistence:
         value = await persistence.load(key, Any, default=MISSING)
         if value is MISSING:
             await no_such_key(persistence, key)
-    if as_json:
+    if persistence.adapter.traits.confidential and not reveal:
+        data(to_json({"key": key, "value": None, "masked": True}) if as_json else MASK)
+        note("the value is confidential; --reveal shows it")
+    elif as_json:
         data(to_json({"key": key, "value": value}))
     elif raw and isinstance(value, str):
         data(value)
@@ -159,7 +167,8 @@ async def _set(where: str, key: str, value: Any) -> None:
         if ending.code is not ExitCode.NO_SUCH_STORE:
             raise
         migrations, new = None, True
-    async with open_persistence(where, migrations=migrations, audit=kept_audit()) as persistence:
+    opening = open_persistence(where, migrations=migrations, keys=keys_given(), audit=kept_audit())
+    async with opening as persistence:
         await persistence.save(key, value)
     if new:
         note(f"made a new store at {adapter.location}")

@@ -14,7 +14,6 @@ import click
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
 from ..jobs.walk import OnProgress, Progress
-from ..layers.audited import Audited
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
 from ..records.record import INTERNAL_SCHEMA, look_at
@@ -37,10 +36,10 @@ from .base import (
     complete_key,
     complete_store,
     facts_of,
-    kept_audit,
     must_be_there,
     no_such_key,
     opened,
+    unopened,
 )
 
 __all__ = ["info", "path", "verify"]
@@ -151,8 +150,7 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
 async def _verify(where: str, repair: bool, progress: OnProgress) -> VerifyReport:
     await must_be_there(where)
     # Not by way of a persistence: that one would not open a store whose header is what is damaged.
-    place = adapter_for(where, inspect=not repair)
-    async with Audited(place, kept_audit(), inspect=not repair) as adapter:
+    async with unopened(where, inspect=not repair) as adapter:
         return await verify_store(typed.Store(adapter), repair=repair, progress=progress)
 
 

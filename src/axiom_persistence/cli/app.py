@@ -13,6 +13,7 @@ import click
 from ._archives import bring, copy, export
 from ._audit import audit
 from ._copies import restore, snapshot, snapshots, sweep
+from ._encryption import decrypt, encrypt, keys
 from ._endings import ExitCode, ending_of
 from ._legacy import import_legacy
 from ._migrations import finalize, migrate, rollback
@@ -101,7 +102,8 @@ def completion(shell: str, as_json: bool) -> None:
 
 for _command in (
     *(demo, listing, get, save, remove, has, info, path, watch),
-    *(verify, quarantine, sweep, snapshot, snapshots, restore, export, bring, copy, audit),
+    *(verify, quarantine, sweep, snapshot, snapshots, restore, export, bring, copy),
+    *(encrypt, decrypt, keys, audit),
     *(migrate, rollback, finalize, schema, import_legacy, completion),
 ):
     app.add_command(_command)

@@ -14,9 +14,17 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
-from ..errors import CorruptedDataError, PersistenceError, StoreNotFoundError, nearest
+from ..errors import (
+    CorruptedDataError,
+    KeyUnavailableError,
+    PersistenceError,
+    StoreNotFoundError,
+    nearest,
+)
+from ..keys import KEYSET
+from ..opening._stack import stack
 from ..opening.addresses import adapter_for
-from ..opening.open import open_persistence
+from ..opening.open import keychain_key, open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.migrations import Migrations
 from ..records.record import INTERNAL_SCHEMA, look_at
@@ -25,6 +33,7 @@ from ..security.audit import AuditLog, KeptAudit
 from ..storage.adapter import StorageAdapter
 from ..store._header import HEADER, Header
 from ._endings import Ending, ExitCode, message_of
+from ._keys import keys_given, keys_option
 from ._output import Colour, quoted, set_colour, timestamp
 
 __all__ = [
@@ -38,6 +47,7 @@ __all__ = [
     "no_such_key",
     "opened",
     "suggestion",
+    "unopened",
     "versions_of",
 ]
 
@@ -68,9 +78,9 @@ colour_option: Final = click.option(
 
 
 def command(function: Callable[..., T]) -> Callable[..., T]:
-    """The options of every command: ``--json`` and ``--color``."""
+    """The options of every command: ``--json``, ``--color`` and ``--keys``."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON; errors, too, on stderr.")
-    return colour_option(as_json(function))
+    return keys_option(colour_option(as_json(function)))
 
 
 def complete_store(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -100,7 +110,7 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 @asynccontextmanager
 async def opened(
     where: str,
-    mode: Literal["normal", "inspect"],
+    mode: Literal["normal", "inspect", "encrypt"],
     migrations: Migrations | None = None,
     audit: AuditLog | None = None,
 ) -> AsyncIterator[AdapterBasedPersistence]:
@@ -110,9 +120,9 @@ async def opened(
     """
     async with _explained(where):
         as_stored = await versions_of(where)
-        opening = open_persistence(
-            where, mode=mode, migrations=migrations or as_stored, audit=audit or kept_audit()
-        )
+        keys, kept = keys_given(create=mode == "encrypt"), audit or kept_audit()
+        known = migrations or as_stored
+        opening = open_persistence(where, mode=mode, migrations=known, keys=keys, audit=kept)
         async with opening as persistence:
             yield persistence
 
@@ -124,6 +134,22 @@ def kept_audit() -> AuditLog:
     except (OSError, KeyError):  # an account without a name
         name = f"user {os.getuid()}"
     return KeptAudit(actor=name[:LONGEST])
+
+
+@asynccontextmanager
+async def unopened(where: str, *, inspect: bool) -> AsyncIterator[StorageAdapter]:
+    """What a persistence would stand on, for one who must not mind the header. Opened with ``--keys``."""
+    given = keys_given()
+    keys = keychain_key(where) if given == "keychain" else given
+    place = adapter_for(where, inspect=inspect)
+    async with stack(place, cache=None, inspect=True, keys=keys, audit=kept_audit()) as adapter:
+        if await adapter.exists(KEYSET):
+            raise KeyUnavailableError(
+                "this store is encrypted, and no key was given",
+                adapter=adapter,
+                hint="--keys says who has it",
+            )
+        yield adapter
 
 
 async def versions_of(where: str) -> Migrations:

@@ -36,7 +36,7 @@ async def _moved(state: State, field: Field) -> Seen | None:
         seen = await store.read(old)
         if seen.record is None:
             continue
-        schema, value, expires, compat = seen.record
+        schema, value, expires, compat, _ = seen.record
         if major(schema) > major(store.schema_of(new)):
             return Seen(None, seen.record)  # only its compatible form can be read: it is not ours to move
         data = seal_record(new, value, schema, expires=expires, compat=compat)

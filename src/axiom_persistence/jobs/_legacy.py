@@ -7,10 +7,15 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Found", "Unreadable", "copied_database", "tables_of"]
+import msgspec
+
+from ..errors import PersistenceError, values_are_shown
+
+__all__ = ["Found", "Refused", "Unreadable", "copied_database", "tables_of", "why"]
 
 
 class Found(NamedTuple):
@@ -27,6 +32,22 @@ class Found(NamedTuple):
 
 class Unreadable(Exception):
     """Why a file as a whole is not of a format. Caught by the import, never seen by users."""
+
+
+class Refused(ValueError):
+    """Why a value is not read, in our own words."""
+
+
+_QUOTE_NOTHING: Final = (Refused, Unreadable, PersistenceError, OSError, sqlite3.Error, JSONDecodeError)
+
+
+def why(error: Exception) -> str:
+    """What a report says of ``error``: not what a parser says that may quote the value, or a part of it."""
+    said = str(error)
+    plain = isinstance(error, _QUOTE_NOTHING) or type(error) is msgspec.DecodeError
+    if said and (plain or values_are_shown()):
+        return said
+    return f"its reader raised {type(error).__qualname__}"
 
 
 @contextmanager
@@ -51,7 +72,7 @@ def tables_of(connection: sqlite3.Connection) -> dict[str, list[str]]:
             for (name,) in names
         }
     except sqlite3.DatabaseError as error:
-        raise Unreadable(f"it is no whole SQLite database: {error}") from error
+        raise Unreadable(f"it is no whole SQLite database: {why(error)}") from error
 
 
 def _text(data: bytes) -> str | bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from ._legacy import Found, Unreadable
+from ._legacy import Found, Unreadable, why
 from ._legacy_pickle import Unpickle
 
 __all__ = ["database_at", "read"]
@@ -29,7 +29,7 @@ def read(path: Path, unpickle: Unpickle | None) -> Iterator[Found]:
     try:
         opened = dbm.open(str(name), "r")  # noqa: SIM115 - closed below
     except (*dbm.error, OSError, ValueError, SyntaxError) as error:
-        raise Unreadable(f"it cannot be opened: {error}") from error
+        raise Unreadable(f"it cannot be opened: {why(error)}") from error
     with closing(opened) as database:
         for key in database.keys():  # noqa: SIM118 - it is no dict
             yield _entry(database, key if isinstance(key, bytes) else key.encode(), unpickle)
@@ -42,7 +42,7 @@ def _entry(database: dbm._Database, key: bytes, unpickle: Unpickle | None) -> Fo
         if unpickle is not None:
             return Found(name, unpickle(data))
     except (KeyError, OSError, ValueError, *dbm.error) as error:
-        return Found(name, problem=f"its value cannot be read: {error}")
+        return Found(name, problem=f"its value cannot be read: {why(error)}")
     try:
         return Found(name, data.decode())
     except UnicodeDecodeError:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from ._legacy import Found, Unreadable, copied_database, tables_of
+from ._legacy import Found, Refused, Unreadable, copied_database, tables_of, why
 from ._legacy_pickle import Unpickle
 
 __all__ = ["read"]
@@ -32,7 +32,7 @@ def read(path: Path, unpickle: Unpickle) -> Iterator[Found]:
                 name = str(key if raw else unpickle(key))
                 yield Found(name, _value(directory, mode, file, value, unpickle), expires=expires)
             except (ValueError, OSError) as error:
-                yield Found(name, problem=f"its value cannot be read: {error}")
+                yield Found(name, problem=f"its value cannot be read: {why(error)}")
 
 
 def _value(directory: Path, mode: int, file: str | None, value: Any, unpickle: Unpickle) -> Any:
@@ -40,7 +40,7 @@ def _value(directory: Path, mode: int, file: str | None, value: Any, unpickle: U
     if file is not None:
         place = (directory / file).resolve()
         if not place.is_relative_to(directory.resolve()):
-            raise ValueError("its file is outside of the cache")
+            raise Refused("its file is outside of the cache")
         data = place.read_bytes()
     if mode == _RAW:
         return data
@@ -50,4 +50,4 @@ def _value(directory: Path, mode: int, file: str | None, value: Any, unpickle: U
         return data.decode() if isinstance(data, bytes) else data
     if mode == _PICKLE and isinstance(data, bytes):
         return unpickle(data)
-    raise ValueError(f"it is kept in a way that is not known here, number {mode}")
+    raise Refused(f"it is kept in a way that is not known here, number {mode}")

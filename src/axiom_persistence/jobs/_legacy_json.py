@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from ..records.record import look_at
-from ._legacy import Found, Unreadable, copied_database, tables_of
+from ._legacy import Found, Unreadable, copied_database, tables_of, why
 
 __all__ = ["has_rows", "looks_like_home_assistant", "looks_like_record", "read", "read_record", "read_rows"]
 
@@ -37,7 +37,7 @@ def read(path: Path) -> Iterator[Found]:
     try:
         value = msgspec.json.decode(text.encode())
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        yield from _rescued(text, path.stem, str(error))
+        yield from _rescued(text, path.stem, why(error))
         return
     if not isinstance(value, dict):
         yield Found(path.stem, value)
@@ -51,7 +51,7 @@ def read_home_assistant(path: Path) -> Iterator[Found]:
     try:
         value = msgspec.json.decode(path.read_bytes())
     except msgspec.DecodeError as error:
-        yield Found(path.name, problem=f"it is not JSON: {error}")
+        yield Found(path.name, problem=f"it is not JSON: {why(error)}")
         return
     if not isinstance(value, dict) or not {"version", "key", "data"} <= value.keys() <= _HOME_ASSISTANT:
         yield Found(path.name, problem="it is not a file of version, key and data")
@@ -70,12 +70,12 @@ def read_record(path: Path, name: str) -> Iterator[Found]:
     yield Found(name, msgspec.json.decode(record.value), expires=expires)
 
 
-def _rescued(text: str, stem: str, why: str) -> Iterator[Found]:
+def _rescued(text: str, stem: str, reason: str) -> Iterator[Found]:
     """The whole members of a damaged object, by the decoder that says where each of them ends."""
     decode = JSONDecoder().raw_decode
     place = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
     if text[place : place + 1] != "{":
-        yield Found(stem, problem=f"it is not JSON: {why}")
+        yield Found(stem, problem=f"it is not JSON: {reason}")
         return
     place += 1
     first = _MEMBER.match(text, place)
@@ -94,12 +94,12 @@ def _rescued(text: str, stem: str, why: str) -> Iterator[Found]:
         # Where each member has a line of its own, the next one shows by its indentation.
         again = text.find("," + indent + '"', member.end()) if indent.strip(" \t") else -1
         if again < 0:
-            yield Found(stem, problem=f"what is behind {name!r} cannot be read: {why}")
+            yield Found(stem, problem=f"what is behind {name!r} cannot be read: {reason}")
             return
         place = again + 1
     left = text[place:].strip().strip("}")
     if left:
-        yield Found(stem, problem=f"{len(left):,} characters at its end cannot be read: {why}")
+        yield Found(stem, problem=f"{len(left):,} characters at its end cannot be read: {reason}")
 
 
 def _member(decode: Any, text: str, member: re.Match[str]) -> tuple[str, Found, int | None]:
@@ -113,7 +113,7 @@ def _member(decode: Any, text: str, member: re.Match[str]) -> tuple[str, Found, 
         msgspec.json.encode(value)
     except (JSONDecodeError, UnicodeEncodeError, RecursionError) as error:
         shown = name.encode(errors="replace").decode()
-        return shown, Found(shown, problem=f"its value is damaged: {error}"), None
+        return shown, Found(shown, problem=f"its value is damaged: {why(error)}"), None
     if text[end : end + 1] not in (",", "}"):
         return name, Found(name, problem="its value does not end where the next member begins"), None
     return name, Found(name, value), end

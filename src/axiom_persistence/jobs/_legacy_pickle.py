@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ._legacy import Found, Unreadable, copied_database, tables_of
+from ._legacy import Found, Refused, Unreadable, copied_database, tables_of, why
 
 __all__ = ["Unpickle", "read_pickle", "read_sqlitedict", "unpickler"]
 
@@ -35,7 +35,7 @@ def _of(kind: type, *takes: type) -> Callable[..., Any]:
 
     def make(*arguments: Any) -> Any:
         if not all(isinstance(each, takes) for each in arguments):
-            raise ValueError(f"it makes a {kind.__name__} of something else than its parts")
+            raise Refused(f"it makes a {kind.__name__} of something else than its parts")
         return kind(*arguments)
 
     return make
@@ -44,7 +44,7 @@ def _of(kind: type, *takes: type) -> Callable[..., Any]:
 def _encoded(text: str, encoding: str) -> bytes:
     """Bytes, as the oldest pickles have them."""
     if encoding != "latin1" or not isinstance(text, str):
-        raise ValueError("it calls an encoder that is not needed for bytes")
+        raise Refused("it calls an encoder that is not needed for bytes")
     return text.encode("latin-1")
 
 
@@ -56,7 +56,7 @@ def _zone(name: str, cached: bool) -> ZoneInfo:
 def _attribute(owner: Any, name: str) -> Callable[..., Any]:
     """The one attribute that a plain value's pickle asks for."""
     if owner is not ZoneInfo or name != "_unpickle":
-        raise ValueError("it takes an attribute of something")
+        raise Refused("it takes an attribute of something")
     return _zone
 
 
@@ -95,7 +95,7 @@ def unpickler(allow: Collection[type]) -> Unpickle:
     def rebuilt(cls: Any, base: Any, state: Any) -> Any:
         """An instance as the oldest pickles make it."""
         if (cls is not UUID and cls not in allowed.values()) or base is not object:
-            raise ValueError("it makes an instance of a class that is not allowed")
+            raise Refused("it makes an instance of a class that is not allowed")
         del state
         return object.__new__(cls)
 
@@ -107,7 +107,7 @@ def unpickler(allow: Collection[type]) -> Unpickle:
             return object
         known = allowed.get((module, name)) or _PLAIN.get((module, name))
         if known is None:
-            raise ValueError(
+            raise Refused(
                 f"it needs {module}.{name}, which is not allowed: pass allow=[{name}] if it is safe"
             )
         return known
@@ -120,7 +120,7 @@ def unpickler(allow: Collection[type]) -> Unpickle:
         except ValueError:
             raise
         except Exception as error:  # of a damaged pickle, or of an allowed class
-            raise ValueError(f"its pickle cannot be opened: {type(error).__name__}: {error}") from error
+            raise Refused(f"its pickle cannot be opened: {type(error).__qualname__}") from error
 
     return unpickle
 
@@ -137,13 +137,13 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be re
         return self._find(module, name)
 
     def get_extension(self, code: int) -> None:
-        raise ValueError(f"it uses an extension of pickle, number {code}, which is not opened")
+        raise Refused(f"it uses an extension of pickle, number {code}, which is not opened")
 
     def load_build(self) -> None:
         """Give an instance its state: never a class or function, whose other instances that would change."""
         instance = self.stack[-2]  # type: ignore[attr-defined]
         if isinstance(instance, (type, FunctionType, BuiltinFunctionType)):
-            raise ValueError("it would change a class or a function")
+            raise Refused("it would change a class or a function")
         super().load_build()  # type: ignore[misc]
 
     dispatch: ClassVar[dict[int, Any]] = {
@@ -165,7 +165,7 @@ def _refuse_explosion(value: Any, most: int) -> None:
             pending += fields.values()
         left -= 1
         if left < 0:
-            raise ValueError("its parts refer to each other again and again")
+            raise Refused("its parts refer to each other again and again")
 
 
 def read_pickle(path: Path, unpickle: Unpickle) -> Iterator[Found]:
@@ -173,7 +173,7 @@ def read_pickle(path: Path, unpickle: Unpickle) -> Iterator[Found]:
     try:
         value = unpickle(path.read_bytes())
     except ValueError as error:
-        yield Found(path.stem, problem=str(error))
+        yield Found(path.stem, problem=why(error))
         return
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         value = {path.stem: value}
@@ -195,7 +195,7 @@ def read_sqlitedict(path: Path, unpickle: Unpickle) -> Iterator[Found]:
                 try:
                     row = rows.fetchone()
                 except sqlite3.DatabaseError as error:
-                    yield Found(before + "…", problem=f"the rest of the table cannot be read: {error}")
+                    yield Found(before + "…", problem=f"the rest of the table cannot be read: {why(error)}")
                     break
                 if row is None:
                     break
@@ -208,4 +208,4 @@ def _row(name: str, value: Any, unpickle: Unpickle) -> Found:
             return Found(name, unpickle(value))
         return Found(name, msgspec.json.decode(value) if isinstance(value, str) else value)
     except (ValueError, msgspec.DecodeError) as error:
-        return Found(name, problem=str(error))
+        return Found(name, problem=why(error))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
-from ._legacy import Found
+from ._legacy import Found, Refused, why
 
 __all__ = ["looks_like", "read"]
 
@@ -28,10 +28,8 @@ def read(path: Path) -> Iterator[Found]:
     try:
         value = plistlib.loads(data)
     except Exception as error:  # of the parser, of dates, of numbers: it is damaged somewhere
-        why = str(error) or type(error).__name__
-        yield from (
-            _rescued_binary(data, path.stem) if data.startswith(_BINARY) else _rescued(data, path.stem, why)
-        )
+        binary = data.startswith(_BINARY)
+        yield from _rescued_binary(data, path.stem) if binary else _rescued(data, path.stem, why(error))
         return
     if not isinstance(value, dict):
         value = {path.stem: value}
@@ -43,7 +41,7 @@ def _found(name: str, value: Any) -> Found:
     try:
         return Found(name, _plain(value))
     except ValueError as error:
-        return Found(name, problem=str(error))
+        return Found(name, problem=why(error))
 
 
 def _plain(value: Any) -> Any:
@@ -55,11 +53,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, plistlib.UID):
-        raise ValueError("it is a part of an archive of objects (NSKeyedArchiver), which is not opened")
+        raise Refused("it is a part of an archive of objects (NSKeyedArchiver), which is not opened")
     return value
 
 
-def _rescued(data: bytes, stem: str, why: str) -> Iterator[Found]:
+def _rescued(data: bytes, stem: str, reason: str) -> Iterator[Found]:
     """The whole members of an XML list that is damaged further behind."""
     if b"<!ENTITY" in data:
         yield Found(stem, problem="it declares entities, which are not read")
@@ -82,12 +80,12 @@ def _rescued(data: bytes, stem: str, why: str) -> Iterator[Found]:
         try:
             yield _found(name, plistlib.loads(whole))
         except Exception as bad:  # a number or date that is none
-            yield Found(name, problem=f"its value is damaged: {str(bad) or type(bad).__name__}")
+            yield Found(name, problem=f"its value is damaged: {why(bad)}")
         name = ""
     if name:
-        yield Found(name, problem=f"its value is damaged: {why}")
+        yield Found(name, problem=f"its value is damaged: {reason}")
     if error is not None:
-        yield Found(stem, problem=f"what is behind the damage cannot be read: {error}")
+        yield Found(stem, problem=f"what is behind the damage cannot be read: {why(error)}")
 
 
 def _until_the_damage(parser: ElementTree.XMLPullParser) -> Iterator[tuple[str, Any]]:
@@ -105,7 +103,7 @@ def _rescued_binary(data: bytes, stem: str) -> Iterator[Found]:
         parts = _Parts(data)
         names, values = parts.members()
     except (ValueError, struct.error, RecursionError) as error:
-        yield Found(stem, problem=f"its table of contents is damaged: {error}")
+        yield Found(stem, problem=f"its table of contents is damaged: {why(error)}")
         return
     for place, (at, value) in enumerate(zip(names, values, strict=True)):
         name = f"{stem}[{place}]"
@@ -113,7 +111,7 @@ def _rescued_binary(data: bytes, stem: str) -> Iterator[Found]:
             name = str(parts.value(at))
             yield _found(name, parts.value(value))
         except (ValueError, struct.error, RecursionError, OverflowError) as error:
-            yield Found(name, problem=f"its value is damaged: {error}")
+            yield Found(name, problem=f"its value is damaged: {why(error)}")
 
 
 class _Parts:
@@ -121,13 +119,13 @@ class _Parts:
 
     def __init__(self, data: bytes) -> None:
         if len(data) < 40:
-            raise ValueError("its end is missing")
+            raise Refused("its end is missing")
         self.data = data
         width, self.wide, count, self.top, table = struct.unpack(">6xBBQQQ", data[-32:])
         if width not in (1, 2, 3, 4, 8) or self.wide not in (1, 2, 4, 8) or count > len(data):
-            raise ValueError("its last 32 bytes are not those of a list")
+            raise Refused("its last 32 bytes are not those of a list")
         if table + count * width > len(data) - 32 or self.top >= count:
-            raise ValueError("its last 32 bytes are not those of a list")
+            raise Refused("its last 32 bytes are not those of a list")
         places = data[table : table + count * width]
         self.left = 100 * len(data)
         """How many objects may still be read: shared ones could stand for more than fits anywhere."""
@@ -136,13 +134,13 @@ class _Parts:
     def take(self, at: int, size: int) -> bytes:
         part = self.data[at : at + size]
         if len(part) < size:
-            raise ValueError("it reaches beyond the end")
+            raise Refused("it reaches beyond the end")
         return part
 
     def head(self, number: int) -> tuple[int, int, int]:
         """Kind and size of an object, and where its content begins."""
         if number >= len(self.places):
-            raise ValueError("it refers to what is not there")
+            raise Refused("it refers to what is not there")
         at = self.places[number]
         token = self.take(at, 1)[0]
         kind, size, at = token >> 4, token & 15, at + 1
@@ -158,7 +156,7 @@ class _Parts:
     def members(self) -> tuple[list[int], list[int]]:
         kind, size, at = self.head(self.top)
         if kind != 13:
-            raise ValueError("it is no dictionary")
+            raise Refused("it is no dictionary")
         numbers = self.numbers(at, 2 * size)
         return numbers[:size], numbers[size:]
 
@@ -166,7 +164,7 @@ class _Parts:
         kind, size, at = self.head(number)
         self.left -= 1
         if self.left < 0:
-            raise ValueError("its parts refer to each other too often")
+            raise Refused("its parts refer to each other too often")
         match kind:
             case 0 if size in (0, 8, 9):
                 return {0: None, 8: False, 9: True}[size]
@@ -187,4 +185,4 @@ class _Parts:
             case 13:
                 names, values = self.numbers(at, size), self.numbers(at + size * self.wide, size)
                 return {str(self.value(a)): self.value(b) for a, b in zip(names, values, strict=True)}
-        raise ValueError(f"it has an object of kind {kind}, which is not known here")
+        raise Refused(f"it has an object of kind {kind}, which is not known here")

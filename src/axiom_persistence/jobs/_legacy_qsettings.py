@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from ._legacy import Found
+from ._legacy import Found, Refused, why
 
 __all__ = ["looks_like", "read"]
 
@@ -58,7 +58,7 @@ def read(path: Path) -> Iterator[Found]:
         try:
             yield Found(key, _value(value))
         except (ValueError, struct.error, OverflowError, RecursionError) as error:
-            yield Found(key, problem=f"its value is not understood: {error}")
+            yield Found(key, problem=f"its value is not understood: {why(error)}")
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _parts(text: str) -> list[str]:
         if letter == "\\":
             match = _ESCAPE.match(text, place)
             if match is None:
-                raise ValueError("it ends in the middle of an escape")
+                raise Refused("it ends in the middle of an escape")
             digits, octal, other = match.groups()
             if digits or octal:
                 parts[-1] += chr(int(digits, 16) & 0xFFFF) if digits else chr(int(octal, 8))
@@ -120,7 +120,7 @@ def _parts(text: str) -> list[str]:
             plain = len(parts[-1]) if quoted else plain
         place += 1
     if quoted:
-        raise ValueError("its quotes are not closed")
+        raise Refused("its quotes are not closed")
     parts[-1] = parts[-1][:plain] + parts[-1][plain:].rstrip()
     return [_joined(part) for part in parts]
 
@@ -146,7 +146,7 @@ def _meaning(text: str) -> Any:
     if kind in _NUMBERS:
         numbers = [int(part) for part in inside.split()]
         if len(numbers) != _NUMBERS[kind]:
-            raise ValueError(f"a {kind} of {len(numbers)} numbers")
+            raise Refused(f"a {kind} of {len(numbers)} numbers")
         return numbers
     if kind in ("ByteArray", "Variant", "DateTime"):
         data = inside.encode("latin-1")
@@ -166,13 +166,13 @@ class _Stream:
     def all(self) -> Any:
         value = self.variant()
         if self.place != len(self.data):
-            raise ValueError("more is behind its end")
+            raise Refused("more is behind its end")
         return value
 
     def take(self, size: int) -> bytes:
         part = self.data[self.place : self.place + size]
         if len(part) < size:
-            raise ValueError("its end is missing")
+            raise Refused("its end is missing")
         self.place += size
         return part
 
@@ -188,7 +188,7 @@ class _Stream:
             self.take(1)  # whether it is null; what follows is there in any case
         reader = _READERS.get(kind)
         if reader is None:
-            raise ValueError(f"it is of type {kind} of Qt, which is not known here")
+            raise Refused(f"it is of type {kind} of Qt, which is not known here")
         return reader(self)
 
     def bytes(self) -> bytes:
@@ -207,7 +207,7 @@ class _Stream:
     def count(self) -> int:
         count: int = self.number("I")
         if count > len(self.data):
-            raise ValueError("more items than there are bytes")
+            raise Refused("more items than there are bytes")
         return count
 
     def mapping(self) -> dict[str, Any]:
@@ -230,15 +230,15 @@ class _Stream:
                 return moment.replace(tzinfo=timezone(timedelta(seconds=self.number("i"))))
             case 0 | 255 | -1:
                 return moment
-        raise ValueError("its time zone is not known here")
+        raise Refused("its time zone is not known here")
 
     def user(self) -> Any:
         name = self.bytes().rstrip(b"\0")
         if name == b"QUuid":
             return UUID(bytes=self.take(16))
         if name.startswith(b"PyQt"):
-            raise ValueError(_PYTHON)
-        raise ValueError(f"it is of the type {name.decode(errors='replace')}, which is not known here")
+            raise Refused(_PYTHON)
+        raise Refused(f"it is of the type {name.decode(errors='replace')}, which is not known here")
 
 
 _READERS: Final[dict[int, Callable[[_Stream], Any]]] = {

@@ -8,6 +8,7 @@ import msgspec
 
 from ..errors import PersistenceError, TypeMismatchError
 from ..records.codec import Codec
+from ._legacy import why
 
 __all__ = ["typed"]
 
@@ -31,7 +32,7 @@ def typed(value: Any, kind: Any) -> Any:
         return codec.decode(codec.encode(loose, kind), kind)
     except (msgspec.ValidationError, PersistenceError, TypeError, ValueError) as error:
         raise TypeMismatchError(
-            f"it is not of type {getattr(kind, '__qualname__', kind)}: {error}"
+            f"it is not of type {getattr(kind, '__qualname__', kind)}: {why(error)}"
         ) from error
 
 

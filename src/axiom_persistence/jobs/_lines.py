@@ -29,7 +29,7 @@ __all__ = ["ArchiveFault", "Entry", "Reader", "Sums", "Whole", "header_line", "r
 FORMAT: Final = 1
 _START: Final = b'{"sum":"'
 _REST: Final = len(_START) + 16 + 2
-_SCHEMA: Final = b'"schema":'
+_BODY: Final = (b'"schema":', b'"subject":')
 _KEY: Final = re.compile(rb'"key":("(?:[^"\\]|\\.)*")')
 _JOINED: Final = re.compile(rb'(?<=\}).(?=\{"sum":")', re.DOTALL)
 
@@ -153,7 +153,7 @@ def _entry(rest: bytes, number: int) -> Entry:
     body = fields.body
     if body is None:
         body = rest[len(_opening(fields.key, fields.secure, fields.saved)) :]
-        if not body.startswith(_SCHEMA):
+        if not body.startswith(_BODY):
             raise _Damaged("what stands before its schema is not understood")
     return Entry(fields.key, fields.secure, fields.saved, body, number)
 

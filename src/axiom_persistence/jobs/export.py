@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -173,10 +174,20 @@ class _Stream(_Output):
         self._file = file
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        with self._failing():
+            self._file.write(data)
 
     def _settle(self) -> None:
-        self._file.flush()
+        with self._failing():
+            self._file.flush()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            name = getattr(self._file, "name", type(self._file).__name__)
+            raise from_os_error(error, "cannot write the archive", adapter=name) from error
 
 
 class _Part(_Output):

@@ -17,7 +17,7 @@ from ..records.record import look_at
 from ..runtime.acting import because
 from ..storage.adapter import Stored
 from ..store.store import Store
-from ._legacy import Found, Unreadable
+from ._legacy import Found, Unreadable, why
 from ._legacy_typed import typed
 
 __all__ = ["FORMATS", "ImportReport", "Imported", "import_legacy"]
@@ -107,7 +107,7 @@ async def import_legacy(
                 progress(len(report.entries))
     except Unreadable as error:
         raise ConfigurationError(
-            f"{path} is not of the format {chosen}: {error}", hint=f"known are {', '.join(FORMATS)}"
+            f"{path} is not of the format {chosen}: {why(error)}", hint=f"known are {', '.join(FORMATS)}"
         ) from error
     return report
 
@@ -243,7 +243,7 @@ def _read_directory(directory: Path, format: str, allow: Collection[type]) -> It
                 continue
             yield from _read_file(file, format, allow, bare)
         except (Unreadable, OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            yield Found(bare, problem=f"it is not of the format {format}: {error}")
+            yield Found(bare, problem=f"it is not of the format {format}: {why(error)}")
 
 
 def _read_file(path: Path, format: str, allow: Collection[type], name: str) -> Iterator[Found]:

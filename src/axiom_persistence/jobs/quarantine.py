@@ -26,8 +26,11 @@ class Item(NamedTuple):
     reason: str
     at: float
     """When they were moved here, in seconds since 1970 UTC."""
+    size: int
+    """How many bytes."""
     data: bytes
     version: str
+    """Of the entry; for whoever changes it."""
 
 
 async def items(store: Store) -> AsyncIterator[Item]:
@@ -44,7 +47,15 @@ def _item(place: str, stored: Stored) -> Item | None:
     if record is None:
         return None
     found = msgspec.json.decode(record.value, type=Quarantined)
-    return Item(place.removeprefix(QUARANTINE), found.key, found.reason, found.at, found.data, stored.version)
+    return Item(
+        place.removeprefix(QUARANTINE),
+        found.key,
+        found.reason,
+        found.at,
+        len(found.data),
+        found.data,
+        stored.version,
+    )
 
 
 async def find(store: Store, id: str) -> Item | None:

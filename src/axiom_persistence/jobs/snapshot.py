@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,88 +24,110 @@ from ..errors import (
 from ..keys import AUDIT, INTERNAL
 from ..platform.making import make_directories, sync_directory
 from ..records.corruption import QUARANTINE, Corruption
+from ..records.record import look_at, whole_body
 from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import StorageAdapter, Stored
 from ..store._expiring import EXPIRING
-from ..store._header import HEADER, Header
+from ..store._header import HEADER
 from ..store.store import Store
 from ._schedule import Keep, checked_keep
+from ._snapshots import (
+    DATABASE,
+    NAME,
+    Snapshot,
+    directory_of,
+    header_in,
+    is_in_files,
+    made_in,
+    snapshot_at,
+    source_in,
+)
 from .walk import OnProgress, Progress, pages
 
 __all__ = ["RestoreReport", "Snapshot", "restore", "snapshots", "take"]
 
-_NAME: Final = "%Y-%m-%dT%H-%M-%S.%fZ"
-_DATABASE: Final = ".db"
 _LEFT_OVER_SECONDS: Final = 86_400
 """How old what an interrupted snapshot left must be to be removed: another process may be making it."""
 _ATTEMPTS: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A copy of a store. It is a store itself: open its path, to look into it or to work with it."""
-
-    path: str
-    at: float
-    """When it was made, in seconds since 1970 UTC, by the clock of the machine."""
-
-    @property
-    def name(self) -> str:
-        return os.path.basename(self.path).removesuffix(_DATABASE)
 
 
 # -- making ----------------------------------------------------------------------------------------
 
 
 async def take(
-    store: Store, where: str | os.PathLike[str] | None = None, keep: Keep | None = None
+    store: Store,
+    where: str | os.PathLike[str] | None = None,
+    keep: Keep | None = None,
+    *,
+    dry_run: bool = False,
+    progress: OnProgress | None = None,
 ) -> Snapshot:
     """Copy all that is stored, as it is at one moment, while the store is in use; then forget old copies."""
     checked_keep(keep)
-    directory = _directory(store, where)
+    directory = directory_of(store, where)
+    if dry_run:
+        end = DATABASE if store.adapter.find(FileStorageAdapter) is None else ""
+        planned = snapshot_at(os.path.join(directory, datetime.now(UTC).strftime(NAME) + end))
+        old = await in_thread(lambda: _outlived(directory, planned, keep))
+        return replace(planned, removed=tuple(one.path for one in old))
     await store.adapter.commit({}, durability=store.weakest)  # what a write-back cache has not stored yet
-    name = datetime.now(UTC).strftime(_NAME)
+    name = datetime.now(UTC).strftime(NAME)
     part = os.path.join(directory, f".{name}.part")
     try:
         await in_thread(lambda: make_directories(directory))
         try:
-            if not await store.adapter.copy_to(part):
-                await _walk_into(store, part)
+            if not await _copied(store, part, progress):
+                await _walk_into(store, part, progress)
         except Exception:
             await in_thread(lambda: _remove(part))  # of a disk that is full, above all
             raise
         final = await in_thread(lambda: _settle(part, os.path.join(directory, name)))
-        made = Snapshot(final, _time_in(name))
-        await in_thread(lambda: _forget(directory, made, keep))
+        made = snapshot_at(final)
+        old = await in_thread(lambda: _forget(directory, made, keep))
     except OSError as error:
         raise from_os_error(error, f"cannot make a snapshot in {directory}", adapter=store.adapter) from error
+    return replace(made, removed=tuple(one.path for one in old))
+
+
+async def _copied(store: Store, part: str, progress: OnProgress | None) -> bool:
+    """Have the adapter make the copy. It tells of its progress on another thread than ``progress`` is for."""
+    if progress is None:
+        return await store.adapter.copy_to(part)
+    loop, failed = asyncio.get_running_loop(), list[BaseException]()
+
+    def tell(done: int, total: int) -> None:
+        try:
+            progress(Progress(done, total))
+        except BaseException as error:
+            failed.append(error)
+
+    def told(done: int, total: int) -> None:
+        if failed:
+            raise failed[0]  # which ends the copy
+        loop.call_soon_threadsafe(tell, done, total)
+
+    try:
+        made = await store.adapter.copy_to(part, told)
+    except Exception:
+        if failed:
+            raise failed[0] from None
+        raise
+    if failed:
+        raise failed[0]
     return made
-
-
-def _directory(store: Store, where: str | os.PathLike[str] | None) -> str:
-    if where is not None:
-        return os.path.abspath(os.path.expanduser(where))
-    location = store.adapter.location
-    if not os.path.isabs(location):
-        raise ConfigurationError(
-            "this store is in no place of the file system that snapshots could be beside",
-            adapter=store.adapter,
-            hint="say where they go: snapshot(where='snapshots')",
-        )
-    return f"{location}.snapshots"
 
 
 def _settle(part: str, final: str) -> str:
     """Give a copy that is on the disk its name."""
-    final += "" if os.path.isdir(part) else _DATABASE
+    final += "" if os.path.isdir(part) else DATABASE
     os.rename(part, final)
     sync_directory(os.path.dirname(final))
     return final
 
 
-async def _walk_into(store: Store, place: str) -> None:
+async def _walk_into(store: Store, place: str, progress: OnProgress | None) -> None:
     """A copy as a database, of an adapter that makes none: read twice, and the same both times.
 
     Versions are never used again, so what has the same one before and after had it in between, too.
@@ -126,7 +148,7 @@ async def _walk_into(store: Store, place: str) -> None:
     for attempt in range(_ATTEMPTS):
         async with SQLiteAdapter(place) as copy:
             versions: dict[str, str] = {}
-            async for page in pages(adapter.keys()):
+            async for page in pages(adapter.keys(), progress=progress):
                 found = await adapter.fetch(page)
                 await copy.commit({key: stored.data for key, stored in found.items()})
                 versions.update((key, stored.version) for key, stored in found.items())
@@ -153,42 +175,27 @@ async def _versions(adapter: StorageAdapter) -> dict[str, str]:
 
 async def snapshots(store: Store, where: str | os.PathLike[str] | None = None) -> list[Snapshot]:
     """The snapshots in ``where``, the oldest first."""
-    directory = _directory(store, where)
-    return await in_thread(lambda: _found(directory))
+    directory = directory_of(store, where)
+    return await in_thread(lambda: made_in(directory))
 
 
-def _found(directory: str) -> list[Snapshot]:
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return []
-    found = []
-    for name in names:
-        try:
-            found.append(Snapshot(os.path.join(directory, name), _time_in(name)))
-        except ValueError:
-            continue  # something else
-    return sorted(found, key=lambda snapshot: (snapshot.at, snapshot.path))
+def _outlived(directory: str, made: Snapshot, keep: Keep | None) -> list[Snapshot]:
+    """The snapshots that ``keep`` has no room for beside ``made``."""
+    others = [snapshot for snapshot in made_in(directory) if snapshot != made]
+    if isinstance(keep, int):
+        return others[: max(0, len(others) + 1 - keep)]
+    return [s for s in others if keep is not None and time.time() - s.at > keep.total_seconds()]
 
 
-def _time_in(name: str) -> float:
-    return datetime.strptime(name.removesuffix(_DATABASE), _NAME).replace(tzinfo=UTC).timestamp()
-
-
-def _forget(directory: str, made: Snapshot, keep: Keep | None) -> None:
+def _forget(directory: str, made: Snapshot, keep: Keep | None) -> list[Snapshot]:
     """Remove old snapshots, never the one just made, and what interrupted ones left behind."""
-    now = time.time()
     for name in os.listdir(directory):
         if name[0] == "." and name.endswith((".part", ".old", ".part-journal", ".part-wal", ".part-shm")):
             path = os.path.join(directory, name)
             with suppress(FileNotFoundError):  # another snapshot was finished meanwhile, or removed it too
-                if now - os.stat(path).st_mtime > _LEFT_OVER_SECONDS:
+                if time.time() - os.stat(path).st_mtime > _LEFT_OVER_SECONDS:
                     _remove(path)
-    others = [snapshot for snapshot in _found(directory) if snapshot != made]
-    if isinstance(keep, int):
-        old = others[: max(0, len(others) + 1 - keep)]
-    else:
-        old = [s for s in others if keep is not None and now - s.at > keep.total_seconds()]
+    old = _outlived(directory, made, keep)
     for snapshot in old:
         gone = os.path.join(directory, f".{os.path.basename(snapshot.path)}.old")
         try:
@@ -196,9 +203,10 @@ def _forget(directory: str, made: Snapshot, keep: Keep | None) -> None:
         except FileNotFoundError:
             continue  # another process was faster
         for end in ("-wal", "-shm"):  # of one that was opened, and its program killed
-            with suppress(FileNotFoundError):
+            if os.path.exists(snapshot.path + end):
                 os.unlink(snapshot.path + end)
         _remove(gone)
+    return old
 
 
 def _remove(path: str) -> None:
@@ -208,7 +216,7 @@ def _remove(path: str) -> None:
             shutil.rmtree(path)
         return
     for end in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path + end)
 
 
@@ -249,12 +257,12 @@ async def restore(
         )
     path = await _path_of(store, snapshot)
     report = RestoreReport()
-    async with _source(store, path) as source:
+    async with source_in(store, path) as source:
         await _refuse_another(store, source, path)
         if not dry_run:
             report.before = await take(store, os.path.dirname(path))
         for attempt in range(_ATTEMPTS):
-            changes, expect = await _difference(adapter, source, progress)
+            changes, expect = await _difference(store, source, progress)
             report.changed = sum(data is not None for data in changes.values())
             report.removed = len(changes) - report.changed
             report.keys = [key for key in changes if key[0] != INTERNAL][:100]
@@ -284,7 +292,7 @@ async def _path_of(store: Store, snapshot: Snapshot | str | os.PathLike[str]) ->
     if os.path.exists(path):
         return path
     named = os.fspath(snapshot)
-    known = await snapshots(store) if os.path.isabs(store.adapter.location) else []
+    known = await snapshots(store) if is_in_files(store) else []
     for one in known:
         if one.name == named:
             return one.path
@@ -295,21 +303,10 @@ async def _path_of(store: Store, snapshot: Snapshot | str | os.PathLike[str]) ->
     )
 
 
-def _source(store: Store, path: str) -> StorageAdapter:
-    """What is in the snapshot, as the store shows what is in itself."""
-    make = FileStorageAdapter if os.path.isdir(path) else SQLiteAdapter
-    source: StorageAdapter = make(path, inspect=True)
-    if not store.confidential:
-        return source
-    from ..layers.encrypted import Encrypted
-
-    encrypted = store.adapter.find(Encrypted)
-    return source if encrypted is None else Encrypted(source, encrypted.provider, inspect=True)
-
-
 async def _refuse_another(store: Store, source: StorageAdapter, path: str) -> None:
-    theirs, ours = await _identity(Store(source, on_corruption=Corruption.RAISE)), await _identity(store)
-    if ours is not None and theirs != ours:
+    theirs = await header_in(Store(source, on_corruption=Corruption.RAISE))
+    ours = await header_in(store)
+    if ours is not None and (theirs is None or theirs.id != ours.id):
         raise ConfigurationError(
             f"{path} is a snapshot of another store",
             adapter=store.adapter,
@@ -317,23 +314,22 @@ async def _refuse_another(store: Store, source: StorageAdapter, path: str) -> No
         )
 
 
-async def _identity(store: Store) -> str | None:
-    """What tells this store from others. None: nothing was ever saved in it."""
-    record = (await store.read(HEADER)).record
-    return None if record is None else store.decode(HEADER, record, Header).id
-
-
 async def _difference(
-    adapter: StorageAdapter, source: StorageAdapter, progress: OnProgress | None
+    store: Store, source: StorageAdapter, progress: OnProgress | None
 ) -> tuple[dict[str, bytes | None], dict[str, str | None]]:
     """What has to change, and the version that every record must still have then."""
     changes: dict[str, bytes | None] = {}
     expect: dict[str, str | None] = {}
-    total = 0
+    adapter, total = store.adapter, 0
     async for page in pages(source.keys()):
         wanted = [key for key in page if not key.startswith((QUARANTINE, AUDIT))]
         theirs, ours = await source.fetch(wanted), await adapter.fetch(wanted)
-        _compare(theirs, ours, changes, expect, source)
+        for key, stored in theirs.items():
+            _refuse_damaged(store, source, key, stored)
+            own = ours.get(key)
+            expect[key] = None if own is None else own.version
+            if own is None or own.data != stored.data or own.damage is not None:
+                changes[key] = stored.data
         total += len(page)
         if progress is not None:
             progress(Progress(total, None, page[-1]))
@@ -347,22 +343,17 @@ async def _difference(
     return changes, expect
 
 
-def _compare(
-    theirs: Mapping[str, Stored],
-    ours: Mapping[str, Stored],
-    changes: dict[str, bytes | None],
-    expect: dict[str, str | None],
-    source: StorageAdapter,
-) -> None:
-    for key, stored in theirs.items():
-        if stored.damage is not None:
-            raise CorruptedDataError(
-                f"the snapshot is damaged: {stored.damage}; nothing was changed",
-                key=key,
-                adapter=source,
-                hint="choose another snapshot",
-            )
-        own = ours.get(key)
-        expect[key] = None if own is None else own.version
-        if own is None or own.data != stored.data or own.damage is not None:
-            changes[key] = stored.data
+def _refuse_damaged(store: Store, source: StorageAdapter, key: str, stored: Stored) -> None:
+    """Raise ``CorruptedDataError`` for what is no whole record. What a newer program wrote is one."""
+    damage = stored.damage
+    if damage is None and (key[0] != INTERNAL or key == HEADER) and whole_body(key, stored.data) is None:
+        _, damage, too_new = look_at(key, stored.data, store.schema_of(key))
+        damage = None if too_new else damage
+    if damage is not None:
+        raise CorruptedDataError(
+            f"the snapshot is damaged: {damage}; nothing was changed",
+            key=key,
+            adapter=source,
+            hint="choose another snapshot, or repair this one, which is a store itself: "
+            "`axiom-persistence verify --repair`",
+        )

@@ -50,7 +50,8 @@ async def verify(
     """Check every record under ``prefix``, and the medium.
 
     With ``repair``, damaged records take the recovery ladder: the previous generation comes back where
-    there is one, and the damaged bytes go to quarantine. Without it nothing is changed.
+    there is one, else what the last snapshot has, and the damaged bytes go to quarantine. Without it nothing
+    is changed.
     ``progress`` is told how many records were checked so far.
     """
     report = VerifyReport(medium=await store.adapter.check())
@@ -96,4 +97,13 @@ async def _check_page(store: Store, page: list[str], report: VerifyReport, repai
         except CorruptedDataError as error:
             report.findings.append(Finding(key, str(error), "damaged"))
         else:
-            report.findings.append(Finding(key, info.damage, "recovered" if again else "quarantined"))
+            outcome = "recovered" if again else "quarantined"
+            report.findings.append(Finding(key, info.damage + _from(store, key), outcome))
+
+
+def _from(store: Store, key: str) -> str:
+    """What to add to the reason: where the value came from, unless it is the generation before."""
+    for told in reversed(store.recovery.reports):
+        if told.key == key:
+            return "" if told.snapshot is None else f"; {told.outcome}"
+    return ""

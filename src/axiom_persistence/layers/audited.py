@@ -6,7 +6,7 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -47,10 +47,10 @@ _encode: Final = msgspec.json.Encoder().encode
 class Audited(Layer):
     """Adds to each commit an entry that says who changes what and why, never a value.
 
-    Entry and change are one commit, so neither is there without the other. Keys of the trail are not listed
-    above this layer. ``seal`` makes a batch of the entries that are not sealed yet; what is sealed cannot be
-    altered unnoticed, see ``security._seals``. Without a ``log``, or with ``KeptAudit``, a
-    trail that is there is kept on, and none is begun. Closing seals.
+    Entry and change are one commit, so neither is there without the other (``purge`` writes the entry
+    first). Keys of the trail are not listed above this layer. ``seal`` makes a batch of the entries that are
+    not sealed yet; what is sealed cannot be altered unnoticed, see ``security._seals``. Without a ``log``, or
+    with ``KeptAudit``, a trail that is there is kept on, and none is begun. Closing seals.
 
     Raises ``ConfigurationError`` over an adapter that is not atomic, or takes too little.
     """
@@ -199,6 +199,18 @@ class Audited(Layer):
         if versions is None:
             return None
         return {key: version for key, version in versions.items() if key in changes}
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        """The entry comes first, in a commit of its own: what is purged is in no commit.
+
+        Broken off between the two, the entry names keys that are there until it is begun again.
+        """
+        if keys and self.trail is not None:
+            gone: Changes = dict.fromkeys(keys)
+            entries = {key: data for key, data in self._with_entries(gone).items() if key not in gone}
+            await self.inner.commit(entries)
+            self.has_news = True
+        await self.inner.purge(keys, previous_of=previous_of)
 
     def _with_entries(self, changes: Changes) -> dict[str, bytes | None]:
         full = dict(changes)

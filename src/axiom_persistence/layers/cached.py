@@ -348,6 +348,14 @@ class Cached(Layer):
                 finally:
                     flusher.moves += 1
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        changes = dict.fromkeys(keys)
+        with _Write(self, changes, changes) as write:  # none of them is accepted from here on
+            if self._flusher is not None:
+                await self._flusher.flush(self._flusher.weakest)
+            await self.inner.purge(keys, previous_of=previous_of)
+            write.versions = {}
+
     def _accept(self, flusher: Flusher, changes: Changes) -> Mapping[str, str] | None:
         """Take ``changes`` into memory. None: they go to the store at once, behind what is pending."""
         size = self._checked_size(changes)

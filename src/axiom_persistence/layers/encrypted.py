@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from ..errors import (
+    AccessDeniedError,
     CapabilityUnavailableError,
     ConflictError,
     CorruptedDataError,
@@ -18,7 +19,7 @@ from ..errors import (
 from ..keys import INTERNAL, KEYSET
 from ..security.cipher import NONCE_BYTES, TAG_BYTES, Cipher, WrongKeyError
 from ..security.keys import KeyProvider
-from ..security.keyset import Keyset, WrappedKeyset
+from ..security.keyset import DECRYPTING, ENCRYPTING, Keyset, WrappedKeyset
 from ..storage.adapter import (
     NOT_NOW,
     Changes,
@@ -42,6 +43,13 @@ _OVERHEAD: Final = _HEAD + NONCE_BYTES + TAG_BYTES
 _PLAIN: Final = frozenset((INTERNAL + "store",))
 """The header: what a store is must be known before anything in it can be opened."""
 
+_UNSEALED: Final = "plain"
+"""The passage of a store that is not encrypted yet, or no longer."""
+_NOT_SAVED: Final = {
+    _UNSEALED: ("the store is not encrypted", "call encrypt() first, or open it without keys="),
+    DECRYPTING: ("the store is being decrypted", "wait until that has ended, or call decrypt() to go on"),
+}
+
 
 class Encrypted(Layer):
     """Seals every value on its way down, and opens it on its way up.
@@ -52,13 +60,21 @@ class Encrypted(Layer):
 
     ``keys`` gives the key that the store's own keys are sealed under. An empty place gets keys of its own at
     its first opening. Opening raises ``KeyUnavailableError`` without the right key, and
-    ``InsecureStorageError`` for a store that holds plain records. Nothing is changed then.
+    ``InsecureStorageError`` for a store that holds plain records, unless ``plain`` says that they are to be
+    encrypted: they are read, and nothing is saved before ``begin``. Nothing is changed then.
     """
 
-    def __init__(self, inner: StorageAdapter, keys: KeyProvider, *, inspect: bool = False) -> None:
+    def __init__(
+        self, inner: StorageAdapter, keys: KeyProvider, *, inspect: bool = False, plain: bool = False
+    ) -> None:
         super().__init__(inner)
         self._provider = keys
         self._inspect = inspect
+        self._takes_plain = plain
+        self._passage = ""
+        self._mark: Callable[[], Hashable | None] = inner.mark_reader
+        self._looked: Hashable | None = None
+        """The change mark when the keys were looked at last."""
         self._keyset: Keyset | None = None
         self._version: str | None = None
         self._id = b""
@@ -77,8 +93,11 @@ class Encrypted(Layer):
     async def aopen(self) -> None:
         await self.inner.aopen()
         try:
+            self._looked = self._mark()
             while not await self._read_keyset():
-                await self._refuse_what_is_there()
+                if await self._is_plain():
+                    self._passage = _UNSEALED
+                    return
                 if self._inspect:
                     raise StoreNotFoundError(
                         "there is no encrypted store here yet",
@@ -118,15 +137,59 @@ class Encrypted(Layer):
         self._ciphers = ciphers
         self._seal = head, ciphers[keyset.primary], self._bound(head)
         self._keyset, self._version = keyset, version
+        self._passage = keyset.passage
 
-    async def _refuse_what_is_there(self) -> None:
-        """Raise unless the place is empty but for a header."""
+    async def _look(self) -> None:
+        """Read the keys anew if somebody else has committed. Raises if they are gone."""
+        if self._keyset is None and not self._passage:
+            raise self._not_open()
+        mark = self._mark()
+        if mark != self._looked:
+            await self._read_keyset_again()
+            self._looked = mark
+
+    async def _read_keyset_again(self) -> None:
+        if await self._read_keyset():
+            return
+        if not self._passage or self._passage == ENCRYPTING:
+            raise self._keyset_gone()
+        self._forget_keyset()  # it was being decrypted, and that has ended
+
+    def _forget_keyset(self) -> None:
+        self._passage, self._keyset, self._version, self._seal, self._ciphers = (
+            _UNSEALED,
+            None,
+            None,
+            None,
+            {},
+        )
+
+    def _look_now(self) -> bool:
+        """The same without waiting. False: it cannot be told now, or the keys have changed."""
+        mark = self._mark()
+        if mark == self._looked:
+            return True
+        stored = self.inner.fetch_now(KEYSET)
+        if stored is None or isinstance(stored, NotNow) or stored.version != self._version:
+            return False
+        self._looked = mark
+        return True
+
+    def _keyset_gone(self) -> PersistenceError:
+        return CorruptedDataError(
+            "the record with the store's keys is gone: it was decrypted meanwhile, or somebody deleted it",
+            adapter=self.inner,
+            hint="if it was decrypted, open it without keys=; else put a backup of the store in its place",
+        )
+
+    async def _is_plain(self) -> bool:
+        """Whether the place holds plain records. Raises where they are not taken. False: it is empty."""
         async for key in self.inner.keys():
             stored = (await self.inner.fetch((key,))).get(key)
             if key in _PLAIN or stored is None:
                 continue
             if await self.inner.exists(KEYSET):
-                return  # another process has begun meanwhile
+                return False  # another process has begun meanwhile
             named = key if key[0] != INTERNAL else None
             if stored.data.startswith(_MAGIC):
                 raise CorruptedDataError(
@@ -135,24 +198,61 @@ class Encrypted(Layer):
                     adapter=self.inner,
                     hint="put a backup of the store in its place; nothing was changed",
                 )
+            if self._takes_plain:
+                return True
             raise InsecureStorageError(
                 "the store holds plain records, and was opened with keys",
                 key=named,
                 adapter=self.inner,
-                hint="open it without keys=, and copy its records into a new store that has keys",
+                hint="open it without keys=, or encrypt it: mode='encrypt', or `axiom-persistence encrypt`",
             )
+        return False
 
     async def _begin(self) -> None:
-        keyset = Keyset.new()
         key, parameters = await self._provider.create()
-        await self._write_keyset(keyset, key, {**parameters, "provider": self._provider.name})
+        await self._write_keyset(Keyset.new(), key, {**parameters, "provider": self._provider.name}, {}, {})
 
-    async def _write_keyset(self, keyset: Keyset, key: bytes, parameters: Mapping[str, str]) -> bool:
+    async def begin(self, changes: Changes, expect: Expect) -> None:
+        """Have keys from now on, in one commit with ``changes``, where the records are still plain.
+
+        Everything saved is sealed then, and what is plain is read as well until ``end``. Raises
+        ``ConflictError`` if the others were changed. Nothing to do where there are keys.
+        """
+        await self._look()
+        if self._passage != _UNSEALED or await self._read_keyset():
+            return
+        key, parameters = await self._provider.create()
+        parameters = {**parameters, "provider": self._provider.name}
+        if not await self._write_keyset(Keyset.new(ENCRYPTING), key, parameters, changes, expect):
+            await self._read_keyset()
+
+    async def enter(self, passage: str) -> None:
+        """Say in the keyset that a job is under way or, with ``""``, that there is none."""
+        while self.keyset.passage != passage:
+            await self._change(self.keyset.passing(passage), self._provider)
+
+    async def end(self, changes: Changes, expect: Expect) -> None:
+        """Have no keys any more, in one commit with ``changes``. What was sealed with them is lost."""
+        await self.inner.commit({**changes, KEYSET: None}, expect={**expect, KEYSET: self._version})
+        self._forget_keyset()
+
+    @property
+    def passage(self) -> str:
+        """``"encrypting"``, ``"decrypting"``, ``"plain"`` where nothing is sealed, or ``""``."""
+        return self._passage
+
+    async def _write_keyset(
+        self, keyset: Keyset, key: bytes, parameters: Mapping[str, str], also: Changes, expect: Expect
+    ) -> bool:
         """Durable before any record uses it. False: another process was first."""
         data = keyset.wrap(key, parameters)
         try:
-            versions = await self.inner.commit({KEYSET: data}, expect={KEYSET: self._version})
-        except ConflictError:
+            versions = await self.inner.commit(
+                {**also, KEYSET: data}, expect={**expect, KEYSET: self._version}
+            )
+        except ConflictError as conflict:
+            if conflict.key != KEYSET:
+                raise
             return False
         self._use(keyset, versions[KEYSET])
         return True
@@ -191,18 +291,14 @@ class Encrypted(Layer):
         stored = (await self.inner.fetch((KEYSET,))).get(KEYSET)
         if stored is None or stored.version != self._version:
             if not await self._read_keyset():
-                raise CorruptedDataError(
-                    "the record with the store's keys was deleted",
-                    adapter=self.inner,
-                    hint="put a backup of the store in its place",
-                )
+                raise self._keyset_gone()
             return False
         if provider is self._provider:
             parameters = WrappedKeyset(stored.data, self.inner).parameters
             key = await provider.find(parameters)
         else:
             key, parameters = await provider.create()
-        return await self._write_keyset(keyset, key, {**parameters, "provider": provider.name})
+        return await self._write_keyset(keyset, key, {**parameters, "provider": provider.name}, {}, {})
 
     @property
     def provider(self) -> KeyProvider:
@@ -217,7 +313,8 @@ class Encrypted(Layer):
             key not in _PLAIN and self.number_of(key, stored) not in self._ciphers
             for key, stored in found.items()
         ):
-            await self._read_keyset()  # another process may have made a new key
+            # Another process may have made a new key, or is at it to encrypt or decrypt the store.
+            await self._read_keyset_again()
         return {key: self._opened(key, stored) for key, stored in found.items()}
 
     def fetch_now(self, key: str) -> Stored | None | NotNow:
@@ -236,9 +333,12 @@ class Encrypted(Layer):
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
+        await self._look()
         return await self.inner.commit(self._sealed(changes), expect=expect, durability=durability)
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
+        if self._passage in _NOT_SAVED or not self._look_now():
+            return None
         return self.inner.commit_now(self._sealed(changes))
 
     def keys(
@@ -252,11 +352,26 @@ class Encrypted(Layer):
     async def delete_prefix(
         self, prefix: str, *, after: str | None = None, durability: Durability | None = None
     ) -> int:
+        await self._look()
+        self._refuse_to_save(None)
         if Listing(prefix, after).wants(KEYSET):
             return await super().delete_prefix(prefix, after=after, durability=durability)  # but for that
         return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        await self.inner.purge([key for key in keys if key != KEYSET], previous_of=previous_of)
+
+    def _refuse_to_save(self, key: str | None) -> None:
+        if self._passage in _NOT_SAVED:
+            message, hint = _NOT_SAVED[self._passage]
+            raise AccessDeniedError(
+                f"{message}, and nothing is saved here", key=key, adapter=self.inner, hint=hint
+            )
+
     def _sealed(self, changes: Changes) -> dict[str, bytes | None]:
+        if not changes:
+            return {}  # a flush
+        self._refuse_to_save(next(iter(changes)))
         head, cipher, bound = self._sealing()
         check_changes(changes, self._traits, self.inner)
         return {
@@ -267,10 +382,13 @@ class Encrypted(Layer):
     def _sealing(self) -> tuple[bytes, Cipher, bytes]:
         """What sealed bytes begin with, what seals, and what is bound to them beside the key's name."""
         if self._seal is None:
-            raise CapabilityUnavailableError(
-                "the store is not open", adapter=self.inner, hint="open it before it is used"
-            )
+            raise self._not_open()
         return self._seal
+
+    def _not_open(self) -> CapabilityUnavailableError:
+        return CapabilityUnavailableError(
+            "the store is not open", adapter=self.inner, hint="open it before it is used"
+        )
 
     def number_of(self, key: str, stored: Stored) -> int | None:
         """The number of the data key that what the inner adapter gave is sealed with; None: it is plain."""
@@ -278,15 +396,13 @@ class Encrypted(Layer):
             return None
         return int.from_bytes(stored.data[len(_MAGIC) : _HEAD], "big")
 
-    def _is_news(self, key: str, stored: Stored) -> bool:
-        number = self.number_of(key, stored)
-        return number is not None and number not in self._ciphers
-
     def _opened(self, key: str, stored: Stored) -> Stored:
         if key in _PLAIN or stored.damage is not None:
             return stored
         number = self.number_of(key, stored)
         if number is None:
+            if self._passage:
+                return stored
             return stored._replace(damage="it is not encrypted, and everything in this store is")
         cipher = self._ciphers.get(number)
         if cipher is None:

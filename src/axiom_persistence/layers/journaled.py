@@ -139,6 +139,16 @@ class Journaled(Layer):
         self._begin(changes, durability)
         return await self._finish()
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        """Also what the journal held last."""
+        async with self._turn:
+            await self._finish()
+            self._generation += 1
+            try:
+                await self.inner.purge([*keys, JOURNAL], previous_of=previous_of)
+            finally:
+                self._generation += 1
+
     def _checked_journal(self, changes: Changes) -> bytes:
         """Refuses what ``inner`` would refuse: once decided, a commit must go through."""
         check_changes(changes, self._traits, self)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import ConflictError
@@ -127,6 +127,11 @@ class Observed(Layer):
             # What was written while it was on its way may be gone or not, and some came meanwhile.
             for stream in self._streams_over(prefix):
                 stream.look_again()
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        with _Telling(self, dict.fromkeys(keys)) as telling:
+            await self.inner.purge(keys, previous_of=previous_of)
+            telling.versions = {}
 
     def _streams_over(self, prefix: str) -> list[ChangeStream]:
         """The open streams that watch keys with ``prefix``."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ..errors import ConfigurationError, PersistenceError
 from ..keys import check_stored_key
-from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
 from ..storage.layer import Layer
 from ..storage.listing import Listing
 
@@ -109,6 +109,11 @@ class Prefixed(Layer):
         with self._names_without_prefix():
             return await self.inner.delete_prefix(self.prefix + prefix, after=start, durability=durability)
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        full, older = [self._full(key) for key in keys], [self._full(key) for key in previous_of]
+        with self._names_without_prefix():
+            await self.inner.purge(full, previous_of=older)
+
     async def previous(self, key: str) -> Stored | None:
         with self._names_without_prefix():
             return await self.inner.previous(self._full(key))
@@ -117,8 +122,11 @@ class Prefixed(Layer):
         with self._names_without_prefix():
             return await self.inner.saved_at(self._full(key))
 
-    async def copy_to(self, place: str) -> bool:  # noqa: ARG002
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:  # noqa: ARG002
         return False  # it would be a copy of what others keep there, too
+
+    async def scrub(self) -> bool:
+        return False  # the earlier generations of others are not ours to forget
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else None  # below, the keys have other names

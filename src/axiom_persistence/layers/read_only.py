@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..errors import AccessDeniedError
 from ..storage.adapter import Changes, Durability, Expect
@@ -30,6 +30,9 @@ class ReadOnly(Layer):
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         self._refuse(changes)
         return self.inner.commit_now(changes)
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        self._refuse(dict.fromkeys((*keys, *previous_of)))
 
     def _refuse(self, changes: Changes) -> None:
         for key in changes:

@@ -22,14 +22,16 @@ def stack(
     cache: CachePolicy | None,
     inspect: bool,
     keys: KeyProvider | None = None,
+    plain: bool = False,
     audit: AuditLog | None = None,
 ) -> StorageAdapter:
     """``adapter`` with the layers of an opened store around it, be it the plain or the secure one.
 
-    What is only inspected is neither cached nor observed, what is in memory is not cached once more.
+    ``plain``: it may hold plain records, which are to be encrypted. What is only inspected is neither
+    cached nor observed, what is in memory is not cached once more.
     """
     if keys is not None:
-        adapter = _encrypted(adapter, keys, inspect)
+        adapter = _encrypted(adapter, keys, inspect, plain)
     if audit is not None or inspect:
         from ..layers.audited import Audited  # not every store is audited
 
@@ -41,7 +43,7 @@ def stack(
     return Observed(adapter)
 
 
-def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool) -> StorageAdapter:
+def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool, plain: bool) -> StorageAdapter:
     from ..security.keys import KeyProvider
 
     if not isinstance(keys, KeyProvider):
@@ -52,6 +54,7 @@ def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool) -> Sto
         )
     try:
         from ..layers.encrypted import Encrypted
+        from ..layers.erasable import Erasable
     except ImportError as error:
         raise ConfigurationError(str(error), adapter=adapter) from error
-    return Encrypted(adapter, keys, inspect=inspect)
+    return Erasable(Encrypted(adapter, keys, inspect=inspect, plain=plain))

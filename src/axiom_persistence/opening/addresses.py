@@ -21,7 +21,7 @@ _FILE_LIKE: Final = (
     *(".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".txt", ".xml", ".plist", ".csv"),
     *(".pickle", ".pkl", ".dat", ".bin", ".shelve"),
 )
-_SCHEMES: Final = ("sqlite", "file", "file+documents", "memory", "keychain")
+_SCHEMES: Final = ("sqlite", "file", "file+documents", "memory", "keychain", "defaults", "postgresql")
 
 Where = str | os.PathLike[str] | StorageAdapter
 
@@ -30,11 +30,11 @@ class Address(NamedTuple):
     """Where a store is, before anything is looked at."""
 
     kind: str
-    """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, ``keychain``, or a scheme from
-    elsewhere."""
+    """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, ``keychain``, ``defaults``,
+    ``postgresql``, or a scheme from elsewhere."""
     place: str
-    """A name for ``application``, ``file+documents`` and ``keychain``, a path for ``sqlite`` and ``file``,
-    nothing for ``memory``; else what stands behind the scheme."""
+    """A name for ``application``, ``file+documents``, ``keychain`` and ``defaults``, a path for ``sqlite``
+    and ``file``, nothing for ``memory``; else what stands behind the scheme."""
 
 
 def adapter_for(where: Where, *, inspect: bool = False, exclusive: bool = False) -> StorageAdapter:
@@ -81,6 +81,15 @@ def adapter_for(where: Where, *, inspect: bool = False, exclusive: bool = False)
         from ..adapters.keychain import KeychainAdapter
 
         return _only_read(KeychainAdapter(place)) if inspect else KeychainAdapter(place)
+    if kind == "postgresql":
+        from ..adapters.postgres import PostgresAdapter
+
+        adapter = PostgresAdapter(f"{kind}:{place}", inspect=inspect)
+        return _only_read(adapter) if inspect else adapter
+    if kind == "defaults":
+        from ..adapters.preferences import UserDefaultsAdapter
+
+        return _only_read(UserDefaultsAdapter(place)) if inspect else UserDefaultsAdapter(place)
     return _made_elsewhere(kind, place, inspect=inspect)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..security.audit import AuditLog
     from ..security.keys import KeyProvider
 
-__all__ = ["open_persistence"]
+__all__ = ["keychain_key", "open_persistence"]
 
 _DEFAULT_CACHE: Final = CachePolicy()
 
@@ -36,15 +36,16 @@ def open_persistence(
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
     audit: AuditLog | None = None,
-    mode: Literal["normal", "inspect"] = "normal",
+    mode: Literal["normal", "inspect", "encrypt"] = "normal",
     exclusive: bool = False,
 ) -> AdapterBasedPersistence:
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
 
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
     ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
-    ``"file+documents:notes"``, ``"memory:"``); a path (a suffix .db, .sqlite or .sqlite3 means one SQLite
-    file, anything else a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
+    ``"file+documents:notes"``, ``"defaults:org.example.notes"``, ``"memory:"``); a path (a suffix .db,
+    .sqlite or .sqlite3 means one SQLite file, anything else a directory of JSON files; ``~`` is expanded);
+    or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
@@ -55,19 +56,19 @@ def open_persistence(
     ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
     the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
     beside the store that often, while it is open. ``audit=AuditLog()``: every commit says who changed what,
-    and the store opens with it only, from then on. ``mode="inspect"`` creates, migrates, repairs and sweeps
-    nothing, and refuses to write. ``exclusive``: no other process may use the SQLite file meanwhile, which
-    may then be on a network file system.
+    from then on. ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write;
+    ``mode="encrypt"`` opens a plain store with ``keys``, for ``persistence.encrypt()``. ``exclusive``: no
+    other process may use the SQLite file meanwhile, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _refuse_wrong_options(mode, cache, secure, snapshots, audit)
-    keys = _keychain_key(where) if keys == "keychain" else keys
+    _refuse_wrong_options(mode, cache, secure, snapshots, keys, audit)
+    keys = keychain_key(where) if keys == "keychain" else keys
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     return AdapterBasedPersistence(
-        stack(adapter, cache=cache, inspect=inspect, keys=keys, audit=audit),
+        stack(adapter, cache=cache, inspect=inspect, keys=keys, audit=audit, plain=mode == "encrypt"),
         durability=durability if inspect else _usual(durability, cache),
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=None if secure is None else _secure_stack(secure, where, inspect),
@@ -89,11 +90,14 @@ def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> 
 
 
 def _refuse_wrong_options(
-    mode: object, cache: object, secure: object, snapshots: object, audit: object
+    mode: object, cache: object, secure: object, snapshots: object, keys: object, audit: object
 ) -> None:
-    if mode not in ("normal", "inspect"):
+    if mode == "encrypt" and keys is None:
+        raise ConfigurationError("mode='encrypt' needs keys=", hint="keys='keychain', or a KeyProvider")
+    if mode not in ("normal", "inspect", "encrypt"):
         raise ConfigurationError(
-            f"mode is 'normal' or 'inspect', not {shown(mode)}", hint="leave mode out to read and write"
+            f"mode is 'normal', 'inspect' or 'encrypt', not {shown(mode)}",
+            hint="leave mode out to read and write",
         )
     if not isinstance(cache, (CachePolicy, NoneType)):
         raise ConfigurationError(
@@ -117,7 +121,8 @@ def _refuse_wrong_options(
         checked_audit(audit, writes_back=isinstance(cache, CachePolicy) and cache.interval is not None)
 
 
-def _keychain_key(where: Where) -> KeyProvider:
+def keychain_key(where: Where) -> KeyProvider:
+    """What ``keys="keychain"`` means. Raises ``ConfigurationError`` for what has no application's name."""
     from ..security.keys import KeychainKey  # not every program encrypts
 
     return KeychainKey(_application(where, "keys"))

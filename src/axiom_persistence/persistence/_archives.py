@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, InsecureStorageError
 from ..store.store import Store
-from ._maintenance import Maintenance
+from ._quarantine import Quarantine
 
 if TYPE_CHECKING:
     from ..jobs._selection import Selection
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Archives"]
 
 
-class Archives(Maintenance):
+class Archives(Quarantine):
     """Export and import."""
 
     @property

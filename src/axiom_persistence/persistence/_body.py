@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from typing import Any, NamedTuple, NoReturn, TypeVar, overload
 
 from ..errors import CapabilityUnavailableError, ConflictError
-from ..keys import MISSING, Key
+from ..keys import INTERNAL, MISSING, Key
 from ..records.record import Record
 from ..storage.adapter import Durability
 from ..storage.listing import Listing
@@ -76,17 +76,33 @@ class TransactionBody:
         return await self._record(self._key(key)) is not None
 
     async def save(
-        self, key: str | Key[Any], value: Any, *, type: Any = None, ttl: Ttl | None = None
+        self,
+        key: str | Key[Any],
+        value: Any,
+        *,
+        type: Any = None,
+        ttl: Ttl | None = None,
+        subject: str | None = None,
     ) -> None:
         """Store ``value`` at the end of the transaction. Encoding errors are raised here.
 
-        As every save, it sets the expiry anew: without ``ttl`` the value stays for good. ``update`` keeps it.
+        As every save, it sets expiry and subject anew: without ``ttl`` the value stays for good. ``update``
+        keeps both.
         Of a value that was loaded here before, it keeps the fields that its type does not know.
         """
         name = self._key(key)
         kind = key.kind if isinstance(key, Key) else type
         kept = self._kept.get(name)
-        self._writes[name] = self._store.seal(name, value, kind, self._store.expiry(ttl), kept)
+        await self._write({name: self._store.seal(name, value, kind, self._store.expiry(ttl), kept)}, subject)
+
+    async def _write(self, changes: Mapping[str, bytes], subject: str | None) -> None:
+        """Hold sealed records back, as records about ``subject``; nobody erases it before the end."""
+        if subject is None or not changes:
+            self._writes |= changes
+            return
+        tag = await self._store.tag_of(subject)
+        self._seen.setdefault(tag.place, tag.seen)
+        self._writes |= tag.mark(changes)
 
     @overload
     async def update(self, key: Key[T], type: Callable[[T], T]) -> T: ...
@@ -164,12 +180,20 @@ class TransactionBody:
 
     # -- several -----------------------------------------------------------------------------------
 
-    async def save_many(self, values: Mapping[str, Any], *, type: Any = None, ttl: Ttl | None = None) -> None:
+    async def save_many(
+        self,
+        values: Mapping[str, Any],
+        *,
+        type: Any = None,
+        ttl: Ttl | None = None,
+        subject: str | None = None,
+    ) -> None:
         """Store all of ``values`` at the end of the transaction. None of them if one cannot be encoded."""
         expires = self._store.expiry(ttl)
         named = {self._key(key): value for key, value in mapping(values, "save_many").items()}
         seal, kept = self._store.seal, self._kept
-        self._writes |= {n: seal(n, value, type, expires, kept.get(n)) for n, value in named.items()}
+        changes = {n: seal(n, value, type, expires, kept.get(n)) for n, value in named.items()}
+        await self._write(changes, subject)
 
     async def load_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]:
         """The values of ``keys``, one snapshot, own writes included; absent ones are left out."""
@@ -220,7 +244,7 @@ class TransactionBody:
             await self._records((), again=True)
         there = set(self._listed[asked])
         for name, data in self._writes.items():
-            if asked.wants(name):
+            if asked.wants(name) and name[0] != INTERNAL:
                 (there.discard if data is None else there.add)(name)
         for name in [name for name in there if name in self._writes and self._known(name) is None]:
             there.discard(name)  # its time has passed since

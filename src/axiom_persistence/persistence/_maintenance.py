@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from os import PathLike, fspath
+from os.path import isabs
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CapabilityUnavailableError, ConfigurationError
@@ -12,6 +13,7 @@ from ..store.describe import About, RecordInfo
 from ..store.store import Store
 
 if TYPE_CHECKING:
+    from ..jobs.encrypt import EncryptionReport
     from ..jobs.legacy import ImportReport
     from ..jobs.migrate import MigrationProgress, MigrationReport
     from ..jobs.rollback import RollbackReport
@@ -179,6 +181,36 @@ class Maintenance:
         from ..jobs.rotate import rotate
 
         return await rotate(self._encrypted(), progress=progress)
+
+    async def encrypt(self, *, dry_run: bool = False, progress: OnProgress | None = None) -> EncryptionReport:
+        """Seal every record of a plain store, in place; it was opened with ``keys`` and ``mode="encrypt"``.
+
+        Every record can be read meanwhile, and is sealed when it is saved. At the end no record is left in
+        clear in the store: generations before are forgotten, a database file is written anew, its log cut.
+        Killed or cancelled, the next call goes on; ``keys`` alone opens the store then. End other programs
+        first: those without the key are refused from now on. ``dry_run``: only count. The report is false
+        where something could not be read, and is still in clear. Raises ``ConfigurationError`` for a store
+        without keys, ``StorageLockedError`` where another program keeps the log from being cut.
+        """
+        from ..jobs.encrypt import encrypt
+        from ..jobs.snapshot import snapshots
+
+        report = await encrypt(self._store, self._encrypted(), dry_run=dry_run, progress=progress)
+        if report.rewritten and isabs(self._store.adapter.location):
+            report.snapshots = len(await snapshots(self._store))
+        return report
+
+    async def decrypt(self, *, dry_run: bool = False, progress: OnProgress | None = None) -> EncryptionReport:
+        """Write every record of an encrypted store in clear, in place, secure fields as well.
+
+        Every record can be read meanwhile and afterwards, nothing is saved; open it again without ``keys``
+        then. Killed or cancelled, the next call goes on. What cannot be opened stays as it is, and so do
+        the keys: the report is false. ``dry_run``: only count. Raises ``ConfigurationError`` for a store that
+        is not encrypted.
+        """
+        from ..jobs.encrypt import decrypt
+
+        return await decrypt(self._store, self._encrypted(), dry_run=dry_run, progress=progress)
 
     async def change_key(self, keys: KeyProvider) -> None:
         """Have another key or passphrase open an encrypted store. No record is written.

@@ -30,16 +30,19 @@ class Several(Values):
         *,
         type: Any = None,
         ttl: Ttl | None = None,
+        subject: str | None = None,
         durability: Durability | str | None = None,
     ) -> None:
-        """Store all of ``values`` in one commit: all or nothing."""
+        """Store all of ``values`` in one commit: all or nothing. ``subject``: whom they are about."""
         store = self._store
         asked = store.durability(durability)
         expires = store.expiry(ttl)
         named = {self._name(key): value for key, value in mapping(values, "save_many").items()}
         self._must_be_atomic("save_many", len(named))
         changes = {name: store.seal(name, value, type, expires) for name, value in named.items()}
-        if changes:
+        if changes and subject is not None:
+            await store.save_about(subject, changes, durability=asked)
+        elif changes:
             await store.commit(changes, durability=asked)
 
     async def load_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]:

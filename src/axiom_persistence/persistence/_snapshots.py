@@ -7,35 +7,54 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
+from ..store._recovery import Older, Whole
 from ..store.store import Store
 from ._archives import Archives
 
 if TYPE_CHECKING:
     from ..jobs._schedule import Keep
-    from ..jobs.snapshot import RestoreReport, Snapshot
+    from ..jobs._snapshots import Snapshot
+    from ..jobs.snapshot import RestoreReport
     from ..jobs.sweep import SweepReport
     from ..jobs.walk import OnProgress
 
-__all__ = ["Snapshots"]
+__all__ = ["Snapshots", "look_in_snapshots"]
+
+
+def look_in_snapshots(store: Store) -> None:
+    """Have the store take what is damaged, and has no whole generation, from the snapshots beside it."""
+
+    async def older(key: str, whole: Whole) -> Older | None:
+        from ..jobs._snapshots import last_good  # only damage needs it
+
+        return await last_good(store, key, whole)
+
+    store.recovery.older = older
 
 
 class Snapshots(Archives):
     """Snapshots, and what is done with them."""
 
     async def snapshot(
-        self, where: str | os.PathLike[str] | None = None, *, keep: Keep | None = None
+        self,
+        where: str | os.PathLike[str] | None = None,
+        *,
+        keep: Keep | None = None,
+        dry_run: bool = False,
+        progress: OnProgress | None = None,
     ) -> Snapshot:
         """Copy the whole store, as it is at one moment, while it is in use; returns when that is on the disk.
 
         ``where``: a directory; None: beside the store, its name with ``.snapshots`` behind. ``keep``: so many
-        snapshots are left there, this one among them, or, as a ``timedelta``, those that are not older. The
-        confidential store beside this one is not in it: ``persistence.secure.snapshot()``.
+        snapshots are left there, this one among them, or, as a ``timedelta``, those that are not older.
+        ``dry_run``: only say where it would be, and which would be ``removed``. ``progress`` is told of pages
+        or files. The confidential store beside this one is not in it: ``persistence.secure.snapshot()``.
 
         Raises ``ConfigurationError`` where the adapter cannot be read as it is at one moment.
         """
         from ..jobs.snapshot import take
 
-        return await take(self._whole("snapshot"), where, keep)
+        return await take(self._whole("snapshot"), where, keep, dry_run=dry_run, progress=progress)
 
     async def snapshots(self, where: str | os.PathLike[str] | None = None) -> list[Snapshot]:
         """The snapshots in ``where`` (None: beside the store), the oldest first."""

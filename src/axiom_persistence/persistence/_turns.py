@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from weakref import ref
 
 from ..errors import ConfigurationError, ConflictError
-from ..records.record import Record
+from ..records.record import Record, seal_about
 from ..runtime.turn import Turn, backoff
 from ..storage.adapter import Durability
 from ..store._kept import kept_of
@@ -100,8 +100,8 @@ def new_value(
 ) -> tuple[Any, bytes]:
     """What ``function`` makes of the value in ``record``, and the record of that.
 
-    The expiry stays, and so do fields that its type does not know; ``expires`` is that of a value where there
-    was none.
+    The expiry and the subject stay, and so do fields that its type does not know; ``expires`` is that of a
+    value where there was none.
     """
     value, kept = default, None
     if record is not None:
@@ -115,7 +115,10 @@ def new_value(
             key=name,
             hint="load and save in `run_transaction`, whose function may wait",
         )
-    return value, store.seal(name, value, kind, expires if record is None else record.expires, kept)
+    if record is None:
+        return value, store.seal(name, value, kind, expires)
+    data = store.seal(name, value, kind, record.expires, kept)
+    return value, data if record.subject is None else seal_about(name, data, record.subject)
 
 
 async def update(

@@ -28,6 +28,7 @@ class Values(Maintenance):
         value: T,
         *,
         ttl: Ttl | None = None,
+        subject: str | None = None,
         durability: Durability | str | None = None,
     ) -> None: ...
     @overload
@@ -38,6 +39,7 @@ class Values(Maintenance):
         *,
         type: Any = None,
         ttl: Ttl | None = None,
+        subject: str | None = None,
         durability: Durability | str | None = None,
     ) -> None: ...
     async def save(
@@ -47,13 +49,15 @@ class Values(Maintenance):
         *,
         type: Any = None,
         ttl: Ttl | None = None,
+        subject: str | None = None,
         durability: Durability | str | None = None,
     ) -> None:
         """Store ``value`` under ``key``; when this returns, it is as durable as was asked.
 
-        ``ttl``: after this time (wall clock) the value counts as missing. Raises ``InvalidKeyError``,
-        ``EncodingError`` or ``TypeMismatchError`` with nothing changed, and ``StorageError`` when the
-        medium refused (the new value may then still appear).
+        ``ttl``: after this time (wall clock) the value counts as missing. ``subject``: whom the value is
+        about, so that ``erase`` finds it. Raises ``InvalidKeyError``, ``EncodingError`` or
+        ``TypeMismatchError`` with nothing changed, and ``StorageError`` when the medium refused (the new
+        value may then still appear).
         """
         store = self._open_store or self._not_open()
         if key.__class__ is str and not self._prefix:
@@ -63,7 +67,10 @@ class Values(Maintenance):
             type = key.kind if isinstance(key, Key) else type
         asked = None if durability is None else store.durability(durability)
         expires = None if ttl is None else store.expiry(ttl)
-        await store.save(name, value, type, expires=expires, durability=asked)
+        if subject is None:
+            await store.save(name, value, type, expires=expires, durability=asked)
+        else:
+            await store.save_about(subject, {name: store.seal(name, value, type, expires)}, durability=asked)
 
     @overload
     async def load(self, key: Key[T]) -> T: ...

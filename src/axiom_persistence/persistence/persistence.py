@@ -16,6 +16,7 @@ from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ..store.store import Store
 from ._audits import Audits
+from ._snapshots import look_in_snapshots
 from ._turns import ATTEMPTS
 from ._watching import Watching
 from .capability import Capability, CapabilityState
@@ -58,6 +59,7 @@ class AdapterBasedPersistence(Audits, Watching, Capability):
         choice = corruption_choice(on_corruption)
         self._prefix = ""
         self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
+        look_in_snapshots(self._opened)
         self._open_store: Store | None = None
         self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
         store = self._opened  # and not this object, which nothing may keep alive

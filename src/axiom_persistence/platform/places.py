@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from ..errors import AccessDeniedError, ConfigurationError
 
-__all__ = ["HOME_VARIABLE", "application_directory", "check_writable", "documents_directory"]
+__all__ = [
+    "HOME_VARIABLE",
+    "application_directory",
+    "check_writable",
+    "documents_directory",
+    "preferences_directory",
+]
 
 HOME_VARIABLE: Final = "AXIOM_PERSISTENCE_HOME"
 """Moves the stores of all applications: tests, containers, portable programs."""
@@ -19,13 +26,28 @@ def application_directory(name: str) -> Path:
 
     Raises ``ConfigurationError`` for an account without a home directory.
     """
+    from platformdirs import user_data_path
+
+    return _directory(name, user_data_path)
+
+
+def preferences_directory(suite: str) -> Path:
+    """Where the preferences of a suite are, or the note of where: among the user's configuration.
+
+    Below ``AXIOM_PERSISTENCE_HOME`` where that is set. Raises ``ConfigurationError`` for an account without a
+    home directory.
+    """
+    from platformdirs import user_config_path
+
+    return _directory(suite, user_config_path)
+
+
+def _directory(name: str, find: Callable[..., Path]) -> Path:
     home = os.environ.get(HOME_VARIABLE)
     if home:
         return Path(home).expanduser() / name
-    from platformdirs import user_data_path
-
     try:
-        place = user_data_path(name, appauthor=False)
+        place = find(name, appauthor=False)
     except RuntimeError:  # what pathlib raises without a home, and platformdirs too
         place = Path("~")
     if not place.is_absolute() or str(place).startswith("~"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -29,7 +30,7 @@ QUARANTINE: Final = "\x01quarantine/"
 class Corruption(StrEnum):
     """The application's choice when a record fails its check."""
 
-    RECOVER = "recover"  # the previous generation comes back, else the value counts as missing; reported
+    RECOVER = "recover"  # the previous generation is back, or the last snapshot's value, or none; reported
     RAISE = "raise"  # CorruptedDataError; nothing is changed
 
 
@@ -43,11 +44,25 @@ class CorruptionReport(msgspec.Struct, frozen=True, kw_only=True):
     """How many bytes they are."""
     adapter: str
     recovered: bool = False
-    """The previous generation was put in its place; else the key now reads as missing."""
+    """A whole record was put in its place; else the key now reads as missing."""
+    snapshot: str | None = None
+    """The path of the snapshot that record came from. None: it is the previous generation."""
+    age: float | None = None
+    """How old that snapshot was, in seconds: what was saved since is lost."""
     quarantine: str | None = None
     """The key under which the damaged bytes are kept."""
     at: float = 0.0
     """When, in seconds since 1970 UTC."""
+
+    @property
+    def outcome(self) -> str:
+        """What was done, in words."""
+        if not self.recovered:
+            return "it now reads as missing"
+        if self.snapshot is None:
+            return "the previous generation is back"
+        age = timedelta(seconds=round(self.age or 0))
+        return f"the value of the snapshot {self.snapshot}, {age} old, is back"
 
 
 OnCorruption = Corruption | Callable[[CorruptionReport], Corruption]

@@ -14,7 +14,7 @@ UNSAID: Final = -1
 """The whole record must be looked at."""
 
 _HEAD: Final = re.compile(
-    rb'\{"axiom":1,"sum":"[0-9a-f]{16}","schema":"[^"\\]*",(?:"expires":(\d{1,19}),)?"(?:value|compat)":'
+    rb'\{"axiom":1,"sum":"[0-9a-f]{16}",(?:"subject":"[0-9a-f-]{49}",)?"schema":"[^"\\]*",(?:"expires":(\d{1,19}),)?"(?:value|compat)":'
 )
 
 

@@ -4,6 +4,8 @@
 
     {"axiom":1,"sum":"9f86d081884c7d65","schema":"1.0","expires":1767225600000,"value":...}
 
+A record about a subject has ``"subject":"<tag>",`` behind the sum.
+
 ``sum`` is XXH3-64 (seeded with the XXH3-64 of the key) over every byte after ``","`` behind it, in 16
 lower-case hex digits. So a flipped byte, a cut end and a record under another key are all detected. No
 empty and no all-zero bytes ever parse as a record.
@@ -18,6 +20,8 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
+from ._subject import tag_in
+
 __all__ = [
     "FIRST_SCHEMA",
     "FORMAT",
@@ -30,6 +34,7 @@ __all__ = [
     "major",
     "open_record",
     "plain_value",
+    "seal_about",
     "seal_body",
     "seal_record",
     "value_of",
@@ -49,6 +54,7 @@ _SUM: Final = len(_START)
 _HEAD: Final = _START + b'%b",'
 _WHOLE: Final = _HEAD + b"%b"
 _BODY: Final = _SUM + 16 + 2  # behind the sum and `",`
+_SUBJECT: Final = len('"subject":"",') + 49
 _VALUE: Final = b',"value":'
 """What a sealed record has before its value, and nowhere before that."""
 _ANY_FORMAT: Final = re.compile(rb'\{"axiom":(\d{1,6})(?:,|$)')
@@ -65,6 +71,7 @@ class Record(NamedTuple):
     value: bytes
     expires: int | None = None  # milliseconds since 1970 UTC
     compat: bytes | None = None  # the same value as older versions of the application read it
+    subject: str | None = None  # the tag of whom it is about
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,6 +80,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     expires: int | None = None
     compat: msgspec.Raw = msgspec.Raw(b"")
     clock: str | None = None
+    subject: str | None = None
 
 
 _decode_body: Final = msgspec.json.Decoder(_Body).decode
@@ -135,6 +143,16 @@ def seal_body(key: str, body: bytes) -> bytes:
     return _WHOLE % (xxh3_64_hexdigest(body, xxh3_64_intdigest(key.encode())).encode(), body)
 
 
+def seal_about(key: str, data: bytes, tag: str | None) -> bytes:
+    """The sealed record ``data`` of ``key``, as one about the subject with this tag; None: as it is."""
+    if tag is None:
+        return data
+    body = body_of(data)
+    if tag_in(body, 0) is not None:
+        body = body[_SUBJECT:]
+    return seal_body(key, b'"subject":"%b",%b' % (tag.encode(), body))
+
+
 def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
     """The record in ``data``, checked against ``key``. ``schema`` is the likely one: a fast path.
 
@@ -152,7 +170,9 @@ def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         # The sum is right, so a program wrote exactly this: a writer that is not ours, or newer.
         raise Damage(f"the record is whole but not understood: {error}") from error
-    return Record(parsed.schema, bytes(parsed.value), parsed.expires, bytes(parsed.compat) or None)
+    return Record(
+        parsed.schema, bytes(parsed.value), parsed.expires, bytes(parsed.compat) or None, parsed.subject
+    )
 
 
 def look_at(key: str, data: bytes, schema: str) -> tuple[Record | None, str | None, bool]:

@@ -16,9 +16,12 @@ import msgspec
 from ..errors import CorruptedDataError, KeyUnavailableError, SchemaTooNewError
 from .cipher import Cipher, WrongKeyError, new_key
 
-__all__ = ["DataKey", "Keyset", "WrappedKeyset"]
+__all__ = ["DECRYPTING", "ENCRYPTING", "DataKey", "Keyset", "WrappedKeyset"]
 
 _FORMAT: Final = 1
+
+ENCRYPTING: Final = "encrypting"
+DECRYPTING: Final = "decrypting"
 
 
 class DataKey(msgspec.Struct, frozen=True):
@@ -49,13 +52,20 @@ class Keyset(msgspec.Struct, frozen=True):
     """32 hex digits, random: what is sealed under one keyset does not open under another."""
     primary: int
     keys: dict[int, DataKey]
+    passage: str = ""
+    """``ENCRYPTING`` or ``DECRYPTING`` while a job is at it: records may be plain as well. Sealed with the
+    keys, so that nobody else can say so."""
 
     def __repr__(self) -> str:
         return f"<Keyset {self.id}: {len(self.keys)} keys, {self.primary} seals>"
 
     @classmethod
-    def new(cls) -> Keyset:
-        return cls(uuid.uuid4().hex, 1, {1: DataKey(new_key(), time.time())})
+    def new(cls, passage: str = "") -> Keyset:
+        return cls(uuid.uuid4().hex, 1, {1: DataKey(new_key(), time.time())}, passage)
+
+    def passing(self, passage: str) -> Keyset:
+        """The same keys, with a job under way or, where ``passage`` is empty, none."""
+        return msgspec.structs.replace(self, passage=passage)
 
     @property
     def is_rotating(self) -> bool:
@@ -69,7 +79,7 @@ class Keyset(msgspec.Struct, frozen=True):
             each: msgspec.structs.replace(key, retired=now) if key.retired is None else key
             for each, key in self.keys.items()
         }
-        return Keyset(self.id, number, {**old, number: DataKey(new_key(), now)})
+        return msgspec.structs.replace(self, primary=number, keys={**old, number: DataKey(new_key(), now)})
 
     def retired(self, emptied: Collection[int], destroyed: Collection[int], now: float) -> Keyset:
         """Where no record was found under the keys ``emptied``, and ``destroyed`` ones are gone for good.
@@ -81,7 +91,7 @@ class Keyset(msgspec.Struct, frozen=True):
             for n, key in self.keys.items()
             if n == self.primary or n not in destroyed
         }
-        return Keyset(self.id, self.primary, kept)
+        return msgspec.structs.replace(self, keys=kept)
 
     def wrap(self, key: bytes, parameters: Mapping[str, str]) -> bytes:
         """As it is stored, sealed under the key-encryption key ``key``."""

@@ -12,7 +12,7 @@ from ..errors import PersistenceError, StorageError, from_os_error
 __all__ = ["guard"]
 
 _AWAITED: Final = (
-    *("fetch", "commit", "aopen", "aclose", "previous", "saved_at", "check"),
+    *("fetch", "commit", "aopen", "aclose", "previous", "saved_at", "check", "purge"),
     *("read", "write", "delete", "exists"),
 )
 _AT_ONCE: Final = ("commit_now", "fetch_now", "change_mark")

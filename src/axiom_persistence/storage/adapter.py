@@ -27,6 +27,7 @@ __all__ = [
     "NotNow",
     "StorageAdapter",
     "Stored",
+    "Told",
     "Traits",
     "check_changes",
     "verify_expected",
@@ -100,6 +101,10 @@ Changes = Mapping[str, bytes | None]
 
 Expect = Mapping[str, str | None]
 """The version each key must still have; None: it must be absent."""
+
+
+Told = Callable[[int, int], object]
+"""Is told how much is done, and how much there is: of files, pages or records."""
 
 
 class NotNow(Enum):
@@ -235,6 +240,18 @@ class StorageAdapter(AsyncOnly, ABC):
         await self.commit({}, durability=durability)
         return count
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        """Forget ``keys`` for good: no byte of their values is left in what this adapter has on its medium.
+
+        Their kept generations are overwritten, too, and those of ``previous_of``, whose values stay. It is as
+        durable as ``traits`` says when this returns. Not all or nothing: broken off, begin it again. What a
+        file system keeps elsewhere (copies on write, freed blocks, flash) is out of every adapter's reach.
+        This one deletes ``keys`` in one commit, for a medium that overwrites what it deletes and keeps no
+        generation. Raises ``StorageLockedError`` where others go on reading what is to be overwritten.
+        """
+        del previous_of
+        await self.commit(dict.fromkeys(keys))
+
     async def previous(self, key: str) -> Stored | None:  # noqa: ARG002
         """The kept generation before the current one, for recovery. None where there is none."""
         return None
@@ -247,12 +264,21 @@ class StorageAdapter(AsyncOnly, ABC):
         """Faults found in the medium itself, each a sentence. Empty: none. Reads everything."""
         return []
 
-    async def copy_to(self, place: str) -> bool:  # noqa: ARG002
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:  # noqa: ARG002
         """Copy all that is stored, as it is at one moment, into a new store at the path ``place``.
 
         The store stays in use. The copy is of the same kind, and on the disk when this returns; nothing is at
-        ``place`` before, and what is left there when this raises is the caller's to remove. False: this
-        adapter cannot, and nothing was done.
+        ``place`` before, and what is left there when this raises is the caller's to remove. ``told`` is
+        called on any thread; what it raises ends the copy. False: this adapter cannot, and nothing was done.
+        """
+        return False
+
+    async def scrub(self) -> bool:
+        """Forget every kept generation, and overwrite what the medium still has of earlier records.
+
+        What is stored now stays. It may take as long as writing everything anew, and commits wait
+        meanwhile. Blocks that a file system or a flash drive has given up are out of its reach. False: this
+        adapter cannot, and nothing was done. Raises ``StorageLockedError`` where others hold the medium.
         """
         return False
 

@@ -20,6 +20,7 @@ class Job:
 
     The thread sets ``versions`` or ``error``, then hands the job to ``deliver``. ``sweep``: every key
     in it is deleted, and the one in ``changes`` only names the prefix; the thread sets ``deleted``.
+    ``purges``: what ``changes`` delete is overwritten, and so are the generations before these keys.
     """
 
     __slots__ = (
@@ -30,18 +31,26 @@ class Job:
         "expect",
         "future",
         "loop",
+        "purges",
         "sweep",
         "versions",
     )
 
     def __init__(
-        self, changes: Changes, expect: Expect | None, *, durable: bool, sweep: Listing | None = None
+        self,
+        changes: Changes,
+        expect: Expect | None,
+        *,
+        durable: bool,
+        sweep: Listing | None = None,
+        purges: Sequence[str] | None = None,
     ) -> None:
         # Copies: the caller may change its own while this waits.
         self.changes: dict[str, bytes | None] = dict(changes)
         self.expect: dict[str, str | None] | None = dict(expect) if expect else None
         self.durable: bool = durable
         self.sweep: Listing | None = sweep
+        self.purges: Sequence[str] | None = purges
         self.deleted: int = 0
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.future: asyncio.Future[Mapping[str, str]] = self.loop.create_future()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from typing import TypeVar
 
-from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
+from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
 from .listing import Listing
 
 __all__ = ["Layer"]
@@ -17,7 +17,8 @@ class Layer(StorageAdapter):
     """Forwards everything to ``inner``. A layer overrides only what it changes.
 
     ``exists`` and ``fetch_range`` go where ``fetch`` goes, ``delete_prefix`` where ``commit`` goes: a layer
-    that overrides one of these two and not what belongs to it, answers by it.
+    that overrides one of these two and not what belongs to it, answers by it. So does ``purge``, which then
+    deletes what the inner adapter would overwrite: such a layer overrides it.
     A layer that takes an ability away says so in its ``traits``; one under which keys or versions are
     others than above it finds nothing below itself: ``return self if isinstance(self, kind) else None``.
     """
@@ -87,6 +88,12 @@ class Layer(StorageAdapter):
             return await super().delete_prefix(prefix, after=after, durability=durability)
         return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        if type(self).commit is not Layer.commit:
+            await super().purge(keys)
+            keys = previous_of = ()  # under which names they are below, only that layer knows
+        await self.inner.purge(keys, previous_of=previous_of)
+
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         return self.inner.commit_now(changes)
 
@@ -102,8 +109,11 @@ class Layer(StorageAdapter):
     async def check(self) -> list[str]:
         return await self.inner.check()
 
-    async def copy_to(self, place: str) -> bool:
-        return await self.inner.copy_to(place)
+    async def copy_to(self, place: str, told: Told | None = None) -> bool:
+        return await self.inner.copy_to(place, told)
+
+    async def scrub(self) -> bool:
+        return await self.inner.scrub()
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else self.inner.find(kind)

@@ -74,11 +74,7 @@ class Headed(Reading):
     async def aopen(self) -> None:
         await self.adapter.aopen()
         if await self.adapter.exists(KEYSET):  # the layer that encrypts keeps its key to itself
-            raise KeyUnavailableError(
-                "this store is encrypted, and no key was given",
-                adapter=self.adapter,
-                hint="open it with keys=; nothing was changed",
-            )
+            raise self._encrypted()
         if not self.adapter.traits.audited and await self.adapter.exists(TRAIL):
             raise ConfigurationError(
                 "this store keeps an audit trail, and was opened without audit=",
@@ -100,6 +96,17 @@ class Headed(Reading):
                 hint="update axiom-persistence; nothing was changed",
             )
 
+    def _lacks_key(self) -> bool:
+        """Whether somebody has encrypted the store, which is open here without a key."""
+        return self._header is not None and self._header.encrypted and not self.confidential
+
+    def _encrypted(self) -> KeyUnavailableError:
+        return KeyUnavailableError(
+            "this store is encrypted, and no key was given",
+            adapter=self.adapter,
+            hint="open it with keys=; nothing was changed",
+        )
+
     def _forget(self) -> None:
         self._header, self._header_version, self.standing = None, None, None
 
@@ -107,6 +114,9 @@ class Headed(Reading):
         """Read the header, which another process may have changed."""
         mark = self._mark()
         self._take(await self.read(HEADER), mark)
+        if self._lacks_key():
+            self._looked = _NEVER
+            raise self._encrypted()
 
     def _look_now(self) -> bool:
         """Read the header without waiting. False: it cannot be told now."""
@@ -119,6 +129,9 @@ class Headed(Reading):
             if record is None:
                 return False
             self._take(Seen(stored.version, record), mark)
+        if self._lacks_key():
+            self._looked = _NEVER
+            return False
         self._looked = mark
         return True
 

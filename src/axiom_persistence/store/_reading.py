@@ -16,6 +16,7 @@ from ..errors import (
     TypeMismatchError,
 )
 from ..keys import INTERNAL
+from ..records._subject import erased_key
 from ..records.codec import Codec
 from ..records.corruption import Corruption, OnCorruption
 from ..records.migrations import Renewed
@@ -58,6 +59,11 @@ class Reading(Options):
         """Look at the header again. Only who knows the header can."""
         raise NotImplementedError
 
+    async def is_erased(self, tag: str) -> bool:
+        """Whether the subject with this tag is erased, or about to be."""
+        found = self._fetch_now(erased_key(tag))
+        return await self.adapter.exists(erased_key(tag)) if isinstance(found, NotNow) else found is not None
+
     def load_now(self, key: str, kind: Any, default: Any) -> Any:
         """What ``load`` would return, where that can be told without waiting; else ``NOT_NOW``."""
         if self._too_new or self.standing is not None:
@@ -93,7 +99,7 @@ class Reading(Options):
             record = open_record(key, stored.data, schema)
         except (Damage, NewerFormat):
             return None
-        if record.expires is not None:
+        if record.expires is not None or record.subject is not None:
             return None
         if record.schema == schema:
             return record.value
@@ -202,6 +208,8 @@ class Reading(Options):
             try:
                 record = self._checked(key, stored)
             except Damage as damage:
+                if key[0] != INTERNAL and self._mark() != self._looked:
+                    await self.look()  # it may have been encrypted meanwhile
                 bad = stored._replace(damage=str(damage))
                 again = await self.recovery.recover(key, bad, choice or self.on_corruption, self._whole)
                 if again is None:
@@ -210,6 +218,8 @@ class Reading(Options):
                 await backoff(attempt)
                 continue
             if record.expires is not None and self.expired(record):
+                return Seen(stored.version, None)
+            if record.subject is not None and await self.is_erased(record.subject):
                 return Seen(stored.version, None)
             today = record.schema == self.schema_of(key)
             return Seen(stored.version, record if today else self.migrated(key, record))

@@ -1,6 +1,6 @@
-"""What becomes of damaged bytes: the previous generation comes back, else the key reads as missing.
+"""What becomes of damaged bytes: the previous generation comes back, else what the last snapshot has.
 
-The bytes go to quarantine either way.
+Where there is neither, the key reads as missing. The bytes go to quarantine in any case.
 """
 
 from __future__ import annotations
@@ -8,19 +8,33 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 from ..errors import ConfigurationError, ConflictError, CorruptedDataError, PersistenceError, shown
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, quarantine_key, quarantine_value
 from ..records.record import INTERNAL_SCHEMA, seal_record
 from ..storage.adapter import StorageAdapter, Stored
 
-__all__ = ["Recovery"]
+__all__ = ["Older", "Recovery", "Whole"]
 
 _log = logging.getLogger("axiom_persistence")
 
 _REPORTS_KEPT: Final = 1000
+
+
+class Older(NamedTuple):
+    """A whole record from a snapshot."""
+
+    data: bytes
+    snapshot: str
+    """The path of the snapshot."""
+    at: float
+    """When that was made, in seconds since 1970 UTC."""
+
+
+Whole = Callable[[str, Stored], bool]
+"""Whether bytes are a readable record of a key."""
 
 
 class Recovery:
@@ -32,6 +46,8 @@ class Recovery:
         self.reports: deque[CorruptionReport] = deque(maxlen=_REPORTS_KEPT)
         self.unreadable: dict[str, Stored] = {}
         """Damaged records that were left in place: a save over one moves its bytes to quarantine first."""
+        self.older: Callable[[str, Whole], Awaitable[Older | None]] | None = None
+        """Looks for a record in the snapshots of the store."""
 
     def quarantined(self, key: str, bad: Stored) -> dict[str, bytes]:
         """The quarantine record for damaged bytes, ready to join a commit."""
@@ -39,29 +55,32 @@ class Recovery:
         value = quarantine_value(key, bad.damage or "", bad.data)
         return {place: seal_record(place, value, INTERNAL_SCHEMA)}
 
-    async def recover(
-        self, key: str, bad: Stored, choice: OnCorruption, whole: Callable[[str, Stored], bool]
-    ) -> Stored | None:
+    async def recover(self, key: str, bad: Stored, choice: OnCorruption, whole: Whole) -> Stored | None:
         """What is stored under ``key`` after the ladder was taken, or None.
 
-        ``whole`` says whether bytes are a readable record of the key. Raises ``CorruptedDataError`` if
-        that is the application's choice, or the repair could not be written.
+        Raises ``CorruptedDataError`` if that is the application's choice, or the repair could not be written.
         """
         previous = await self.adapter.previous(key)
-        if previous is not None and not whole(key, previous):
-            previous = None
+        good = previous.data if previous is not None and whole(key, previous) else None
+        older = None
+        if good is None and self.older is not None and choice is not Corruption.RAISE:
+            older = await self.older(key, whole)
+            good = None if older is None else older.data
+        now = self.clock()
         report = CorruptionReport(
             key=key,
             reason=bad.damage or "",
             size=len(bad.data),
             adapter=str(self.adapter),
-            recovered=previous is not None,
+            recovered=good is not None,
+            snapshot=None if older is None else older.snapshot,
+            age=None if older is None else now - older.at,
             quarantine=quarantine_key(key, bad.version),
-            at=self.clock(),
+            at=now,
         )
         self._refuse_unless_wanted(bad, choice, report)
         changes: dict[str, bytes | None] = {**self.quarantined(key, bad)}
-        changes[key] = None if previous is None else previous.data
+        changes[key] = good
         try:
             from ..runtime.acting import because  # few programs ever recover
 
@@ -79,7 +98,7 @@ class Recovery:
             ) from error
         self.unreadable.pop(key, None)
         self._tell(report)
-        return None if previous is None else Stored(previous.data, versions[key])
+        return None if good is None else Stored(good, versions[key])
 
     def _refuse_unless_wanted(self, bad: Stored, choice: OnCorruption, report: CorruptionReport) -> None:
         """Raise ``CorruptedDataError`` if the application wants that, or its function raises."""
@@ -93,7 +112,7 @@ class Recovery:
                 key=report.key,
                 adapter=self.adapter,
                 hint="nothing was changed; verify(repair=True) or on_corruption=RECOVER brings the "
-                "previous generation back, where there is one",
+                "previous generation back, or what the last snapshot has, where there is one",
             )
 
     def _tell(self, report: CorruptionReport) -> None:
@@ -103,7 +122,7 @@ class Recovery:
             report.key,
             self.adapter,
             report.reason,
-            "the previous generation is back" if report.recovered else "it now reads as missing",
+            report.outcome,
             report.quarantine,
         )
 

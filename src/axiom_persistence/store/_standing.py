@@ -73,6 +73,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds since 1970 UTC."""
     marks_expiry: bool = False
     """The first record that expires brings a mark of its own. False: records may expire without one."""
+    encrypted: bool = False
+    """It was plain, and its records are sealed since: a program that has it open without keys stops."""
     schema: str = FIRST_SCHEMA
     """That of the newest program that saved something: one of an older major version may only read."""
     layout: str = FIRST_SCHEMA

@@ -11,13 +11,13 @@ from typing import Any, Final, Unpack
 
 from ..errors import ConfigurationError, ConflictError, EncodingError, PersistenceError, TypeMismatchError
 from ..keys import INTERNAL, MISSING
-from ..records.record import seal_record
+from ..records.record import seal_about, seal_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Durability, Expect, StorageAdapter
 from ..storage.listing import Listing
-from ._expiring import Expiring
 from ._kept import Kept
 from ._options import Asked
+from ._tagged import Tagged
 from .describe import About, RecordInfo, about, describe
 
 __all__ = ["Store"]
@@ -29,7 +29,7 @@ _BEHIND_INTERNAL: Final = INTERNAL + "\U0010ffff"
 """Behind every key of the library's own, and before those of users."""
 
 
-class Store(Expiring):
+class Store(Tagged):
     """Typed records in ``adapter``. Any number of tasks, threads and event loops may use one."""
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
@@ -178,7 +178,8 @@ class Store(Expiring):
         record = self.open_record(key, data)
         if expires is not None:
             self.note_expiry()
-        return seal_record(key, record.value, record.schema, expires=expires, compat=record.compat)
+        sealed = seal_record(key, record.value, record.schema, expires=expires, compat=record.compat)
+        return seal_about(key, sealed, record.subject)
 
     async def expires_at(self, key: str) -> float | None:
         """When the value under ``key`` stops being there, in seconds since 1970 UTC.

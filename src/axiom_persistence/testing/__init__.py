@@ -4,9 +4,10 @@
 ``ConfidentialMemory`` takes secrets in tests. ``full_disk`` and ``damage`` make happen what rarely does, and
 ``PassingTime`` lets values expire. ``FailingFileSystem`` fails at the nth operation,
 ``RecordingFileSystem`` writes down what is done to a disk, and ``explore`` tries every state a crash
-could have left of it. The module ``torture`` kills a saving process again and again, and
-``check_linearizable`` judges what a ``Recorder`` saw of several processes. Everything is imported when it is
-first asked for: the suite needs pytest and Hypothesis, applications do not.
+could have left of it. ``TCPProxy`` is a network that loses replies, freezes and breaks off. The module
+``torture`` kills a saving process again and again, and ``check_linearizable`` judges what a ``Recorder`` saw
+of several processes. Everything is imported when it is first asked for: the suite needs pytest and
+Hypothesis, applications do not.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from .machine import AdapterMachine, check_against_dict
     from .provoking import PassingTime, damage, full_disk
+    from .proxy import HeldRequest, TCPProxy
     from .recording import RecordingFileSystem
 
 __all__ = [
@@ -38,11 +40,13 @@ __all__ = [
     "CrashState",
     "FailingFileSystem",
     "Fault",
+    "HeldRequest",
     "LinearizabilityReport",
     "Operation",
     "PassingTime",
     "Recorder",
     "RecordingFileSystem",
+    "TCPProxy",
     "Unknown",
     "Violation",
     "check_against_dict",
@@ -64,6 +68,7 @@ _NAMES: Final = {
     ),
     "machine": ("AdapterMachine", "check_against_dict"),
     "provoking": ("PassingTime", "damage", "full_disk"),
+    "proxy": ("HeldRequest", "TCPProxy"),
     "recording": ("RecordingFileSystem",),
 }
 _WHERE: Final = {name: home for home, names in _NAMES.items() for name in names}

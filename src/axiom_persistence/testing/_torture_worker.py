@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -177,6 +178,11 @@ def _live(make: Callable[[str], StorageAdapter], life: dict[str, Any]) -> None:
 def main(adapter: str) -> None:
     """Be the nursery: a child for each line on standard input, killed at the line after it."""
     make: Callable[[str], StorageAdapter] = resolve_name(adapter)
+    with suppress(BrokenPipeError):  # whoever asked has ended, and there is nobody to tell
+        _serve(make)
+
+
+def _serve(make: Callable[[str], StorageAdapter]) -> None:
     say("ready")
     while line := sys.stdin.readline():
         pid = os.fork()

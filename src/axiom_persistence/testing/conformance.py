@@ -23,12 +23,15 @@ from .suite.concurrency import ConcurrencyTests
 from .suite.keys import KeyTests
 from .suite.lifecycle import LifecycleTests
 from .suite.listing import ListingTests
+from .suite.purging import PurgeTests
 from .suite.values import ValueTests
 
 __all__ = ["AdapterSuite"]
 
 
-class AdapterSuite(ValueTests, CommitTests, KeyTests, ListingTests, LifecycleTests, ConcurrencyTests):
+class AdapterSuite(
+    ValueTests, CommitTests, KeyTests, ListingTests, PurgeTests, LifecycleTests, ConcurrencyTests
+):
     """Subclass it at the top level of a test module and give ``adapter(self, place)``.
 
     ``place`` is an empty directory; called again with the same place it is the same store, opened anew.

@@ -301,7 +301,8 @@ async def restore_a_snapshot_of_another_store(world):
 @case(
     CorruptedDataError,
     "the snapshot is damaged: it is not encrypted, and everything in this store is; nothing was "
-    "changed [key 'k'] [in SQLiteAdapter(<path>/damaged.db)]; choose another snapshot",
+    "changed [key 'k'] [in SQLiteAdapter(<path>/damaged.db)]; choose another snapshot, or repair "
+    "this one, which is a store itself: `axiom-persistence verify --repair`",
     key="k",
     place=True,
 )

@@ -115,8 +115,8 @@ async def open_a_memory_with_a_name(world):
 @case(
     ConfigurationError,
     "'redis://\u2026@localhost:6379/0' begins with 'redis', which is no known kind of store; "
-    "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:', 'keychain:\u2026'; "
-    "an application's name has no ':'",
+    "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:', 'keychain:\u2026', "
+    "'defaults:\u2026', 'postgresql:\u2026'; an application's name has no ':'",
 )
 async def open_an_unknown_scheme(world):
     open_persistence(f"redis://me:{MARK}@localhost:6379/0")
@@ -232,7 +232,7 @@ async def open_without_a_home(world):
 
 @case(
     ConfigurationError,
-    "mode is 'normal' or 'inspect', not <str of 7 characters>; leave mode out to read and write",
+    "mode is 'normal', 'inspect' or 'encrypt', not <str of 7 characters>; leave mode out to read and write",
 )
 async def open_in_a_mode_that_is_none(world):
     open_persistence("memory:", mode=MARK)
@@ -485,7 +485,8 @@ async def spoilt(world, data: str, on_corruption: object = "raise") -> None:
     CorruptedDataError,
     "the stored record is damaged: it does not begin like a record; 7 bytes are there [key "
     "'k'] [in SQLiteAdapter(<path>/notes.db)]; nothing was changed; verify(repair=True) or "
-    "on_corruption=RECOVER brings the previous generation back, where there is one",
+    "on_corruption=RECOVER brings the previous generation back, or what the last snapshot has, where "
+    "there is one",
     key="k",
     place=True,
 )
@@ -498,7 +499,7 @@ async def load_a_damaged_record(world):
     "the stored record is damaged: its checksum is not that of its bytes under the key 'k': "
     "changed, or moved here [key 'k'] [in SQLiteAdapter(<path>/notes.db)]; nothing was "
     "changed; verify(repair=True) or on_corruption=RECOVER brings the previous generation "
-    "back, where there is one",
+    "back, or what the last snapshot has, where there is one",
     key="k",
     place=True,
 )
@@ -662,14 +663,44 @@ async def an_encrypted_store_with_a_key_of_another_kind(world):
 @case(
     InsecureStorageError,
     "the store holds plain records, and was opened with keys [key 'k'] [in "
-    "SQLiteAdapter(<path>/notes.db)]; open it without keys=, and copy its records into a new "
-    "store that has keys",
+    "SQLiteAdapter(<path>/notes.db)]; open it without keys=, or encrypt it: mode='encrypt', or "
+    "`axiom-persistence encrypt`",
     key="k",
     place=True,
 )
 async def a_plain_store_with_a_key(world):
     await fill(world.db())
     await open_persistence(world.db(), keys=StaticKey(bytes(32)))
+
+
+@case(ConfigurationError, "mode='encrypt' needs keys=; keys='keychain', or a KeyProvider")
+async def open_to_encrypt_without_a_key(world):
+    open_persistence(world.db(), mode="encrypt")
+
+
+@case(
+    AccessDeniedError,
+    "the store is not encrypted, and nothing is saved here [key 'k'] [in "
+    "SQLiteAdapter(<path>/notes.db)]; call encrypt() first, or open it without keys=",
+    key="k",
+    place=True,
+)
+async def save_before_it_is_encrypted(world):
+    await fill(world.db())
+    async with open_persistence(world.db(), keys=StaticKey(bytes(32)), mode="encrypt") as persistence:
+        await persistence.save("k", MARK)
+
+
+@case(
+    ConfigurationError,
+    "the keys of a store that is being encrypted or decrypted are not rotated [in "
+    "SQLiteAdapter(<path>/notes.db)]; call encrypt() or decrypt() first, which goes on",
+    place=True,
+)
+async def rotate_keys_before_it_is_encrypted(world):
+    await fill(world.db())
+    async with open_persistence(world.db(), keys=StaticKey(bytes(32)), mode="encrypt") as persistence:
+        await persistence.rotate_keys()
 
 
 @case(

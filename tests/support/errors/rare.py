@@ -8,7 +8,9 @@ OWNER = "another user's files: root, as whom tests may run, may do everything"
 ACCIDENT = "somebody took files of the store away, or wrote into them"
 EXIT = "while the interpreter ends"
 KEYCHAIN = "the system's keychain refuses, is locked or is not there"
+DESKTOP = "a service of the desktop refuses or is not there, which the tests of preferences and gates start"
 MISSING = "a package that is not installed"
+SERVER = "a server that does not answer, or breaks off: the tests of networked adapters have them"
 CHANGED = "a class that has changed, or another program's file, which the tests of fields and imports make"
 
 RARE: dict[str, str] = {
@@ -50,6 +52,7 @@ RARE: dict[str, str] = {
             "client/manager.py::ClientManager.stop::ClientsFailedError",
             "store/_recovery.py::Recovery.recover::CorruptedDataError",
             "jobs/export.py::_Part._write::from_os_error",
+            "jobs/export.py::_Stream._failing::from_os_error",
             "jobs/intake.py::_some::from_os_error",
             "jobs/snapshot.py::take::from_os_error",
         ),
@@ -109,7 +112,7 @@ RARE: dict[str, str] = {
             "adapters/_sqlite/errors.py::translate::CorruptedDataError",
             "adapters/_sqlite/file.py::_refuse_lost::CorruptedDataError",
             "adapters/sqlite.py::SQLiteAdapter.keys::CorruptedDataError",
-            "layers/encrypted.py::Encrypted._change::CorruptedDataError",
+            "layers/encrypted.py::Encrypted._keyset_gone::CorruptedDataError",
             "security/keys.py::PassphraseKey.find::KeyUnavailableError",
             "security/keyset.py::WrappedKeyset.__init__::SchemaTooNewError",
         ),
@@ -142,8 +145,53 @@ RARE: dict[str, str] = {
         ),
         KEYCHAIN,
     ),
+    **dict.fromkeys(
+        (
+            "adapters/_networked/commit.py::Commit.conflicts::ConflictError",
+            "adapters/_networked/loops.py::PerLoop.check::CapabilityUnavailableError",
+            "adapters/_networked/settle.py::_unavailable::StorageUnavailableError",
+            "adapters/_postgres/errors.py::explained::AccessDeniedError",
+            "adapters/_postgres/errors.py::explained::ConfigurationError",
+            "adapters/_postgres/errors.py::explained::StorageError",
+            "adapters/_postgres/errors.py::explained::StorageFullError",
+            "adapters/_postgres/errors.py::explained::StoreNotFoundError",
+            "adapters/_postgres/errors.py::no_tls::ConfigurationError",
+            "adapters/_postgres/errors.py::not_reached::StorageUnavailableError",
+            "adapters/_postgres/probe.py::_synchronous::ConfigurationError",
+            "adapters/_postgres/probe.py::probe::ConfigurationError",
+            "adapters/_postgres/probe.py::refuse_read_only::AccessDeniedError",
+            "adapters/_postgres/tables.py::_are_there::ForeignStoreError",
+            "adapters/_postgres/tables.py::_are_there::SchemaTooNewError",
+            "adapters/_postgres/tables.py::make_tables::StoreNotFoundError",
+            "adapters/postgres.py::PostgresAdapter._lanes::CapabilityUnavailableError",
+        ),
+        SERVER,
+    ),
     "blocking/_background.py::_refuse_green_threads::CapabilityUnavailableError": "gevent is at work",
     "jobs/_packing.py::_Zstandard.__init__::CapabilityUnavailableError": MISSING,
+    "adapters/postgres.py::PostgresAdapter.aopen::ConfigurationError": MISSING,
     "opening/_stack.py::_encrypted::ConfigurationError": MISSING,
     "security/cipher.py::Cipher.__init__::ConfigurationError": "the keys above it have been checked already",
+    **dict.fromkeys(
+        (
+            "platform/_bus.py::::ConfigurationError",
+            "platform/_dconf.py::Dconf.read::AccessDeniedError",
+            "platform/_dconf.py::Dconf.read::StorageError",
+            "platform/_dconf.py::Dconf.write::StorageUnavailableError",
+            "platform/_dconf.py::_refusal::AccessDeniedError",
+            "platform/_dconf.py::_refusal::StorageError",
+            "platform/_dconf.py::_refusal::StorageUnavailableError",
+            "platform/_dconf.py::_user_database::StorageUnavailableError",
+            "platform/_mac_preferences.py::MacPreferences.__init__::ConfigurationError",
+            "platform/_mac_preferences.py::MacPreferences.open::ConfigurationError",
+            "platform/_mac_preferences.py::MacPreferences.write::StorageError",
+            "platform/_preferences_file.py::PreferencesFile._document::from_os_error",
+            "platform/_preferences_file.py::PreferencesFile._replace::from_os_error",
+            "platform/_preferences_file.py::PreferencesFile.locked::StorageLockedError",
+            "platform/_preferences_file.py::PreferencesFile.locked::from_os_error",
+            "platform/_windows_preferences.py::WindowsPreferences._opened::AccessDeniedError",
+            "platform/_windows_preferences.py::WindowsPreferences._opened::from_os_error",
+        ),
+        DESKTOP,
+    ),
 }

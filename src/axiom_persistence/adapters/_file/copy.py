@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Final
 
 from ...errors import from_os_error
 from ...platform.filesystem import FileKind, FileSystem
 from ...platform.local import local_filesystem
+from ...storage.adapter import Told
 from .names import PREVIOUS, SUFFIX, file_name
 from .place import MARKER
 from .values import FileValues
 
 __all__ = ["copy"]
 
+_STEPS: Final = 32
 
-def copy(values: FileValues, place: str) -> None:
+
+def copy(values: FileValues, place: str, told: Told | None = None) -> None:
     """Copy every value, and the generation before it, into a new directory at ``place``.
 
     Writers wait while the files are copied, and no longer while the copies are brought to the disk. Copies
@@ -28,8 +32,10 @@ def copy(values: FileValues, place: str) -> None:
             folders = {""}
             with values.settled() as interrupted, values.failing("copying the store"), values.files.steady():
                 names = _copy_all(values, target, interrupted, folders)
-            for name in names:
-                _sync(target, name)
+            for number, name in enumerate(names, 1):
+                _sync(target, name)  # which is what takes long
+                if told is not None and (number % max(1, len(names) // _STEPS) == 0 or number == len(names)):
+                    told(number, len(names))
             for folder in sorted(folders, reverse=True):
                 target.sync_directory(folder)
         finally:

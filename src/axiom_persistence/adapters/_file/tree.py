@@ -17,8 +17,9 @@ from ...platform.filesystem import FileKind, FileSystem
 from ...storage.generations import Generations
 from ...storage.journal import encode_journal
 from .edits import NO_LINKS, NOT_THERE, Edit, Loose, Staged, folder_of
-from .names import PREVIOUS, SUFFIX, file_name
-from .place import JOURNAL, TEMPORARY
+from .names import PREVIOUS, file_name
+from .place import JOURNAL
+from .shred import clean
 from .values import FileValues
 
 __all__ = ["FileTree"]
@@ -48,27 +49,13 @@ class FileTree(FileValues):
             return
         try:
             with self.writing(), self.failing("cleaning up after an interrupted save"):
-                self._clean()
+                clean(self)
         except BaseException as error:
             self.place.close_after(error)
             raise
 
     def close(self) -> None:
         self.place.close()
-
-    def _clean(self) -> None:
-        """Remove what interrupted saves and deletions left. Only under the exclusive lock."""
-        current, previous = set(), []
-        for name, entry in self.walk(""):
-            if TEMPORARY.fullmatch(entry.name):
-                self.files.unlink(name)
-            elif name.endswith(SUFFIX):
-                current.add(name)
-            elif name.endswith(SUFFIX + PREVIOUS):
-                previous.append(name)
-        for name in previous:
-            if name.removesuffix(PREVIOUS) not in current:
-                self.files.unlink(name)
 
     # Writing
 
@@ -83,7 +70,7 @@ class FileTree(FileValues):
 
     def stage(self, edits: Mapping[str, Edit], *, durable: bool) -> Staged:
         """Write the new bytes beside the old. When this raises, nothing has changed."""
-        self._refuse_blocked(edits)
+        self.refuse_blocked(edits)
         return self._stage(edits, durable, self._loose)
 
     def apply(self, staged: Staged, *, atomic: bool) -> None:
@@ -109,7 +96,7 @@ class FileTree(FileValues):
             with self.failing("clearing the journal", first):
                 self._clear_journal(durable=staged.durable)
 
-    def _refuse_blocked(self, keys: Collection[str]) -> None:
+    def refuse_blocked(self, keys: Collection[str]) -> None:
         """Raise where something else is in place of a value's file.
 
         A directory is replaced by nothing, so a commit decided all the same could never be finished, nor
@@ -178,14 +165,14 @@ class FileTree(FileValues):
                 raise
 
     def _create_temporary(self, folder: str, loose: Loose) -> tuple[str, int]:
-        name = self._beside(folder)
+        name = self.beside(folder)
         try:
             return name, self.files.create(name)
         except FileNotFoundError:
             self._make_directories(folder, loose)
             return name, self.files.create(name)
 
-    def _beside(self, folder: str) -> str:
+    def beside(self, folder: str) -> str:
         """A new name in ``folder``, which nobody can have foreseen."""
         name = f".{self._random}{next(self._numbers):08x}.tmp"
         return f"{folder}/{name}" if folder else name
@@ -262,7 +249,7 @@ class FileTree(FileValues):
             return
         if name not in staged.loose.synced:  # what another left here may be worth less than what it kept
             self._sync_file(name, staged.loose)
-        spare = self._beside(folder_of(name))
+        spare = self.beside(folder_of(name))
         try:
             try:
                 self.files.link(name, spare)
@@ -294,6 +281,11 @@ class FileTree(FileValues):
         self._generations.forget(name)
         if self._remove(name + PREVIOUS):
             self.sync_directory(folder_of(name))
+
+    def forget(self, name: str) -> None:
+        """The value in this file, or the generation before it, was removed."""
+        self._loose.removed(name)
+        self._generations.forget(name)
 
     def _remove(self, name: str) -> bool:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Final
 from weakref import WeakSet
 
@@ -13,6 +14,7 @@ from ...storage.adapter import Expect, Stored, verify_expected
 from ...storage.basic import content_version
 from ...storage.delivery import Job, deliver
 from .edits import Edit
+from .purge import purge
 from .tree import FileTree
 
 __all__ = ["RUNNING", "FileWriter"]
@@ -109,7 +111,8 @@ class FileWriter:
                     # Whoever queued up while the lock was awaited comes along.
                     if len(jobs) < GROUP_MAX and not self._queue.empty():
                         jobs += self._next_group(wait=False)
-                    self._commit(jobs)
+                    for purges, some in groupby(jobs, lambda job: job.purges is not None):
+                        (self._purge if purges else self._commit)(list(some))
                     with self.tree.failing("looking at the store's path"):
                         self.tree.place.confirm()
             except BaseException as error:
@@ -121,13 +124,16 @@ class FileWriter:
             finally:
                 deliver(jobs)
 
-    def _commit(self, jobs: list[Job]) -> None:
+    def _refuse_failed(self) -> None:
         if self.tree.failure is not None:
             raise StorageError(
                 f"an earlier sync failed ({self.tree.failure}); the store must be reopened first",
                 adapter=self.tree.label,
                 hint="close it, open it again and look at what is there",
             )
+
+    def _commit(self, jobs: list[Job]) -> None:
+        self._refuse_failed()
         accepted, edits = self._judge(jobs)
         if not accepted:
             return
@@ -155,6 +161,12 @@ class FileWriter:
         self.tree.apply(staged, atomic=atomic)
         self.counts["groups"] += 1
         self.counts["commits"] += len(accepted)
+
+    def _purge(self, jobs: list[Job]) -> None:
+        self._refuse_failed()
+        for job in jobs:
+            purge(self.tree, job.changes, job.purges or ())
+        self.tree.flush()  # whatever was called before is as durable
 
     def _commit_alone(self, job: Job) -> None:
         try:

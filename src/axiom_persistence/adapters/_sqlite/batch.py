@@ -178,6 +178,15 @@ class Batch:
         self.pages += 2 + deleted
         return deleted
 
+    def forget_previous(self, keys: Iterable[str]) -> None:
+        """Delete the generations before the current values of ``keys``. Raises as ``write`` does."""
+        self.write()  # what comes before may keep some
+        for key in keys:
+            gone = self._cursor.execute("DELETE FROM previous WHERE key=?", (key,)).rowcount
+            self.wrote = self.wrote or gone > 0
+            self._generations.forget(key)
+            self.pages += 2 * gone
+
     def write(self) -> None:
         """Execute what was added, if there is room for it, or it frees some.
 

@@ -288,12 +288,41 @@ class Commits:
                 self._fail(from_os_error(error, _SYNCING, adapter=self._adapter), unreported=not jobs)
             except errors.ChangedError as error:
                 self._fail(errors.translate(error, _SYNCING, adapter=self._adapter), unreported=not jobs)
+        if self._failure is None and any(job.purges is not None for job in jobs):
+            self._wipe([job for job in jobs if job.purges is not None])
         if jobs:
             self.last_group = len(jobs)
         if self._failure is not None:
             for job in jobs:
                 job.error = self._refused(job.key)
         deliver(jobs)
+
+    def _wipe(self, jobs: Sequence[Job]) -> None:
+        """Have the log hold nothing of what ``jobs`` purged. Not under the lock."""
+        doing = "cannot overwrite what the log held"
+        try:
+            begun = self._log.salts()
+            self._make_room()
+            if self._log.salts() != begun:  # else somebody is reading from it
+                with self.lock.first():
+                    self.transactions.wipe_log()
+                return
+        except OSError as error:
+            for job in jobs:
+                job.error = from_os_error(error, doing, key=job.key, adapter=self._adapter)
+            return
+        except errors.FAULTS as error:
+            if not errors.is_busy(error):
+                for job in jobs:
+                    job.error = self.explained(error, doing, job.key)
+                return
+        for job in jobs:
+            job.error = StorageLockedError(
+                "it is deleted, and not yet overwritten: others read from the log all the time",
+                key=job.key,
+                adapter=self._adapter,
+                hint="purge it again when nobody reads for long, such as a snapshot that is being made",
+            )
 
     def locked_out(self, job: Job) -> Exception:
         return StorageLockedError(

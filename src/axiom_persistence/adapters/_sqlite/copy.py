@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from typing import Final
 
 from ...errors import from_os_error
+from ...storage.adapter import Told
 from .file import connect, create_file
 
 __all__ = ["copy"]
 
+_STEPS: Final = 32
 
-def copy(connection: sqlite3.Connection, place: str) -> None:
+
+def copy(connection: sqlite3.Connection, place: str, told: Told | None = None) -> None:
     """Copy what ``connection`` sees into a new file at ``place``, which is on the disk when this returns.
 
-    In one step, so that all of it is of one moment: meanwhile others read and write, and their log grows.
+    All of it is of one moment: meanwhile others read and write, and their log grows. With ``told`` it goes in
+    steps, under one read transaction of ``connection``, which nobody else uses then.
     Raises ``StorageError`` and sqlite3.Error; nothing is left at ``place`` then.
     """
     try:
@@ -27,9 +32,21 @@ def copy(connection: sqlite3.Connection, place: str) -> None:
     try:
         target.execute("PRAGMA synchronous=FULL")
         target.execute("PRAGMA fullfsync=ON")
-        connection.backup(target)
+        if told is None:
+            connection.backup(target)
+        else:
+            _in_steps(connection, target, told)
     except BaseException:
         target.close()
         os.unlink(place)
         raise
     target.close()
+
+
+def _in_steps(connection: sqlite3.Connection, target: sqlite3.Connection, told: Told) -> None:
+    connection.execute("BEGIN")
+    total = connection.execute("SELECT page_count FROM pragma_page_count").fetchone()[0]
+    connection.execute("SELECT last FROM clock").fetchone()  # from here on it sees this moment
+    pages = max(1, total // _STEPS)
+    connection.backup(target, pages=pages, progress=lambda _, left, all_: told(all_ - left, all_))
+    connection.execute("COMMIT")

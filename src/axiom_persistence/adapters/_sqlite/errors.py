@@ -19,6 +19,7 @@ from ...errors import (
 __all__ = [
     "CHANGED",
     "FAULTS",
+    "BusyError",
     "ChangedError",
     "Fault",
     "MalformedError",
@@ -66,6 +67,12 @@ class ChangedError(sqlite3.OperationalError):
     """Somebody shortened or overwrote a file of a store that is open."""
 
     sqlite_errorcode = _IOERR
+
+
+class BusyError(sqlite3.OperationalError):
+    """Another connection reads what is to be cut off."""
+
+    sqlite_errorcode = _BUSY
 
 
 class NoRoomError(sqlite3.OperationalError):

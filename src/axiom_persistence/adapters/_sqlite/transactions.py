@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from ...errors import ConflictError
@@ -12,8 +13,9 @@ from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job
 from ...storage.generations import Generations
 from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
-from .errors import NoRoomError
+from .errors import BusyError, NoRoomError
 from .mark import Own
+from .schema import patiently
 from .wal import Log
 
 __all__ = ["Transactions"]
@@ -118,12 +120,17 @@ class Transactions:
                 if job.sweep is not None:
                     job.deleted = batch.sweep(job.sweep)
                     continue
+                if job.purges:
+                    batch.forget_previous(job.purges)
                 try:
                     job.versions = batch.add(job.changes, job.expect, job.durable)
                 except ConflictError as error:
                     job.error = error.naming(key=job.key, adapter=self._adapter)
 
-        if any(job.changes or job.expect for job in jobs):
+        if any(job.purges is not None for job in jobs):
+            self._cursor.execute("PRAGMA secure_delete=ON").fetchone()  # it may have been set to save room
+            self._tight = False
+        if any(job.changes or job.expect or job.purges for job in jobs):
             self._transaction(fold)
 
     def _transaction(self, fold: Callable[[Batch], None]) -> None:
@@ -183,6 +190,23 @@ class Transactions:
         finally:
             self.own = (count, False, False)
 
+    def scrub(self, deadline: float) -> None:
+        """Forget the generations before, write the file anew, and cut the log to nothing.
+
+        With all locks held. What is freed is overwritten anyway; this takes what is left between the rows of
+        a page, too. Raises sqlite3.Error, also while another process reads or writes until ``deadline``.
+        """
+        for statement in ("DELETE FROM previous", "VACUUM"):
+            patiently(partial(self._cursor.execute, statement), deadline)
+        patiently(self._cut_log, deadline)
+        self.stamp()
+
+    def _cut_log(self) -> None:
+        busy, _, _ = self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise BusyError("the log is being read")
+        self._log.longest = 0
+
     def extent(self) -> tuple[int, int]:
         """Of how many pages the database consists, and how many of them are free. Raises sqlite3.Error."""
         (pages,) = self._cursor.execute("PRAGMA page_count").fetchone()
@@ -207,6 +231,15 @@ class Transactions:
     def close(self) -> None:
         """Let go of the statement, which would keep a closed connection's files open."""
         self._cursor.close()
+
+    def wipe_log(self) -> None:
+        """Overwrite what the log held before it was started again. Raises sqlite3.Error, OSError."""
+        try:
+            self._begin()
+            self._log.check_not_cut()
+            self._log.wipe()
+        finally:
+            self._roll_back()
 
     def lengthen_log(self, length: int) -> None:
         """Have the file of the log reach further than its frames. Raises sqlite3.Error, OSError."""

@@ -38,6 +38,8 @@ TIGHT_BYTES: Final = 1 << 26
 _MAGIC: Final = b"\x37\x7f\x06"
 _HEAD: Final = 32
 _FRAME: Final = 24
+_WIPED: Final = 1 << 20
+"""Bytes overwritten in one step."""
 _LEAST_PAGE: Final = 512
 """SQLite never makes a database smaller than its first page."""
 
@@ -135,7 +137,7 @@ class Log:
         """
         while True:
             header = None if self._index is None else self._index.header()
-            page, found, pages = self._walk()
+            page, found, pages, _ = self._walk()
             if self._index is not None:
                 page, pages = self._index.page(), self._index.pages()
             if pages and all(number in found for number in range(size // page + 1, pages + 1)):
@@ -144,8 +146,9 @@ class Log:
                 return True
             size = os.stat(self._path).st_size
 
-    def _walk(self) -> tuple[int, set[int], int]:
-        """The size of a page, the numbers of those in the log, and of how many the database consists.
+    def _walk(self) -> tuple[int, set[int], int, int]:
+        """The size of a page, the numbers of those in the log, of how many the database consists, and where
+        the last frame ends.
 
         Layout: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
         """
@@ -165,7 +168,7 @@ class Log:
                 found |= begun
                 pages = after
             at += _FRAME + page
-        return page, found, pages
+        return page, found, pages, at
 
     def check_not_replaced(self) -> None:
         """Raise OSError if somebody deleted, moved or replaced one of the files.
@@ -222,6 +225,24 @@ class Log:
             pass  # nobody asked for it; whoever needs the space is told when it is not there
         if written < length:
             os.ftruncate(self.descriptor, size)
+
+    def salts(self) -> bytes:
+        """What differs once somebody has started the log again. Raises OSError."""
+        return os.pread(self.descriptor, 8, 16)
+
+    def wipe(self) -> None:
+        """Overwrite what is behind the last frame, frames of an earlier round, and sync. Raises OSError.
+
+        With SQLite's write lock held, as ``lengthen``: nobody reads there, and nobody else writes.
+        """
+        at, size = max(_HEAD, self._end()), self.size()
+        while at < size:
+            at += os.pwrite(self.descriptor, bytes(min(_WIPED, size - at)), at)
+        _sync(self.descriptor)
+
+    def _end(self) -> int:
+        """Where the last frame ends. With SQLite's write lock held."""
+        return self._walk()[3] if self._index is None else self._index.end()
 
     def close(self) -> None:
         os.close(self.descriptor)

@@ -1,0 +1,128 @@
+"""Where a store lies: which server, how it is reached, and the names of its tables."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from ...errors import ConfigurationError
+from ...storage.adapter import Durability
+from .._networked.address import ServerAddress
+
+__all__ = ["Place"]
+
+SCHEME: Final = "postgresql"
+OPTIONS: Final = (
+    *("table", "schema", "durability", "timeout", "pgbouncer"),
+    *("sslmode", "sslrootcert", "sslcert", "sslkey"),
+)
+_MODES: Final = ("disable", "require", "verify-ca", "verify-full")
+_MOST_NAME: Final = 50
+"""Bytes of a table's name: PostgreSQL cuts names at 63, and ours get endings."""
+_NO_SESSION: Final = frozenset({"application_name"})
+"""The settings that pgbouncer takes from a client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A store's address, understood."""
+
+    address: ServerAddress
+    schema: str
+    table: str
+    durability: Durability
+    timeout: float
+    """Seconds until a call that gets no answer is given up."""
+    pgbouncer: bool
+    """Sessions are shared: nothing can be set or prepared in one."""
+    tls: ssl.SSLContext | None = field(repr=False)
+
+    @classmethod
+    def parse(cls, address: str) -> Self:
+        """Raises ``ConfigurationError`` for an address that cannot be."""
+        server = ServerAddress.parse(SCHEME, address, port=5432, known=OPTIONS)
+        options = server.options
+        names = options.get("schema", "public"), options.get("table", "axiom_record")
+        for name in names:
+            if not name or "\0" in name or '"' in name or len(name.encode()) > _MOST_NAME:
+                raise ConfigurationError(
+                    "a table's or schema's name has 1 to 50 bytes and no quotation mark",
+                    adapter=server,
+                    hint="for example table=notes",
+                )
+        asked = options.get("durability", "power_loss")
+        if asked not in (Durability.POWER_LOSS, Durability.PROCESS_EXIT):
+            raise ConfigurationError(
+                "the option durability is power_loss or process_exit",
+                adapter=server,
+                hint="leave it out, and every save survives a crash of the server",
+            )
+        return cls(
+            server,
+            *names,
+            Durability(asked),
+            server.seconds("timeout", 30.0),
+            server.flag("pgbouncer", False),
+            _tls(server),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.address}?schema={self.schema}&table={self.table}"
+
+    @property
+    def login(self) -> dict[str, Any]:
+        """The arguments that connect to it, the password included: for the one call that does."""
+        address = self.address
+        hosts, ports = zip(*address.hosts, strict=True)
+        return {
+            "host": list(hosts),
+            "port": list(ports),
+            "user": address.user,
+            "password": None if address.password is None else address.password.reveal(),
+            "database": address.path or None,
+            "ssl": self.tls or False,
+            "statement_cache_size": 0 if self.pgbouncer else 100,
+            "server_settings": self._settings,
+        }
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        settings = {
+            "application_name": "axiom-persistence",
+            "default_transaction_isolation": "read committed",  # our statements are made for it
+            "statement_timeout": str(int(self.timeout * 1000)),
+            "enable_seqscan": "off",  # a plan that was made when the table was small stays
+            "jit": "off",  # compiling takes longer than the statements do
+        }
+        if self.pgbouncer:
+            return {name: value for name, value in settings.items() if name in _NO_SESSION}
+        return settings
+
+
+def _tls(server: ServerAddress) -> ssl.SSLContext | None:
+    options = server.options
+    mode = options.get("sslmode", "disable" if server.is_local else "verify-full")
+    if mode not in _MODES:
+        raise ConfigurationError(
+            f"the option sslmode is one of {', '.join(_MODES)}",
+            adapter=server,
+            hint="modes that fall back to plain text without a word are not offered",
+        )
+    if mode == "disable":
+        return None
+    try:
+        context = ssl.create_default_context(cafile=options.get("sslrootcert"))
+        if "sslcert" in options:
+            context.load_cert_chain(options["sslcert"], options.get("sslkey"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"a certificate or key cannot be read: {error.strerror or type(error).__name__}",
+            adapter=server,
+            hint="check the paths in sslrootcert, sslcert and sslkey",
+        ) from error
+    if mode != "verify-full":
+        context.check_hostname = False
+    if mode == "require":
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,215 @@
+"""A store in a PostgreSQL database, shared by any number of processes and machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import CapabilityUnavailableError, ConfigurationError
+from ..keys import check_stored_key
+from ..storage.adapter import (
+    MAX_STORED_KEY_BYTES,
+    Changes,
+    Durability,
+    Expect,
+    StorageAdapter,
+    Stored,
+    Traits,
+    check_changes,
+)
+from ..storage.listing import Listing
+from ._networked.loops import PerLoop
+from ._networked.settle import Unreachable
+from ._postgres.place import Place
+
+if TYPE_CHECKING:
+    from ._postgres.lanes import Lanes
+
+__all__ = ["PostgresAdapter"]
+
+_MAX_VALUE_BYTES: Final = 64 << 20
+_PAGE: Final = 1000
+_OPENING_S: Final = 4.0
+"""How long an opening tries to reach a server; a person may wait for it."""
+
+
+class PostgresAdapter(StorageAdapter):
+    """Keeps every record as one row of a table of the database at ``address`` (extra ``postgres``).
+
+    ``postgresql://user:password@host:5432/database``, and behind ``?``, with ``&`` between them: ``table``
+    (``axiom_record``) and ``schema`` (``public``), for several stores in one database; ``sslmode``
+    (``verify-full`` for any host but this one), ``sslrootcert``, ``sslcert``, ``sslkey``; ``timeout``,
+    seconds until a call that gets no answer is given up (30); ``durability=process_exit`` for servers that
+    may lose what they acknowledged; ``pgbouncer=true`` behind one in transaction mode. Without a password,
+    that of ``PGPASSWORD`` or ``~/.pgpass`` is used.
+
+    Commits that come while one is under way go out as one statement. A commit whose reply was lost is
+    settled by sending it again under its id. Each event loop has its own connections: one for commits, two
+    for reading. Values of at most 64 MiB.
+
+    ``inspect``: reads only, makes no tables, and works on a standby.
+
+    Raises ``ConfigurationError`` for a server that cannot keep what is promised (``fsync=off``, a database
+    that is not UTF-8), ``AccessDeniedError`` for a wrong password and for a standby, ``ForeignStoreError``
+    for a table that is not ours, ``StorageUnavailableError`` for a server that does not answer; no error
+    shows a credential. In a forked child it must be opened again.
+    """
+
+    def __init__(self, address: str, *, inspect: bool = False) -> None:
+        self._place = Place.parse(address)
+        self._inspect = inspect
+        self._traits = Traits(
+            atomic=True,
+            durability=self._place.durability,
+            shared=True,
+            max_value_bytes=_MAX_VALUE_BYTES,
+        )
+        self._loops: PerLoop[Lanes] | None = None
+        self._settings: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"PostgresAdapter({str(self._place)!r})"
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
+
+    @property
+    def location(self) -> str:
+        return str(self._place)
+
+    # -- lifecycle ---------------------------------------------------------------------------------
+
+    async def aopen(self) -> None:
+        if self._loops is not None and self._loops.is_usable:
+            return
+        try:
+            from ._postgres import errors, probe, tables
+            from ._postgres.lanes import Lanes
+            from ._postgres.statements import Statements
+        except ImportError as error:
+            raise ConfigurationError(
+                "a store in PostgreSQL needs asyncpg",
+                adapter=self,
+                hint="pip install 'axiom-persistence[postgres]'",
+            ) from error
+        self._say = Statements(self._place)
+        loops = PerLoop(lambda: Lanes(self._place, self._say, self), self)
+        line = loops.here().writing
+        try:
+            async with asyncio.timeout(_OPENING_S):
+                await line.connect()
+                if not self._inspect:
+                    probe.refuse_read_only(line.settings, self)
+                await tables.make_tables(line, self._say, self, inspect=self._inspect)
+        except BaseException as error:
+            await loops.aclose(_nothing)
+            if isinstance(error, TimeoutError | Unreachable):
+                raise errors.not_reached(self, _OPENING_S, str(error)) from error
+            raise
+        self._settings = line.settings
+        self._loops = loops
+
+    async def aclose(self) -> None:
+        loops, self._loops = self._loops, None
+        if loops is not None:
+            await loops.aclose(lambda lanes: lanes.commits.finish())
+
+    def _lanes(self) -> Lanes:
+        if self._loops is None:
+            raise CapabilityUnavailableError(
+                "the store is not open", adapter=self, hint="open it first, in `async with`"
+            )
+        return self._loops.here()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        lanes = self._lanes()
+        for key in keys:
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        return await lanes.fetches.fetch(keys) if keys else {}
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        lanes = self._lanes()
+        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        start, length = min(start, _MAX_VALUE_BYTES), min(length, _MAX_VALUE_BYTES)
+        rows = await lanes.read(self._say.fetch_range, wanted, start + 1, length)
+        return {row["key"]: row["data"] for row in rows}
+
+    async def exists(self, key: str) -> bool:
+        lanes = self._lanes()
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
+        return bool(await lanes.read(self._say.exists, key, key=key))
+
+    async def saved_at(self, key: str) -> float | None:
+        lanes = self._lanes()
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
+        rows = await lanes.read(self._say.saved_at, key, key=key)
+        return rows[0]["at"] if rows else None
+
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        rest = Listing(prefix, after, limit, reverse)
+        while not rest.is_empty:
+            page = await self._page(rest)
+            for key in page:
+                yield key
+            if len(page) < _PAGE:
+                return
+            rest = rest.behind(page)
+
+    async def _page(self, listing: Listing) -> Sequence[str]:
+        """The next keys: each page is a statement of its own, begun where the last one ended."""
+        lanes = self._lanes()
+        size = _PAGE if listing.limit is None else min(listing.limit, _PAGE)
+        statement, after = (
+            (self._say.page_back, listing.after) if listing.reverse else (self._say.page, listing.after or "")
+        )
+        rows = await lanes.read(statement, listing.prefix, listing.end, after, size)
+        return [row["key"] for row in rows]
+
+    async def check(self) -> list[str]:
+        """Whether every key is one that could have been saved."""
+        ((count,),) = await self._lanes().read(self._say.check, MAX_STORED_KEY_BYTES)
+        return [f"{count} rows have a key that this library does not save"] if count else []
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def commit(
+        self,
+        changes: Changes,
+        *,
+        expect: Expect | None = None,
+        durability: Durability | None = None,  # noqa: ARG002 - every commit is as durable as the address says
+    ) -> Mapping[str, str]:
+        lanes = self._lanes()
+        check_changes(changes, self._traits, self)
+        for key in expect or ():
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        return await lanes.commits.commit(changes, expect)
+
+    # -- about -------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, int]:
+        """``commits`` and ``requests`` that carried them; ``connections`` made; ``repeats`` for races met.
+
+        ``replicated``: 1 where the server waits for a standby before it acknowledges. Where it is 0, a
+        failover may lose what was acknowledged.
+        """
+        if self._loops is None:
+            return {}
+        every = self._loops.all()
+        return {
+            "commits": sum(lanes.commits.commits for lanes in every),
+            "requests": sum(lanes.commits.requests for lanes in every),
+            "connections": sum(lanes.connected for lanes in every),
+            "repeats": sum(lanes.repeats for lanes in every),
+            "replicated": int(bool(self._settings.get("synchronous_standby_names"))),
+        }
+
+
+async def _nothing(_: Any) -> None:
+    """Nothing waits yet."""

@@ -1,0 +1,185 @@
+"""Whom a record is about: the tag in it, the entry it is found by, and the key it is sealed with."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from axiom_persistence import MemoryAdapter, open_persistence
+from axiom_persistence.errors import ConfigurationError, ConflictError, InvalidKeyError
+from axiom_persistence.records._subject import ENTRIES, SUBJECT_KEYS, name_of, subject_key, tag_in
+from axiom_persistence.records.record import open_record, seal_about, seal_record
+from axiom_persistence.security import StaticKey
+from axiom_persistence.storage import BasicAdapter
+
+KEYS = StaticKey(bytes(range(32)))
+MARKER = "marker-8c6976e5b5410415"
+
+
+@pytest.fixture(params=["x.db", "files"])
+def where(request, tmp_path):
+    return tmp_path / request.param
+
+
+@pytest.fixture(params=[None, KEYS], ids=["plain", "encrypted"])
+def keys(request):
+    return request.param
+
+
+async def entries(persistence):
+    """The keys of the records that are about somebody, in a list for each subject."""
+    found = {}
+    async for entry in persistence.adapter.keys(ENTRIES):
+        tag, _, key = entry.removeprefix(ENTRIES).partition("/")
+        found.setdefault(tag[:32], []).append(key)
+    return found
+
+
+async def listed(verbs):
+    return [key async for key in verbs.keys("")]
+
+
+async def test_every_verb_keeps_whom_it_is_about(where, keys):
+    """Saved alone, together and in a transaction, changed, touched, and read by another opening."""
+    async with open_persistence(where, keys=keys) as persistence:
+        await persistence.save("a", {"m": MARKER}, subject="alice", ttl=1000)
+        await persistence.save_many({"b": [1], "c": [2]}, subject="alice")
+        async with persistence.transaction() as tx:
+            await tx.save("d", 1, subject="bob")
+            await tx.save_many({"e/x": 2, "f": 3}, subject="bob")
+            assert await listed(tx) == ["a", "b", "c", "d", "e/x", "f"]
+            assert await tx.load("d", int) == 1
+        assert await persistence.update("b", list, lambda value: [*value, 2], default=[]) == [1, 2]
+        assert await persistence.touch("a", ttl=None)
+        await persistence.namespace("n").save("g", 4, subject="bob")
+    async with open_persistence(where, keys=keys) as persistence:
+        assert await persistence.load("a", dict) == {"m": MARKER}
+        assert await persistence.load_many(["b", "c", "d"], Any) == {"b": [1, 2], "c": [2], "d": 1}
+        assert await listed(persistence) == ["a", "b", "c", "d", "e/x", "f", "n/g"]
+        assert await persistence.count() == 7
+        assert await entries(persistence) == {
+            name_of("alice"): ["a", "b", "c"],
+            name_of("bob"): ["d", "e/x", "f", "n/g"],
+        }
+        found = await persistence.adapter.fetch(["a", "b", "c", "d"])
+        tags = {key: tag_in(stored.data)[:32] for key, stored in found.items()}
+        assert tags == {
+            "a": name_of("alice"),
+            "b": name_of("alice"),
+            "c": name_of("alice"),
+            "d": name_of("bob"),
+        }
+        assert await persistence.verify()
+
+
+async def test_saved_anew_without_a_subject_it_is_about_nobody(where):
+    async with open_persistence(where) as persistence:
+        await persistence.save("a", 1, subject="alice")
+        await persistence.save("a", 2)
+        assert tag_in((await persistence.adapter.fetch(["a"]))["a"].data) is None
+
+
+def test_a_tag_is_part_of_what_the_sum_covers():
+    """It can be given, replaced and read; a record without it is byte for byte what it always was."""
+    plain = seal_record("k", b"1", "1.0", expires=5)
+    one, other = "a" * 32 + "-" + "0" * 16, "b" * 32 + "-" + "1" * 16
+    assert seal_about("k", plain, None) is plain
+    assert tag_in(plain) is None
+    tagged = seal_about("k", plain, one)
+    assert open_record("k", tagged) == ("1.0", b"1", 5, None, one)
+    assert seal_about("k", tagged, other) == seal_about("k", plain, other)
+    assert tag_in(seal_about("k", tagged, other)) == other
+
+
+async def test_in_an_encrypted_store_each_subject_has_a_key_of_its_own(tmp_path):
+    """Without it nothing about the subject opens; everything else does, and a rotation changes nothing."""
+    async with open_persistence(tmp_path / "x.db", keys=KEYS) as persistence:
+        await persistence.save("a", MARKER, subject="alice")
+        await persistence.save("b", MARKER, subject="bob")
+        await persistence.save("c", MARKER)
+        await persistence.rotate_keys()
+        assert await persistence.load("a", str) == MARKER
+        keys = [key async for key in persistence.adapter.keys(SUBJECT_KEYS)]
+        assert len(keys) == 2
+        tag = tag_in((await persistence.adapter.fetch(["a"]))["a"].data)
+        await persistence.adapter.purge([subject_key(tag)])
+    async with open_persistence(tmp_path / "x.db", keys=KEYS) as persistence:
+        assert (await persistence.verify()).findings[0].key == "a"
+        assert await persistence.load_many(["b", "c"], str) == {"b": MARKER, "c": MARKER}
+        with pytest.raises(ConflictError, match="erased"):
+            await persistence.adapter.commit({"a": seal_about("a", seal_record("a", b"1", "1.0"), tag)})
+    for file in tmp_path.iterdir():
+        assert MARKER.encode() not in file.read_bytes()
+
+
+async def test_a_copied_subject_record_opens_under_its_own_key_only(tmp_path):
+    """What is sealed for one key of the store is damage under another."""
+    async with open_persistence(tmp_path / "x.db", keys=KEYS) as persistence:
+        await persistence.save_many({"a": 1, "b": 2}, subject="alice")
+        sealing = persistence.adapter.find(type(persistence.adapter)).inner.inner
+        inner = sealing.inner
+        data = (await inner.fetch(["a"]))["a"].data
+        await inner.commit({"b": data})
+        assert "does not open" in (await sealing.fetch(["b"]))["b"].damage
+
+
+async def test_many_begin_one_subject_at_once(where, keys):
+    """They agree on one tag, and none of their records is lost."""
+    async with (
+        open_persistence(where, keys=keys) as one,
+        open_persistence(where, keys=keys) as two,
+    ):
+        saves = [who.save(f"k{n}", n, subject="alice") for n in range(5) for who in (one, two)]
+        await asyncio.gather(*saves)
+        assert [len(found) for found in (await entries(one)).values()] == [5]
+        assert await two.load_many([f"k{n}" for n in range(5)], int) == {f"k{n}": n for n in range(5)}
+
+
+@pytest.mark.parametrize("subject", ["", 5, b"alice"])
+async def test_what_is_no_subject_is_refused(subject):
+    async with open_persistence("memory:") as persistence:
+        with pytest.raises(InvalidKeyError, match="a subject is a str"):
+            await persistence.save("a", 1, subject=subject)
+        assert not await persistence.exists("a")
+
+
+async def test_a_place_that_is_not_atomic_has_no_subjects():
+    class Dict(BasicAdapter):
+        def __init__(self):
+            self.data = {}
+
+        async def read(self, key):
+            return self.data.get(key)
+
+        async def write(self, key, data):
+            self.data[key] = data
+
+        async def delete(self, key):
+            self.data.pop(key, None)
+
+        async def keys(self, prefix=""):
+            for key in sorted(self.data):
+                yield key
+
+    async with open_persistence(Dict()) as persistence:
+        with pytest.raises(ConfigurationError, match="one commit"):
+            await persistence.save("a", 1, subject="alice")
+
+
+async def test_what_is_about_nobody_costs_no_more():
+    """A save without a subject is the same commit as ever."""
+    commits = []
+
+    class Noting(MemoryAdapter):
+        async def commit(self, changes, **options):
+            commits.append(set(changes))
+            return await super().commit(changes, **options)
+
+    async with open_persistence(Noting()) as persistence:
+        await persistence.save("first", 1)
+        commits.clear()
+        await persistence.save("a", 1)
+        await persistence.save("b", 1, subject="alice")
+        await persistence.save("c", 1, subject="alice")
+    assert commits[0] == {"a"}
+    assert [len(changes) for changes in commits[1:4]] == [1, 2, 2]

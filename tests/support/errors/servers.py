@@ -1,0 +1,83 @@
+"""Mistakes in the addresses of servers. What servers refuse is in the tests of their adapters."""
+
+from axiom_persistence import ConfigurationError, open_persistence
+from support.errors import MARK, World, case
+
+
+@case(
+    ConfigurationError,
+    "an address of postgresql begins with postgresql://; write postgresql://host/name",
+)
+def a_server_without_slashes(world: World) -> None:
+    open_persistence("postgresql:host/notes")
+
+
+@case(
+    ConfigurationError,
+    "an address of postgresql has no option of that name; is table meant? known are durability, pgbouncer, "
+    "schema, sslcert, sslkey, sslmode, sslrootcert, table, timeout; in passwords, '?', '/', '@' and '#' are "
+    "percent-encoded",
+)
+def a_misspelt_option(world: World) -> None:
+    open_persistence(f"postgresql://me:{MARK}@host/notes?tabel=x")
+
+
+@case(
+    ConfigurationError,
+    "the port in an address of postgresql is no number between 1 and 65535; in passwords, '/', '@', '?' and "
+    "'#' are percent-encoded",
+)
+def a_password_with_a_slash(world: World) -> None:
+    open_persistence(f"postgresql://me:{MARK}/more@host/notes")
+
+
+@case(
+    ConfigurationError,
+    "the option timeout is a number of seconds above 0 [in postgresql://host:5432/notes]; for example 30",
+)
+def a_timeout_that_is_none(world: World) -> None:
+    open_persistence(f"postgresql://me:{MARK}@host/notes?timeout={MARK}")
+
+
+@case(
+    ConfigurationError,
+    "the option pgbouncer is true or false [in postgresql://host:5432/notes]; leave it out for the usual",
+)
+def a_flag_that_is_none(world: World) -> None:
+    open_persistence(f"postgresql://me:{MARK}@host/notes?pgbouncer={MARK}")
+
+
+@case(
+    ConfigurationError,
+    "a table's or schema's name has 1 to 50 bytes and no quotation mark [in postgresql://host:5432/notes]; "
+    "for example table=notes",
+)
+def a_table_without_a_name(world: World) -> None:
+    open_persistence("postgresql://host/notes?table=")
+
+
+@case(
+    ConfigurationError,
+    "the option durability is power_loss or process_exit [in postgresql://host:5432/notes]; leave it out, "
+    "and every save survives a crash of the server",
+)
+def a_server_of_no_durability(world: World) -> None:
+    open_persistence("postgresql://host/notes?durability=memory")
+
+
+@case(
+    ConfigurationError,
+    "the option sslmode is one of disable, require, verify-ca, verify-full [in "
+    "postgresql://host:5432/notes]; modes that fall back to plain text without a word are not offered",
+)
+def a_mode_that_falls_back(world: World) -> None:
+    open_persistence("postgresql://host/notes?sslmode=prefer")
+
+
+@case(
+    ConfigurationError,
+    "a certificate or key cannot be read: No such file or directory [in postgresql://host:5432/notes]; check "
+    "the paths in sslrootcert, sslcert and sslkey",
+)
+def a_certificate_that_is_not_there(world: World) -> None:
+    open_persistence(f"postgresql://host/notes?sslrootcert={world.path}/none.pem")
