@@ -40,6 +40,7 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/snapshot_kills.py --store file --snapshots 200 --kills 50 --records 300
 	$(BIN)/python tests/support/archive_kills.py --records 1000000 --kills 12
 	$(BIN)/python -m tests.interrupts --interrupts 20000
+	AUDIT_ENTRIES=100000 $(BIN)/python -m pytest -q -n 0 tests/jobs/test_audit.py
 	$(BIN)/python -m tests.torture.cancellation --seconds 60
 	$(BIN)/python -m tests.torture.listings --questions 10000
 	$(BIN)/python -m tests.torture.encryption --store sqlite --records 20000 --kills 50

@@ -23,11 +23,11 @@ class Ours(Contender):
     durability: str | None = None
 
     async def open(self, directory: Path) -> None:
-        from axiom_persistence import Durability, open_persistence
+        from axiom_persistence import Durability
 
         where = self.place if self.place == "memory:" else directory / self.place
         self._opened = AsyncExitStack()
-        store = open_persistence(where) if self.cached else open_persistence(where, cache=None)
+        store = self.store(where)
         persistence = await self._opened.enter_async_context(store)
         self.persistence = persistence
         strongest = persistence.adapter.traits.durability
@@ -42,6 +42,12 @@ class Ours(Contender):
         self.save, self.save_many = persistence.save, persistence.save_many
         if self.durability is not None:
             self.save = partial(persistence.save, durability=self.durability)
+
+    def store(self, where: str | Path) -> Any:
+        """The store to be opened."""
+        from axiom_persistence import open_persistence
+
+        return open_persistence(where) if self.cached else open_persistence(where, cache=None)
 
     async def fill(self, values: Mapping[str, Any]) -> None:
         names = list(values)
@@ -60,6 +66,20 @@ class OursProcessExit(Ours):
 @contender("ours-uncached")
 class OursUncached(Ours):
     cached = False
+
+
+@contender("ours-audited")
+class OursAudited(Ours):
+    def store(self, where: str | Path) -> Any:
+        from axiom_persistence import open_persistence
+        from axiom_persistence.security import AuditLog
+
+        return open_persistence(where, audit=AuditLog(actor="somebody"))
+
+
+@contender("ours-audited-process-exit")
+class OursAuditedProcessExit(OursAudited):
+    durability = "process_exit"
 
 
 @contender("ours-file")

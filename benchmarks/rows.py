@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .audit_rows import audit_rows
 from .growth_rows import growth_rows
 from .row import Goal, Job, Metric, Row
 
@@ -358,5 +359,6 @@ def rows(*, quick: bool) -> list[Row]:
         *_inside(),
         *_clients(),
         _blocking(),
+        *audit_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

@@ -20,6 +20,7 @@ from ...security._seals import (
     batch_key,
     head_of,
     json_in,
+    number_in,
     raw_record,
     root_of,
 )
@@ -112,12 +113,14 @@ class Chain:
         """The state of the trail, as this object knows it."""
         if self._head is None:
             self._head = Checkpoint(self._trail, -1, 0, "")
-            async for key in self._adapter.keys(SEALED, reverse=True, limit=1):
-                self._head = await self._head_at(key)
+            async for key in self._adapter.keys(SEALED, reverse=True):
+                number = number_in(key)
+                if number is not None:  # else it is none of ours, and whoever verifies finds it
+                    self._head = await self._head_at(key, number)
+                    break
         return self._head
 
-    async def _head_at(self, key: str) -> Checkpoint:
-        number = int(key.removeprefix(SEALED), 16)
+    async def _head_at(self, key: str, number: int) -> Checkpoint:
         stored = (await self._adapter.fetch((key,))).get(key)
         sealed = None if stored is None else batch_in(key, stored)
         if sealed is None:  # the trail goes on behind it, and whoever verifies finds it
