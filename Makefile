@@ -40,6 +40,8 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/snapshot_kills.py --store file --snapshots 200 --kills 50 --records 300
 	$(BIN)/python tests/support/archive_kills.py --records 1000000 --kills 12
 	$(BIN)/python -m tests.interrupts --interrupts 20000
+	cd tests && ../$(BIN)/python -m support.audit_kills --store sqlite --kills 200
+	cd tests && ../$(BIN)/python -m support.audit_kills --store file --kills 50
 	AUDIT_ENTRIES=100000 $(BIN)/python -m pytest -q -n 0 tests/jobs/test_audit.py
 	$(BIN)/python -m tests.torture.cancellation --seconds 60
 	$(BIN)/python -m tests.torture.listings --questions 10000

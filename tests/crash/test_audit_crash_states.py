@@ -12,7 +12,7 @@ from axiom_persistence.platform.local import local_filesystem
 from axiom_persistence.security import AuditLog
 from axiom_persistence.testing.crash import explore
 from axiom_persistence.testing.recording import RecordingFileSystem
-from support import audited_saves
+from support import audit_kills, audited_saves
 from support.known import Known
 from support.sqlite_replay import Disk, fingerprint, record
 from support.strace import needs_strace
@@ -115,3 +115,10 @@ async def test_in_files_entries_and_changes_are_there_together(scratch, plant):
     )
     print(f"\n{plant}: {found.states} crash states, {len(found.violations)} violations")
     assert bool(found.violations) is (plant != "none"), found.violations[:1]
+
+
+@pytest.mark.parametrize("store", ["sqlite", "file"])
+def test_a_killed_program_leaves_each_change_with_its_entry(tmp_path, store):
+    entries = audit_kills.kill(store, tmp_path, 3)
+    print(f"\n{entries} entries")
+    assert entries >= 3

@@ -113,7 +113,8 @@ def fault_in(records):
         elif key.startswith(NEW):
             raw = [json_in(key, data)]
         for entry in raw:
-            said.update(msgspec.json.decode(entry, type=Entry).saved)
+            saved = msgspec.json.decode(entry, type=Entry).saved
+            said.update(key for key in saved if key[0] != "\x01")
     there = {key for key in records if key[0] != "\x01"}
     twice = [key for key, count in said.items() if count > 1]
     if twice:

@@ -37,6 +37,8 @@ _KEYS_IN_ENTRY: Final = 256
 _VALUE_BYTES: Final = 1024 * 1024
 """What a place must take: the longest entry, and a batch."""
 _KEY_BYTES: Final = 64
+_REMEMBERED: Final = 20_000
+"""Entries that are remembered until they are sealed; some 6 MB."""
 _BEHIND: Final = AUDIT[:-1] + chr(ord(AUDIT[-1]) + 1)
 """Behind every key of the trail."""
 _ANCHOR: Final = "axiom-audit"
@@ -77,6 +79,7 @@ class Audited(Layer):
         self._writer = ""
         self._owner: int | None = None
         self._chain: Chain | None = None
+        self._written: dict[str, tuple[bytes, int]] = {}
         self._secret = b""
         self._wrote = False
         self.trail: Trail | None = None
@@ -106,7 +109,8 @@ class Audited(Layer):
             self._writer, self._numbers, self._owner = secrets.token_hex(4), itertools.count(), os.getpid()
         if trail is not None:
             self._secret = bytes.fromhex(trail.secret)
-            self._chain = Chain(self.inner, trail.id)
+            self._written.clear()
+            self._chain = Chain(self.inner, trail.id, self._written)
             self.has_news = True  # a process that was killed may have left some
         self.trail = trail
 
@@ -234,7 +238,11 @@ class Audited(Layer):
             deleted = [hashed(self._secret, name) for name in deleted]
         entry = Entry(now, self._writer, n, ACTOR.get() or self._log.actor, REASON.get(), saved, deleted)
         key = f"{NEW}{now:015x}-{self._writer}-{n:x}"
-        return key, raw_record(key, _encode(entry))
+        value = _encode(entry)
+        if len(self._written) >= _REMEMBERED:
+            self._written.clear()  # what another process sealed, or never came to be; the rest is read
+        self._written[key] = value, now
+        return key, raw_record(key, value)
 
     def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False

@@ -52,7 +52,9 @@ def batch_in(key: str, stored: Stored) -> Sealed | None:
 class Chain:
     """The batches of one trail in ``adapter``. Several processes may seal: one wins each number."""
 
-    def __init__(self, adapter: StorageAdapter, trail: str) -> None:
+    def __init__(self, adapter: StorageAdapter, trail: str, written: dict[str, tuple[bytes, int]]) -> None:
+        """``written``: entries that this process wrote, and when, by their key: they need not be read."""
+        self._written = written
         self._adapter = adapter
         self._trail = trail
         self._head: Checkpoint | None = None
@@ -76,13 +78,21 @@ class Chain:
             return 0, False
         entries: dict[str, bytes] = {}
         size = last = 0
-        for key, stored in (await self._adapter.fetch(keys)).items():
-            entries[key], at = _entry_in(key, stored)
+        written = self._written
+        others = [key for key in keys if key not in written]
+        found = await self._adapter.fetch(others) if others else {}
+        for key in keys:
+            entry = written.get(key) or (_entry_in(key, found[key]) if key in found else None)
+            if entry is None:
+                continue  # another process was faster
+            entries[key], at = entry
             size, last = size + len(entries[key]), max(last, at)
             if size > _LARGEST:
                 break
         if not entries or not await self._append(head, list(entries.values()), last, dict.fromkeys(entries)):
             return 0, True  # another process was faster
+        for key in entries:
+            written.pop(key, None)
         return len(entries), len(entries) < len(keys) or len(keys) == _TOGETHER
 
     async def _append(
