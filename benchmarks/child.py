@@ -10,14 +10,18 @@ from typing import Any
 
 from . import (  # noqa: F401 - they register
     audits,
+    copies,
     floors,
     growth,
     inside,
+    keychains,
     listing,
     live_clients,
+    migrating,
     ours,
     peers,
     processes,
+    servers,
 )
 from .contender import Unavailable
 from .scenarios import SCENARIOS

@@ -46,6 +46,8 @@ BASES = {
     "jobs/walk",
     "security/audit",
     "security/cipher",
+    "security/keys",
+    "security/presence",
     "cli/base",
 }
 # What may import its neighbours, beside the file that is named like its folder.
@@ -269,7 +271,7 @@ AT_START = {
         ".records.codec",
         ".records.corruption",
     ],
-    *[".records._checks", ".records._lines", ".records._refusals", ".records._types"],
+    *[".records._checks", ".records._lines", ".records._refusals", ".records._secret", ".records._types"],
     *[".records.migrations", ".records.unknown"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),

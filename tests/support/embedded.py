@@ -1,11 +1,14 @@
 """The embedded stores as tests use them: closed and opened again at will, and looked into."""
 
+import os
+
 from msgspec.json import decode
 
 from axiom_persistence import (
     AdapterBasedPersistence,
     FileStorageAdapter,
     MemoryAdapter,
+    PostgresAdapter,
     SQLiteAdapter,
     open_persistence,
 )
@@ -21,6 +24,19 @@ EMBEDDED = ("memory", "sqlite", "file", "stack", "encrypted sqlite", "encrypted 
 disk with every record encrypted; in SQLite every commit then leaves an entry in an audit trail, too."""
 
 
+SERVED = ("postgres",)
+"""Stores on servers. They are slow to come to, so the suite asks a few modules; ``make torture`` asks all."""
+ASKED_OF_SERVERS = ("test_transaction", "test_collection_saves")
+
+
+def stores_for(module):
+    """The stores that the tests of a module run over; ``AXIOM_TEST_STORES`` names others."""
+    named = os.environ.get("AXIOM_TEST_STORES")
+    if named:
+        return tuple(named.split(","))
+    return EMBEDDED + (SERVED if module.rpartition(".")[2] in ASKED_OF_SERVERS else ())
+
+
 class Kept:
     """One store of a test: ``open()`` makes a new persistence over the same data."""
 
@@ -33,6 +49,10 @@ class Kept:
     def adapter(self):
         if self.kind == "memory":
             return self._memory
+        if self.kind == "postgres":
+            from support.postgres import address_at
+
+            return PostgresAdapter(address_at(self.path))
         adapter = FileStorageAdapter(self.path) if self.kind.endswith("file") else SQLiteAdapter(self.path)
         if not self.kind.startswith("encrypted"):
             return adapter

@@ -189,6 +189,8 @@ class Audited(Layer):
         if not changes or self.trail is None:
             return await self.inner.commit(changes, expect=expect, durability=durability)
         full = self._with_entries(changes)
+        if not self._traits.ordered:
+            durability = None  # what is not synced may be lost by halves: the change, or its entry
         try:
             versions = await self.inner.commit(full, expect=expect, durability=durability)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ConfigurationError, shown
@@ -21,7 +22,6 @@ _FILE_LIKE: Final = (
     *(".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".txt", ".xml", ".plist", ".csv"),
     *(".pickle", ".pkl", ".dat", ".bin", ".shelve"),
 )
-_SCHEMES: Final = ("sqlite", "file", "file+documents", "memory", "keychain", "defaults", "postgresql")
 
 Where = str | os.PathLike[str] | StorageAdapter
 
@@ -53,12 +53,7 @@ def adapter_for(where: Where, *, inspect: bool = False, exclusive: bool = False)
         return _only_read(where) if inspect else where
     kind, place = address_of(where)
     if kind == "application":
-        from ..platform.places import application_directory, check_writable
-
-        directory = application_directory(place)
-        if not inspect:
-            check_writable(directory, place)
-        kind, place = "sqlite", str(directory / "state.db")
+        kind, place = "sqlite", _application_place(place, inspect=inspect)
     if kind == "sqlite":
         from ..adapters.sqlite import SQLiteAdapter
 
@@ -68,29 +63,72 @@ def adapter_for(where: Where, *, inspect: bool = False, exclusive: bool = False)
             f"exclusive=True is for a SQLite file, and {os.fspath(where)!r} names a store of another kind",
             hint="leave it out, or choose a path that ends in .db",
         )
-    if kind in ("file", "file+documents"):
-        from ..adapters.file import FileStorageAdapter
+    make = _MAKERS.get(kind)
+    return _made_elsewhere(kind, place, inspect=inspect) if make is None else make(place, inspect)
 
-        make = FileStorageAdapter if kind == "file" else FileStorageAdapter.in_documents
-        return make(place, inspect=inspect)
-    if kind == "memory":
-        from ..adapters.memory import MemoryAdapter
 
-        return _only_read(MemoryAdapter()) if inspect else MemoryAdapter()
-    if kind == "keychain":
-        from ..adapters.keychain import KeychainAdapter
+def _application_place(name: str, *, inspect: bool) -> str:
+    from ..platform.places import application_directory, check_writable
 
-        return _only_read(KeychainAdapter(place)) if inspect else KeychainAdapter(place)
-    if kind == "postgresql":
-        from ..adapters.postgres import PostgresAdapter
+    directory = application_directory(name)
+    if not inspect:
+        check_writable(directory, name)
+    return str(directory / "state.db")
 
-        adapter = PostgresAdapter(f"{kind}:{place}", inspect=inspect)
-        return _only_read(adapter) if inspect else adapter
-    if kind == "defaults":
-        from ..adapters.preferences import UserDefaultsAdapter
 
-        return _only_read(UserDefaultsAdapter(place)) if inspect else UserDefaultsAdapter(place)
-    return _made_elsewhere(kind, place, inspect=inspect)
+# Each adapter is imported by the first program that names it.
+
+
+def _directory(place: str, inspect: bool) -> StorageAdapter:
+    from ..adapters.file import FileStorageAdapter
+
+    return FileStorageAdapter(place, inspect=inspect)
+
+
+def _file_in_documents(place: str, inspect: bool) -> StorageAdapter:
+    from ..adapters.file import FileStorageAdapter
+
+    return FileStorageAdapter.in_documents(place, inspect=inspect)
+
+
+def _memory(_: str, inspect: bool) -> StorageAdapter:
+    from ..adapters.memory import MemoryAdapter
+
+    return _only_read(MemoryAdapter()) if inspect else MemoryAdapter()
+
+
+def _keychain(place: str, inspect: bool) -> StorageAdapter:
+    from ..adapters.keychain import KeychainAdapter
+
+    return _only_read(KeychainAdapter(place)) if inspect else KeychainAdapter(place)
+
+
+def _preferences(place: str, inspect: bool) -> StorageAdapter:
+    from ..adapters.preferences import UserDefaultsAdapter
+
+    return _only_read(UserDefaultsAdapter(place)) if inspect else UserDefaultsAdapter(place)
+
+
+def _postgresql(place: str, inspect: bool) -> StorageAdapter:
+    from ..adapters.postgres import PostgresAdapter
+
+    adapter = PostgresAdapter(f"postgresql:{place}", inspect=inspect)
+    return _only_read(adapter) if inspect else adapter
+
+
+_MAKERS: Final[dict[str, Callable[[str, bool], StorageAdapter]]] = {
+    "file": _directory,
+    "file+documents": _file_in_documents,
+    "memory": _memory,
+    "keychain": _keychain,
+    "defaults": _preferences,
+    "postgresql": _postgresql,
+}
+"""From what stands behind a scheme, and whether it is only read, to an adapter."""
+
+
+def _schemes() -> tuple[str, ...]:
+    return ("sqlite", *_MAKERS)
 
 
 def _only_read(adapter: StorageAdapter) -> StorageAdapter:
@@ -190,11 +228,11 @@ def _url(scheme: str, rest: str, where: str) -> Address:
         return _file(rest)
     if scheme == "memory" and rest.strip("/"):
         raise ConfigurationError(f"'memory:{rest}': a store in memory has no name", hint="write memory:")
-    if scheme in _SCHEMES or _entry_points(scheme):
+    if scheme in _schemes() or _entry_points(scheme):
         return Address(scheme, rest)
     import difflib
 
-    known = [*_SCHEMES, *sorted(entry.name for entry in _entry_points())]
+    known = [*_schemes(), *sorted(entry.name for entry in _entry_points())]
     near = difflib.get_close_matches(scheme, known, n=len(known), cutoff=0.6)
     examples = {"sqlite": "sqlite:notes.db", "file": "file:notes", "memory": "memory:"}
     raise ConfigurationError(

@@ -221,7 +221,12 @@ class Headed(Reading):
             return None
         if self._mark() != self._looked and not self._look_now():
             return None
-        return None if self.standing is not None else self.adapter.commit_now(changes)
+        if self.standing is not None:
+            return None
+        versions = self.adapter.commit_now(changes)
+        if self._mark() != self._looked and not (self._look_now() and self.standing is None):
+            return None  # perhaps a newer program came before it: the long way writes it again, or is refused
+        return versions
 
     async def _commit_carefully(
         self,
@@ -232,7 +237,10 @@ class Headed(Reading):
         preparing: bool = False,
     ) -> Mapping[str, str]:
         while True:
-            await self.refuse(changes)
+            # Where nothing tells that the header has changed, the commit itself checks that it has not.
+            checks = self._looked is _NEVER and self._header is not None and self.standing is None
+            if not checks:
+                await self.refuse(changes)
             full: dict[str, bytes | None] = dict(changes)
             wanted: dict[str, str | None] = {}
             header = self._due_header() if changes or preparing else None
@@ -249,11 +257,7 @@ class Headed(Reading):
                 wanted[key] = bad.version
             wanted.update(expect or {})
             try:
-                versions = await self.adapter.commit(
-                    full,
-                    expect=wanted or None,
-                    durability=durability,
-                )
+                versions = await self.adapter.commit(full, expect=wanted or None, durability=durability)
             except ConflictError as conflict:
                 if conflict.key == HEADER:
                     # Another process made the store meanwhile, or changed what it says.
@@ -268,7 +272,8 @@ class Headed(Reading):
                 self._begun(header, versions[HEADER])
             for key in rescued:
                 self.recovery.unreadable.pop(key, None)
-            await self.refuse(changes)
+            if not checks:
+                await self.refuse(changes)
             return {key: version for key, version in versions.items() if key in changes}
 
     def _due_header(self) -> Header | None:
