@@ -46,6 +46,9 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/erase_kills.py --store file --kills 50
 	$(BIN)/python -m tests.torture.erasure --subjects 10000
 	$(BIN)/python -m tests.interrupts --interrupts 20000
+	cd tests && ../$(BIN)/python -m support.audit_kills --store sqlite --kills 200
+	cd tests && ../$(BIN)/python -m support.audit_kills --store file --kills 50
+	AUDIT_ENTRIES=100000 $(BIN)/python -m pytest -q -n 0 tests/jobs/test_audit.py
 	$(BIN)/python -m tests.torture.cancellation --seconds 60
 	$(BIN)/python -m tests.torture.listings --questions 10000
 	$(BIN)/python -m tests.torture.encryption --store sqlite --records 20000 --kills 50

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import (  # noqa: F401 - they register
+    audits,
     copies,
     floors,
     growth,

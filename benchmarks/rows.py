@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .audit_rows import audit_rows
 from .copies_rows import copies_rows
 from .growth_rows import growth_rows
 from .migration_rows import migration_rows
@@ -399,6 +400,7 @@ def rows(*, quick: bool) -> list[Row]:
         *_inside(),
         *_clients(),
         _blocking(),
+        *audit_rows(),
         *migration_rows(),
         *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *secret_rows(),

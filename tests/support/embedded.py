@@ -12,14 +12,16 @@ from axiom_persistence import (
     SQLiteAdapter,
     open_persistence,
 )
+from axiom_persistence.layers.audited import Audited
 from axiom_persistence.layers.encrypted import Encrypted
 from axiom_persistence.records.corruption import QUARANTINE, Quarantined
 from axiom_persistence.records.record import open_record
+from axiom_persistence.security.audit import AuditLog
 from axiom_persistence.security.keys import StaticKey
 
 EMBEDDED = ("memory", "sqlite", "file", "stack", "encrypted sqlite", "encrypted file")
 """The three embedded stores bare, SQLite under all layers of open_persistence, and the two that are kept on a
-disk with every record encrypted."""
+disk with every record encrypted; in SQLite every commit then leaves an entry in an audit trail, too."""
 
 
 SERVED = ("postgres",)
@@ -52,7 +54,10 @@ class Kept:
 
             return PostgresAdapter(address_at(self.path))
         adapter = FileStorageAdapter(self.path) if self.kind.endswith("file") else SQLiteAdapter(self.path)
-        return Encrypted(adapter, self.keys) if self.kind.startswith("encrypted") else adapter
+        if not self.kind.startswith("encrypted"):
+            return adapter
+        encrypted = Encrypted(adapter, self.keys)
+        return encrypted if self.kind.endswith("file") else Audited(encrypted, AuditLog())
 
     def open(self, **options):
         if self.kind == "stack":

@@ -19,6 +19,7 @@ from ..errors import (
 from ..records._subject import tag_in
 from ..records.head import HEAD_BYTES, UNSAID, expiry_in
 from ..records.record import Damage, NewerFormat, look_at, open_record, seal_about, seal_body
+from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
@@ -311,7 +312,8 @@ class _Intake:
                 changes.update(_rescued(store, name, stored))
                 store.forget_refusal(name)
         if changes and not self._dry_run:
-            await store.commit(changes, expect=expect, durability=store.weakest)
+            with because("import"):
+                await store.commit(changes, expect=expect, durability=store.weakest)
         report = self.report
         for outcome, count in counts.items():
             setattr(report, outcome, getattr(report, outcome) + count)

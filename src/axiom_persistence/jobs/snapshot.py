@@ -22,11 +22,12 @@ from ..errors import (
     StoreNotFoundError,
     from_os_error,
 )
-from ..keys import INTERNAL
+from ..keys import AUDIT, INTERNAL
 from ..platform.making import make_directories, sync_directory
 from ..records._subject import DIRECTORY
 from ..records.corruption import QUARANTINE, Corruption
 from ..records.record import look_at, whole_body
+from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import StorageAdapter, Stored
@@ -286,8 +287,9 @@ async def restore(
             returning = Returning(await Erasures.of(store), time_of(path))
             changes, expect = await _difference(store, source, returning, progress)
             report.count(changes)
-            if dry_run or await _commit(store, changes, expect):
-                return report
+            with because(f"restore of the snapshot {os.path.basename(path)}"):
+                if dry_run or await _commit(store, changes, expect):
+                    return report
             await backoff(attempt)
     raise ConflictError(
         f"the store was changed all the time; {_ATTEMPTS} attempts to restore it were in vain",
@@ -354,7 +356,7 @@ async def _difference(
     expect: dict[str, str | None] = {}
     adapter, total = store.adapter, 0
     async for page in pages(source.keys()):
-        wanted = [key for key in page if not key.startswith((QUARANTINE, *STAYS))]
+        wanted = [key for key in page if not key.startswith((QUARANTINE, AUDIT, *STAYS))]
         theirs, ours = await source.fetch(wanted), await adapter.fetch(wanted)
         for key, stored in theirs.items():
             _refuse_damaged(store, source, key, stored)

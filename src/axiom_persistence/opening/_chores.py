@@ -38,6 +38,10 @@ def chores_of(every: Every | None) -> Callable[[Store], Sequence[tuple[float, Ch
         chores: list[tuple[float, Chore]] = [(FIRST_SWEEP_SECONDS, _Sweeping(store))]
         if every is not None:
             chores.append((0.0, _Scheduled(store, every)))
+        if store.adapter.traits.audited:
+            from ._auditing import sealing
+
+            chores.append((0.0, sealing(store.adapter)))
         return chores
 
     return of

@@ -10,8 +10,14 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from ..errors import ConflictError, CorruptedDataError, KeyUnavailableError, SchemaTooNewError
-from ..keys import INTERNAL, KEYSET
+from ..errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptedDataError,
+    KeyUnavailableError,
+    SchemaTooNewError,
+)
+from ..keys import INTERNAL, KEYSET, TRAIL
 from ..records.record import FIRST_SCHEMA, FORMAT, INTERNAL_SCHEMA, look_at, seal_record
 from ..runtime.turn import Turn
 from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter
@@ -69,6 +75,12 @@ class Headed(Reading):
         await self.adapter.aopen()
         if await self.adapter.exists(KEYSET):  # the layer that encrypts keeps its key to itself
             raise self._encrypted()
+        if not self.adapter.traits.audited and await self.adapter.exists(TRAIL):
+            raise ConfigurationError(
+                "this store keeps an audit trail, and was opened without audit=",
+                adapter=self.adapter,
+                hint="open it with audit=AuditLog(); nothing was changed",
+            )
         self._forget()
         try:
             await self.look()
