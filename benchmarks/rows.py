@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .growth_rows import growth_rows
+from .migration_rows import migration_rows
 from .row import Goal, Job, Metric, Row
 
 __all__ = ["rows"]
@@ -358,5 +359,6 @@ def rows(*, quick: bool) -> list[Row]:
         *_inside(),
         *_clients(),
         _blocking(),
+        *migration_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]
