@@ -16,6 +16,7 @@ from ..records.migrations import Edge, order
 from ..records.record import INTERNAL_SCHEMA, Damage, NewerFormat, Record, seal_record
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._header import HEADER, Header, sealed_header
+from ..store._tagged import entries_for
 from ..store.store import Store
 
 __all__ = [
@@ -42,15 +43,18 @@ def validated(store: Store, key: str, body: bytes) -> None:
     """Raise ``MigrationError`` unless a result is of the type that ``validate`` was told."""
     try:
         store.migrations.validated(key, body)
+        return
     except MigrationError as error:
-        if store.confidential:  # the reasons may quote the value
-            raise MigrationError(
-                "what the steps made would not load; the value is confidential",
-                key=key,
-                adapter=store.adapter,
-                hint=error.hint,
-            ) from None
-        raise
+        if not store.confidential:
+            raise
+        hint = error.hint
+    # Out of the handler: the reasons may quote the value.
+    raise MigrationError(
+        "what the steps made would not load; the value is confidential",
+        key=key,
+        adapter=store.adapter,
+        hint=hint,
+    )
 
 
 @contextmanager
@@ -85,9 +89,12 @@ class Headline:
         expect: dict[str, str | None] | None = None,
         durability: Durability | None = None,
     ) -> None:
-        """Change the header and records in one commit. Raises ``ConflictError`` if either changed."""
+        """Change the header and records, with their entries, in one commit.
+
+        Raises ``ConflictError`` if either changed.
+        """
         versions = await self.store.adapter.commit(
-            {**(changes or {}), HEADER: sealed_header(header)},
+            {**(changes or {}), **entries_for(changes or {}), HEADER: sealed_header(header)},
             expect={**(expect or {}), HEADER: self.version},
             durability=durability,
         )

@@ -30,6 +30,7 @@ __all__ = [
     "NotNow",
     "StorageAdapter",
     "Stored",
+    "Tidied",
     "Told",
     "Traits",
     "check_changes",
@@ -82,6 +83,15 @@ class Stored(NamedTuple):
     data: bytes
     version: str
     damage: str | None = None
+
+
+class Tidied(NamedTuple):
+    """What ``tidy`` did."""
+
+    previous: int
+    """How many generations were forgotten."""
+    freed: int
+    """How many bytes the medium has back."""
 
 
 class CachedRecord(Stored):
@@ -308,6 +318,14 @@ class StorageAdapter(AsyncOnly, ABC):
         Raises ``StorageLockedError`` where somebody has it open, ``StorageError`` where the disk refuses.
         """
         return None
+
+    async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
+        """Forget the generations kept before this time (seconds since 1970 UTC), and give back room.
+
+        Room only where much of it is free, and little has to be moved for it; commits wait meanwhile. Raises
+        ``StorageLockedError`` where others hold the medium for long. This one has nothing to do.
+        """
+        return Tidied(0, 0)
 
     def find(self, kind: type[T]) -> T | None:
         """The outermost of this adapter and those it wraps that is a ``kind``; None where there is none.

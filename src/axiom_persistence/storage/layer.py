@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
+from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Tidied, Told, Traits
 from .listing import Listing
 
 if TYPE_CHECKING:
@@ -125,6 +125,9 @@ class Layer(StorageAdapter):
 
     async def copy_to(self, place: str, told: Told | None = None) -> bool:
         return await self.inner.copy_to(place, told)
+
+    async def tidy(self, kept_before: float) -> Tidied:
+        return await self.inner.tidy(kept_before)
 
     async def scrub(self) -> bool:
         return await self.inner.scrub()

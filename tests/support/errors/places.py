@@ -678,6 +678,18 @@ async def a_plain_store_with_a_key(world):
     await open_persistence(world.db(), keys=StaticKey(bytes(32)))
 
 
+@case(
+    InsecureStorageError,
+    "an encrypted store is in <path>/shared, where others may write [in "
+    "SQLiteAdapter(<path>/shared/notes.db)]; chmod go-w <path>/shared, or give it a directory of its own",
+    place=True,
+)
+async def encrypt_where_others_may_write(world):
+    (world.path / "shared").mkdir()
+    (world.path / "shared").chmod(0o770)
+    await open_persistence(world.path / "shared" / "notes.db", keys=StaticKey(bytes(32)))
+
+
 @case(ConfigurationError, "mode='encrypt' needs keys=; keys='keychain', or a KeyProvider")
 async def open_to_encrypt_without_a_key(world):
     open_persistence(world.db(), mode="encrypt")

@@ -23,6 +23,11 @@ __all__ = ["Transactions"]
 _SMALL_BYTES: Final = 65_536
 """What is written on a caller's thread in some ten microseconds; more is the writer thread's."""
 
+FREED_BYTES_LEAST: Final = 1 << 20
+"""Less room, or less than a quarter of the file, is not worth moving the rest: what comes next takes it."""
+MOVED_BYTES_MOST: Final = 1 << 25
+"""Writers wait meanwhile: some tenths of a second, a whole one on a busy disk."""
+
 
 class Transactions:
     """The writing connection, used by one thread at a time: whoever calls a method holds the write lock.
@@ -223,6 +228,25 @@ class Transactions:
         self.end_log(needed=False)
         patiently(self._cut_log, deadline)
         self.begin_log()
+
+    def tidy(self, kept_before: int, deadline: float) -> tuple[int, int]:
+        """Forget the generations kept before (microseconds), write the file anew if much of it is free.
+
+        With all locks held. How many they were, and by how many bytes the file got shorter. The log is cut to
+        nothing, as it may have what was deleted. Raises as ``scrub``.
+        """
+        forget = partial(self._cursor.execute, "DELETE FROM previous WHERE kept<?", (kept_before,))
+        forgotten = patiently(forget, deadline).rowcount
+        pages, free = self.extent()
+        page = self._cursor.execute("PRAGMA page_size").fetchone()[0]
+        used = (pages - free) * page
+        is_worth_it = free * page >= max(FREED_BYTES_LEAST, pages * page // 4) and used <= MOVED_BYTES_MOST
+        if is_worth_it:
+            patiently(partial(self._cursor.execute, "VACUUM"), deadline)
+        self.end_log(needed=False)
+        patiently(self._cut_log, deadline)
+        self.begin_log()
+        return forgotten, (pages - self.extent()[0]) * page if is_worth_it else 0
 
     def _cut_log(self) -> None:
         busy, _, _ = self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
