@@ -433,5 +433,5 @@ def test_every_way_of_an_adapter_is_guarded_or_open_on_purpose():
     assert forwarded == {
         *("location", "aopen", "aclose", "change_mark", "mark_reader", "stats", "keeps_values"),
         *("saved_at", "check"),  # times and faults: no values
-        *("scrub", "salvage"),  # what is there is overwritten or mended, and given to nobody
+        *("scrub", "salvage", "tidy"),  # what is there is overwritten or mended, and given to nobody
     }
