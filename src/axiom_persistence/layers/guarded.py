@@ -68,6 +68,14 @@ class Guarded(Layer):
         await self._enter((key,))
         return await self.inner.previous(key)
 
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        await self._enter(keys)
+        return await self.inner.previous_many(keys)
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        await self._enter(generations)
+        await self.inner.set_previous(generations)
+
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> AsyncIterator[str]:
