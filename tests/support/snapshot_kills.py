@@ -144,7 +144,8 @@ async def killed(place, kills, records):
         assert found in (now, wanted), f"a mixture: {len(found)} records"
         outcomes["restored" if found == wanted else "before"] += 1
         took *= 0.85 if found == wanted else 1.15  # so that as many are killed before as behind
-        now = found if found in (new,) else old
+        now = new if found == new else old
+    assert all(outcomes.values()) or kills < 20, f"all killed on one side: {outcomes}"
     return f"{kills} restores killed: {outcomes}"
 
 

@@ -243,8 +243,9 @@ class Transactions:
         is_worth_it = free * page >= max(FREED_BYTES_LEAST, pages * page // 4) and used <= MOVED_BYTES_MOST
         if is_worth_it:
             patiently(partial(self._cursor.execute, "VACUUM"), deadline)
+        self.end_log(needed=False)
         patiently(self._cut_log, deadline)
-        self.stamp()
+        self.begin_log()
         return forgotten, (pages - self.extent()[0]) * page if is_worth_it else 0
 
     def _cut_log(self) -> None:
