@@ -20,7 +20,7 @@ FIRST_SWEEP_SECONDS: Final = 5.0
 TURN_SECONDS: Final = 0.012
 IDLE_TURN_SECONDS: Final = 0.05
 """Between two turns: what a turn takes, about a millisecond, is a small part of either."""
-REMOVED_TOGETHER: Final = 32
+REMOVED_TOGETHER: Final = 64
 """Keys of a turn where there is something to remove, which takes longer than to look: saves wait for it."""
 SWEEP_PAUSE_SECONDS: Final = 60.0
 """Between the end of a sweep and the next, at least."""
