@@ -15,6 +15,7 @@ from . import (  # noqa: F401 - they register
     keychains,
     listing,
     live_clients,
+    migrating,
     ours,
     peers,
     processes,

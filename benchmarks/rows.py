@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .growth_rows import growth_rows
+from .migration_rows import migration_rows
 from .row import Goal, Job, Metric, Row
 from .secret_rows import secret_rows
 
@@ -360,5 +361,6 @@ def rows(*, quick: bool) -> list[Row]:
         *_clients(),
         _blocking(),
         *secret_rows(),
+        *migration_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

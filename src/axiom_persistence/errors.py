@@ -70,6 +70,7 @@ __all__ = [
     "refused_by",
     "shown",
     "values_are_shown",
+    "way_out_of_ruin",
     "without_credentials",
 ]
 
@@ -291,6 +292,16 @@ def refused_by(error: BaseException) -> str:
 def without_credentials(text: str) -> str:
     """``text`` without the users and passwords of addresses in it: ``redis://…@host``."""
     return _CREDENTIALS.sub("…@", text) if "://" in text else text
+
+
+def way_out_of_ruin(path: str) -> str:
+    """What to do about a store that cannot be opened, for a hint: it names the command."""
+    from shlex import quote  # few programs ever need it
+
+    return (
+        f"restore a backup, or run `axiom-persistence verify {quote(path)} --repair`, which moves everything "
+        "aside and makes a store of what can still be read"
+    )
 
 
 # -- errors of the operating system ---------------------------------------------------------------------

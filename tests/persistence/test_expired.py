@@ -116,7 +116,9 @@ PERSISTENCE = {
     "import_legacy": taken_over,
     "sweep": lambda v, _: v.sweep().expired == 0,
     **dict.fromkeys(("about", "adapter", "location", "reports", "secure", "state", "stats"), NO_LOOK),
-    **dict.fromkeys(("state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK),
+    **dict.fromkeys(
+        ("salvaged", "state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK
+    ),
 }
 ASYNC = {
     "run_transaction": lambda v, _: v.run_transaction(lambda tx: tx.exists(KEY)),

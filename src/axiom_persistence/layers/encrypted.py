@@ -355,6 +355,9 @@ class Encrypted(Layer):
         stored = await self.inner.previous(key)
         return None if stored is None else self._opened(key, stored)
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        await self.inner.set_previous(self._sealed(generations))
+
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:

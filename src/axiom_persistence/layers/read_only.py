@@ -31,6 +31,9 @@ class ReadOnly(Layer):
         self._refuse(changes)
         return self.inner.commit_now(changes)
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        self._refuse(generations)
+
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
         self._refuse(dict.fromkeys((*keys, *previous_of)))
 

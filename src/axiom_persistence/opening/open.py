@@ -29,7 +29,7 @@ def open_persistence(
     *,
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
-    on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
+    on_corruption: OnCorruption | Literal["recover", "raise", "repair"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
     migrations: Migrations | None = None,
@@ -40,23 +40,22 @@ def open_persistence(
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
 
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
-    ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
-    ``"file+documents:notes"``, ``"defaults:org.example.notes"``, ``"memory:"``); a path (a suffix .db,
-    .sqlite or .sqlite3 means one SQLite file, anything else a directory of JSON files; ``~`` is expanded);
-    or an adapter. A ``Path`` is a path.
+    ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:notes"``, ``"file+documents:notes"``,
+    ``"defaults:org.example.notes"``, ``"memory:"``); a path (a suffix .db, .sqlite or .sqlite3 means SQLite
+    in one file, any other a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
     ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
-    ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
-    which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
-    name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
-    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
-    the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
-    beside the store that often, while it is open. ``mode="inspect"`` creates, migrates, repairs and sweeps
-    nothing, and refuses to write; ``mode="encrypt"`` opens a plain store with ``keys``, for
-    ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file meanwhile, which
-    may then be on a network file system.
+    ``on_corruption``: what happens to damaged records; ``"repair"``: and to a store that cannot be opened.
+    ``secure``: a confidential adapter for secrets, never cached, or its address; ``"keychain"``: the system's
+    keychain, under the application's name (extra ``keychain``). ``keys``: who gives the key that everything
+    here is encrypted under (extra ``encryption``); ``"keychain"``: a key of its own there. The store is
+    confidential then. ``migrations``: the version that this program knows, and the steps to it.
+    ``snapshots=Every(hours=24, keep=7)``: a copy beside the store that often, while it is open.
+    ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write; ``mode="encrypt"``
+    opens a plain store with ``keys``, for ``persistence.encrypt()``. ``exclusive``: no other process may use
+    the SQLite file meanwhile, which may then be on a network file system.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.

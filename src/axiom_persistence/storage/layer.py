@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
 from .listing import Listing
+
+if TYPE_CHECKING:
+    from ._salvage import SalvageReport
 
 __all__ = ["Layer"]
 
@@ -103,6 +106,14 @@ class Layer(StorageAdapter):
     async def previous(self, key: str) -> Stored | None:
         return await self.inner.previous(key)
 
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        if type(self).previous is not Layer.previous:
+            return await super().previous_many(keys)
+        return await self.inner.previous_many(keys)
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        await self.inner.set_previous(generations)
+
     async def saved_at(self, key: str) -> float | None:
         return await self.inner.saved_at(key)
 
@@ -114,6 +125,10 @@ class Layer(StorageAdapter):
 
     async def scrub(self) -> bool:
         return await self.inner.scrub()
+
+    async def salvage(self) -> SalvageReport | None:
+        await self.aclose()
+        return await self.inner.salvage()
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else self.inner.find(kind)

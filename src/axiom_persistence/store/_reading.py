@@ -19,7 +19,7 @@ from ..keys import INTERNAL
 from ..records._subject import erased_key
 from ..records.codec import Codec
 from ..records.corruption import Corruption, OnCorruption
-from ..records.migrations import Renewed
+from ..records.migrations import Renewed, order
 from ..records.record import Damage, NewerFormat, Record, major, open_record, plain_value
 from ..runtime.turn import backoff
 from ..storage.adapter import NOT_NOW, CachedRecord, NotNow, StorageAdapter, Stored
@@ -66,7 +66,8 @@ class Reading(Options):
 
     def load_now(self, key: str, kind: Any, default: Any) -> Any:
         """What ``load`` would return, where that can be told without waiting; else ``NOT_NOW``."""
-        if self._too_new or self.standing is not None:
+        standing = self.standing
+        if self._too_new or (standing is not None and standing.behind):
             return NOT_NOW  # load looks whether it still is
         stored = self._fetch_now(key)
         if type(stored) is CachedRecord:
@@ -79,7 +80,8 @@ class Reading(Options):
             return self._decode_cached(key, stored, kind)
         if stored is None:
             self.codec.decoder(kind)  # what is no type is refused whether something is stored or not
-            return default if self._mark() == self._looked else NOT_NOW  # it may have another name by now
+            known = standing is None and self._mark() == self._looked
+            return default if known else NOT_NOW  # it may have another name by now
         if isinstance(stored, NotNow) or stored.damage is not None:
             return NOT_NOW
         body = plain_value(key, stored.data, self.schema_of(key))
@@ -104,7 +106,10 @@ class Reading(Options):
             return None
         if record.schema == schema:
             return record.value
-        return self.migrated(key, record).value if self.migrations.is_old(key, record.schema) else None
+        if order(record.schema) >= order(schema):
+            return None
+        made = self.renewed(key, record)
+        return record.value if made is None else made.body
 
     def _decode_cached(self, key: str, stored: CachedRecord, kind: Any) -> Any:
         """The value of a cached record; ``NOT_NOW`` where only ``load`` can deal with it."""
@@ -173,7 +178,7 @@ class Reading(Options):
 
     async def read(self, key: str) -> Seen:
         """The checked record of ``key`` and its version; recovery has happened where it was due."""
-        if self.standing is not None:
+        if self.standing is not None and self.standing.behind:
             await self._refuse_read(key)
         found = self._fetch_now(key)
         if isinstance(found, NotNow):
@@ -199,7 +204,7 @@ class Reading(Options):
                 self.standing.refuse_absence(key, self.adapter)
 
     async def read_many(self, keys: Collection[str]) -> dict[str, Seen]:
-        if self.standing is not None:
+        if self.standing is not None and self.standing.behind:
             await self._refuse_read(None)
         found = await self.adapter.fetch(keys)
         if len(found) < len(keys):

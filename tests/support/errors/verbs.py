@@ -425,7 +425,7 @@ async def a_persistence_over_an_address(world):
 
 @case(
     ConfigurationError,
-    "on_corruption is 'recover', 'raise' or a function of the report, not <str of 7 "
+    "on_corruption is 'recover', 'repair', 'raise' or a function of the report, not <str of 7 "
     "characters>; write on_corruption='recover'",
 )
 async def a_choice_for_damage_that_is_none(world):
