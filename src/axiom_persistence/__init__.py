@@ -20,7 +20,8 @@ _NAMES = {
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
     "errors": (
-        *("AccessDeniedError", "CapabilityUnavailableError", "ClientsFailedError", "ConfigurationError"),
+        *("AccessDeniedError", "AuthenticationError", "CapabilityUnavailableError", "ClientsFailedError"),
+        "ConfigurationError",
         *("ConflictError", "CorruptedDataError", "EncodingError", "ForeignStoreError"),
         *(
             "InsecureStorageError",
@@ -43,6 +44,7 @@ _NAMES = {
     "records.codec": ("register",),
     "records.corruption": ("Corruption", "CorruptionReport"),
     "records.migrations": ("Migrations",),
+    "records._secret": ("Secret",),
     "storage.adapter": ("Durability", "StorageAdapter"),
     "storage.basic": ("BasicAdapter",),
 }
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
     from .errors import (
         AccessDeniedError,
+        AuthenticationError,
         CapabilityUnavailableError,
         ClientsFailedError,
         ConfigurationError,
@@ -85,6 +88,7 @@ if TYPE_CHECKING:
     from .persistence.capability import Capability, CapabilityState
     from .persistence.persistence import AdapterBasedPersistence
     from .persistence.protocol import PersistenceCapability
+    from .records._secret import Secret
     from .records.codec import register
     from .records.corruption import Corruption, CorruptionReport
     from .records.migrations import Migrations
@@ -95,6 +99,7 @@ __all__ = [
     "MISSING",
     "AccessDeniedError",
     "AdapterBasedPersistence",
+    "AuthenticationError",
     "AutoSave",
     "BasicAdapter",
     "CachePolicy",
@@ -127,6 +132,7 @@ __all__ = [
     "PostgresAdapter",
     "SQLiteAdapter",
     "SchemaTooNewError",
+    "Secret",
     "StorageAdapter",
     "StorageError",
     "StorageFullError",

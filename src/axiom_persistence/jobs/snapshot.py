@@ -245,7 +245,8 @@ async def restore(
 ) -> RestoreReport:
     """Make the store what ``snapshot`` is, in one commit: all of it, or nothing.
 
-    First the store as it is becomes a snapshot beside that one.
+    First the store as it is becomes a snapshot beside that one, or beside the store, where nobody may write
+    there.
     """
     adapter = store.adapter
     if not adapter.traits.atomic:
@@ -259,7 +260,7 @@ async def restore(
     async with source_in(store, path) as source:
         await _refuse_another(store, source, path)
         if not dry_run:
-            report.before = await take(store, os.path.dirname(path))
+            report.before = await take(store, _place_for_before(store, path))
         for attempt in range(_ATTEMPTS):
             changes, expect = await _difference(store, source, progress)
             report.changed = sum(data is not None for data in changes.values())
@@ -281,6 +282,13 @@ async def restore(
         adapter=adapter,
         hint="close the programs that write to it",
     )
+
+
+def _place_for_before(store: Store, path: str) -> str | None:
+    """Where the store as it is becomes a snapshot: beside the one to restore, if one may write there."""
+    directory = os.path.dirname(path)
+    beside = os.access(directory, os.W_OK) or not is_in_files(store)
+    return directory if beside else None
 
 
 async def _path_of(store: Store, snapshot: Snapshot | str | os.PathLike[str]) -> str:
