@@ -42,6 +42,9 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/snapshot_kills.py --store file --snapshots 200 --kills 50 --records 300
 	$(BIN)/python -m tests.torture.ruins --damages 2000 --kills 200
 	$(BIN)/python tests/support/archive_kills.py --records 1000000 --kills 12
+	$(BIN)/python tests/support/erase_kills.py --store sqlite --kills 50
+	$(BIN)/python tests/support/erase_kills.py --store file --kills 50
+	$(BIN)/python -m tests.torture.erasure --subjects 10000
 	$(BIN)/python -m tests.interrupts --interrupts 20000
 	$(BIN)/python -m tests.torture.cancellation --seconds 60
 	$(BIN)/python -m tests.torture.listings --questions 10000

@@ -290,7 +290,7 @@ AT_START = {
     *[".persistence", ".persistence._arguments", ".persistence._maintenance", ".persistence.capability"],
     *[".persistence.persistence", ".persistence._several", ".persistence._turns", ".persistence._values"],
     *[".persistence._archives", ".persistence._quarantine", ".persistence._snapshots"],
-    *[".persistence._watching"],
+    *[".persistence._privacy", ".persistence._watching"],
     *[".jobs", ".jobs._schedule", ".runtime.upkeep", ".opening._chores"],
     *[".opening", ".opening._stack", ".opening.addresses", ".opening.open"],
 }

@@ -298,6 +298,8 @@ class Persistence(Values):
     snapshot: Final = waiting(AdapterBasedPersistence.snapshot)
     snapshots: Final = waiting(AdapterBasedPersistence.snapshots)
     restore: Final = waiting(AdapterBasedPersistence.restore)
+    erase: Final = waiting(AdapterBasedPersistence.erase)
+    verify_erasure: Final = waiting(AdapterBasedPersistence.verify_erasure)
     sweep: Final = waiting(AdapterBasedPersistence.sweep)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 

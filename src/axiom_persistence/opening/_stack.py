@@ -66,4 +66,4 @@ def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool, plain:
         from ..layers.erasable import Erasable
     except ImportError as error:
         raise ConfigurationError(str(error), adapter=adapter) from error
-    return Erasable(Encrypted(adapter, keys, inspect=inspect, plain=plain))
+    return Erasable(Encrypted(adapter, keys, inspect=inspect, plain=plain), inspect=inspect)

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from ..errors import ConfigurationError, ConflictError, CorruptedDataError, PersistenceError, shown
+from ..records._subject import tag_in
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, quarantine_key, quarantine_value
-from ..records.record import INTERNAL_SCHEMA, seal_record
+from ..records.record import INTERNAL_SCHEMA, seal_about, seal_record
 from ..storage.adapter import StorageAdapter, Stored
 
 __all__ = ["Older", "Recovery", "Whole", "decision"]
@@ -53,7 +54,7 @@ class Recovery:
         """The quarantine record for damaged bytes, ready to join a commit."""
         place = quarantine_key(key, bad.version)
         value = quarantine_value(key, bad.damage or "", bad.data)
-        return {place: seal_record(place, value, INTERNAL_SCHEMA)}
+        return {place: seal_about(place, seal_record(place, value, INTERNAL_SCHEMA), tag_in(bad.data))}
 
     async def recover(self, key: str, bad: Stored, choice: OnCorruption, whole: Whole) -> Stored | None:
         """What is stored under ``key`` after the ladder was taken, or None.
