@@ -111,12 +111,15 @@ PERSISTENCE = {
         ("quarantined", "show_quarantined", "restore_quarantined", "drop_quarantined"), NO_LOOK
     ),  # the same
     **dict.fromkeys(("encrypt", "decrypt", "snapshot", "snapshots", "restore"), NO_LOOK),  # the same
+    **dict.fromkeys(("erase", "verify_erasure"), NO_LOOK),  # the same: what has expired is erased, too
     "export_to": lambda v, _: v.export_to(io.BytesIO()).records == 1,
     "import_from": lambda v, _: v.import_from(archive()).kept == 1,
     "import_legacy": taken_over,
     "sweep": lambda v, _: v.sweep().expired == 0,
     **dict.fromkeys(("about", "adapter", "location", "reports", "secure", "state", "stats"), NO_LOOK),
-    **dict.fromkeys(("state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK),
+    **dict.fromkeys(
+        ("salvaged", "state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK
+    ),
 }
 ASYNC = {
     "run_transaction": lambda v, _: v.run_transaction(lambda tx: tx.exists(KEY)),
@@ -351,8 +354,8 @@ COMMANDS = {
     "import-legacy": taken_over_by_command,
     "sweep": lambda run, where: json.loads(run("sweep", where, "--json")[1])["expired"] == 0,
     **dict.fromkeys(("demo", "set", "path", "verify", "completion", "watch"), NO_LOOK),
-    **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine"), NO_LOOK),  # see bytes
-    **dict.fromkeys(("encrypt", "decrypt", "keys"), NO_LOOK),  # the same
+    **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine", "erase"), NO_LOOK),  # see bytes
+    **dict.fromkeys(("encrypt", "decrypt", "keys", "doctor"), NO_LOOK),  # the same
     **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
 }
 

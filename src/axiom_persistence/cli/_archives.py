@@ -44,6 +44,8 @@ _pattern: Final = click.option("--pattern", help="Only keys like this: *, ? and 
 @click.argument("target", type=click.Path(allow_dash=True))
 @_prefix
 @_pattern
+@click.option("--subject", help="Only what was saved about somebody.")
+@click.option("--sealed", is_flag=True, help="What is about somebody stays sealed with their own key.")
 @click.option(
     "--compression",
     type=click.Choice(["none", "deflate", "zstd"]),
@@ -211,7 +213,9 @@ async def _target(where: str, dry_run: bool) -> str:
 
 
 def _tell(report: ImportReport, shown: Shown, dry_run: bool, done: str) -> int:
-    counts = {name: getattr(report, name) for name in ("added", "replaced", "kept", "same", "expired")}
+    counts = {
+        name: getattr(report, name) for name in ("added", "replaced", "kept", "same", "expired", "erased")
+    }
     faults = [fault._asdict() for fault in report.faults]
     if not finish({**counts, "dry_run": dry_run, "faults": faults}, shown):
         _tell_faults(report.faults)

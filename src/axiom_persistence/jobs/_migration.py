@@ -16,6 +16,7 @@ from ..records.migrations import Edge, order, told
 from ..records.record import INTERNAL_SCHEMA, Damage, NewerFormat, Record, seal_record
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._header import HEADER, Header, sealed_header
+from ..store._tagged import entries_for
 from ..store.store import Store
 
 __all__ = [
@@ -42,16 +43,19 @@ def validated(store: Store, key: str, body: bytes, steps: tuple[str, ...] = ()) 
     """Raise ``MigrationError`` unless a result is of the type that ``validate`` was told."""
     try:
         store.migrations.validated(key, body, steps)
+        return
     except MigrationError as error:
-        if store.confidential:  # the reasons may quote the value
-            raise MigrationError(
-                f"what {told(steps)} made would not load; the value is confidential",
-                key=key,
-                step=error.step,
-                adapter=store.adapter,
-                hint=error.hint,
-            ) from None
-        raise
+        if not store.confidential:
+            raise
+        hint = error.hint
+    # Out of the handler: the reasons may quote the value.
+    raise MigrationError(
+        f"what {told(steps)} made would not load; the value is confidential",
+        key=key,
+        step=steps[-1] if steps else None,
+        adapter=store.adapter,
+        hint=hint,
+    )
 
 
 @contextmanager
@@ -86,9 +90,12 @@ class Headline:
         expect: dict[str, str | None] | None = None,
         durability: Durability | None = None,
     ) -> None:
-        """Change the header and records in one commit. Raises ``ConflictError`` if either changed."""
+        """Change the header and records, with their entries, in one commit.
+
+        Raises ``ConflictError`` if either changed.
+        """
         versions = await self.store.adapter.commit(
-            {**(changes or {}), HEADER: sealed_header(header)},
+            {**(changes or {}), **entries_for(changes or {}), HEADER: sealed_header(header)},
             expect={**(expect or {}), HEADER: self.version},
             durability=durability,
         )

@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 from ..errors import ConflictError, StorageFullError
 from ..keys import check_stored_key
 from ..runtime.faces import AsyncOnly
 from ._foreign import guard
+
+if TYPE_CHECKING:
+    from ._salvage import SalvageReport
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
@@ -27,6 +30,7 @@ __all__ = [
     "NotNow",
     "StorageAdapter",
     "Stored",
+    "Tidied",
     "Told",
     "Traits",
     "check_changes",
@@ -79,6 +83,15 @@ class Stored(NamedTuple):
     data: bytes
     version: str
     damage: str | None = None
+
+
+class Tidied(NamedTuple):
+    """What ``tidy`` did."""
+
+    previous: int
+    """How many generations were forgotten."""
+    freed: int
+    """How many bytes the medium has back."""
 
 
 class CachedRecord(Stored):
@@ -296,6 +309,23 @@ class StorageAdapter(AsyncOnly, ABC):
         adapter cannot, and nothing was done. Raises ``StorageLockedError`` where others hold the medium.
         """
         return False
+
+    async def salvage(self) -> SalvageReport | None:
+        """Move a store that is damaged as a whole aside, and make one in its place of what can be read.
+
+        Closes the store first. Nothing is deleted, and nobody else may have it open. None: nothing is
+        damaged that this would help, or this adapter keeps no files; nothing was done.
+        Raises ``StorageLockedError`` where somebody has it open, ``StorageError`` where the disk refuses.
+        """
+        return None
+
+    async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
+        """Forget the generations kept before this time (seconds since 1970 UTC), and give back room.
+
+        Room only where much of it is free, and little has to be moved for it; commits wait meanwhile. Raises
+        ``StorageLockedError`` where others hold the medium for long. This one has nothing to do.
+        """
+        return Tidied(0, 0)
 
     def find(self, kind: type[T]) -> T | None:
         """The outermost of this adapter and those it wraps that is a ``kind``; None where there is none.

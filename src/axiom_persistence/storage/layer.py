@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
+from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Tidied, Told, Traits
 from .listing import Listing
+
+if TYPE_CHECKING:
+    from ._salvage import SalvageReport
 
 __all__ = ["Layer"]
 
@@ -22,6 +25,9 @@ class Layer(StorageAdapter):
     A layer that takes an ability away says so in its ``traits``; one under which keys or versions are
     others than above it finds nothing below itself: ``return self if isinstance(self, kind) else None``.
     """
+
+    keeps_values: ClassVar[bool] = False
+    """Whether it keeps values in memory and answers from them."""
 
     def __init__(self, inner: StorageAdapter) -> None:
         self.inner = inner
@@ -120,8 +126,15 @@ class Layer(StorageAdapter):
     async def copy_to(self, place: str, told: Told | None = None) -> bool:
         return await self.inner.copy_to(place, told)
 
+    async def tidy(self, kept_before: float) -> Tidied:
+        return await self.inner.tidy(kept_before)
+
     async def scrub(self) -> bool:
         return await self.inner.scrub()
+
+    async def salvage(self) -> SalvageReport | None:
+        await self.aclose()
+        return await self.inner.salvage()
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else self.inner.find(kind)

@@ -225,7 +225,10 @@ class Headed(Reading):
         preparing: bool = False,
     ) -> Mapping[str, str]:
         while True:
-            await self.refuse(changes)
+            # Where nothing tells that the header has changed, the commit itself checks that it has not.
+            checks = self._looked is _NEVER and self._header is not None and self.standing is None
+            if not checks:
+                await self.refuse(changes)
             full: dict[str, bytes | None] = dict(changes)
             wanted: dict[str, str | None] = {}
             header = self._due_header() if changes or preparing else None
@@ -242,11 +245,7 @@ class Headed(Reading):
                 wanted[key] = bad.version
             wanted.update(expect or {})
             try:
-                versions = await self.adapter.commit(
-                    full,
-                    expect=wanted or None,
-                    durability=durability,
-                )
+                versions = await self.adapter.commit(full, expect=wanted or None, durability=durability)
             except ConflictError as conflict:
                 if conflict.key == HEADER:
                     # Another process made the store meanwhile, or changed what it says.
@@ -261,7 +260,8 @@ class Headed(Reading):
                 self._begun(header, versions[HEADER])
             for key in rescued:
                 self.recovery.unreadable.pop(key, None)
-            await self.refuse(changes)
+            if not checks:
+                await self.refuse(changes)
             return {key: version for key, version in versions.items() if key in changes}
 
     def _due_header(self) -> Header | None:

@@ -43,7 +43,7 @@ class Reading(Options):
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
         super().__init__(adapter, **asked)
-        self.codec: Codec = Codec()
+        self.codec: Codec = Codec(confidential=self.confidential)
         self.recovery: Recovery = Recovery(adapter, self.clock)
         self._fetch_now = adapter.fetch_now
         self._too_new: dict[str, str] = {}
@@ -91,8 +91,9 @@ class Reading(Options):
                 return NOT_NOW
         try:
             return self.codec.decoder(kind)(body)
-        except Exception:  # once more, for an error that says where and why
-            return self._decode_or_explain(key, body, kind)
+        except Exception:  # noqa: S110 - once more, for an error that says where and why
+            pass  # and out of here, since this one may quote a secret
+        return self._decode_or_explain(key, body, kind)
 
     def _plain_body(self, key: str, stored: Stored) -> bytes | None:
         """The value's JSON, of today, in a whole record that has no expiry and no newer schema; else None."""
@@ -126,7 +127,9 @@ class Reading(Options):
         decode = self.codec.decoder(kind)
         try:
             value = decode(body)
-        except Exception:  # once more, for an error that says where and why
+        except Exception:
+            value = NOT_NOW  # once more, for an error that says where and why, and out of here
+        if value is NOT_NOW:
             return self._decode_or_explain(key, body, kind)
         if decoded is None:
             decoded = stored.decoded = Decoded(body)
@@ -148,20 +151,24 @@ class Reading(Options):
         """The value in ``record`` as ``kind``. Raises ``TypeMismatchError`` or ``ConfigurationError``."""
         try:
             return self.codec.decoder(kind)(record.value)
-        except Exception:  # once more, for an error that says where and why
-            return self._decode_or_explain(key, record.value, kind)
+        except Exception:  # noqa: S110 - once more, for an error that says where and why
+            pass  # and out of here, since this one may quote a secret
+        return self._decode_or_explain(key, record.value, kind)
 
     def _decode_or_explain(self, key: str, body: bytes, kind: Any) -> Any:
         try:
             return self.codec.decode(body, kind, key)
         except (TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
-            if self.confidential and not isinstance(error, ConfigurationError):  # that one is of the type
-                raise self._discreet(named, key) from None
-            raise
+            if not self.confidential or isinstance(error, ConfigurationError):  # that one is of the type
+                raise
+        raise self._discreet(named, key)
 
     def _discreet(self, error: PersistenceError, key: str) -> PersistenceError:
-        """The same error without its reasons, which may quote a secret."""
+        """The same error without its reasons, which may quote a secret.
+
+        To be raised when ``error`` is handled no more, or that would be its ``__context__``.
+        """
         path = getattr(error, "path", "$")
         message = f"the confidential value does not fit its type at {path}"
         hint = "its content is not shown here"
@@ -240,16 +247,14 @@ class Reading(Options):
         try:
             return self.migrations.renewed(key, record, self._floor)
         except MigrationError as error:
-            if self.confidential:  # the reasons may quote the value
-                failed = f"the step {error.step!r} failed" if error.step else "it cannot be migrated"
-                raise MigrationError(
-                    f"{failed}; the value is confidential",
-                    key=key,
-                    adapter=self.adapter,
-                    step=error.step,
-                    hint=error.hint,
-                ) from None
-            raise error.naming(adapter=self.adapter)  # noqa: B904 - the same error, named
+            if not self.confidential:
+                raise error.naming(adapter=self.adapter)  # noqa: B904 - the same error, named
+            step, hint = error.step, error.hint
+        # Out of the handler: the reasons may quote the value.
+        failed = f"the step {step!r} failed" if step else "it cannot be migrated"
+        raise MigrationError(
+            f"{failed}; the value is confidential", key=key, adapter=self.adapter, step=step, hint=hint
+        )
 
     def migrated(self, key: str, record: Record) -> Record:
         """An older record with its value as it is today, or the record itself."""

@@ -262,16 +262,18 @@ class Batch:
 
     def _delete(self, keys: list[str]) -> None:
         """Forget keys and their previous generation; the clock row passes their versions."""
-        first = self._first
+        first, found = self._first, False
         for key in keys:
             row = self._cursor.execute("DELETE FROM record WHERE key=? RETURNING version", (key,)).fetchone()
             if row is not None and _number(row[0]) >= first:
                 raise ClockBehindError
             previous = self._cursor.execute("DELETE FROM previous WHERE key=?", (key,)).rowcount
+            found = found or row is not None
             self.wrote = self.wrote or row is not None or previous > 0
             self._generations.forget(key)
-        # Past all that was deleted, and not past the puts of this batch, which come after it.
-        if advance_clock(self._cursor, first - 1):
+        # Past all that was deleted, and not past the puts of this batch, which come after it. Where nothing
+        # was, nothing is written: a commit of the clock row alone says to which file a log belongs.
+        if found and advance_clock(self._cursor, first - 1):
             self.wrote = True
 
     def _keep(self, keys: list[str]) -> None:
