@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from ..errors import PersistenceError
-from ..keys import INTERNAL, KEYSET
+from ..keys import INTERNAL, KEYSET, TRAIL
 from ..runtime.upkeep import UNATTENDED
 from ..security.gates import Gate
 from ..storage.adapter import (
@@ -27,7 +27,7 @@ __all__ = ["Guarded"]
 
 T = TypeVar("T")
 
-_OPEN: Final = frozenset((INTERNAL + "store", INTERNAL + "expiring", KEYSET))
+_OPEN: Final = frozenset((INTERNAL + "store", INTERNAL + "expiring", KEYSET, TRAIL))
 """What the library says of the store as a whole, and asks for when it is opened."""
 
 
