@@ -42,7 +42,6 @@ _NAMES = {
     "persistence.persistence": ("AdapterBasedPersistence",),
     "persistence.protocol": ("PersistenceCapability",),
     "records.codec": ("register",),
-    "runtime.acting": ("actor",),
     "records.corruption": ("Corruption", "CorruptionReport"),
     "records.migrations": ("Migrations",),
     "records._secret": ("Secret",),
@@ -93,7 +92,6 @@ if TYPE_CHECKING:
     from .records.codec import register
     from .records.corruption import Corruption, CorruptionReport
     from .records.migrations import Migrations
-    from .runtime.acting import actor
     from .storage.adapter import Durability, StorageAdapter
     from .storage.basic import BasicAdapter
 
@@ -144,7 +142,6 @@ __all__ = [
     "TypeMismatchError",
     "ValidationError",
     "action",
-    "actor",
     "adapter_for",
     "client_state",
     "is_key",

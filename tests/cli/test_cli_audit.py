@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from axiom_persistence import SQLiteAdapter, actor, open_persistence
+from axiom_persistence import SQLiteAdapter, open_persistence
 from axiom_persistence.cli import main
-from axiom_persistence.security import AuditLog
+from axiom_persistence.security import AuditLog, actor
 from axiom_persistence.security._seals import batch_key
 
 

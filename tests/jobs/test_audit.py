@@ -15,7 +15,6 @@ from axiom_persistence import (
     MemoryAdapter,
     Migrations,
     SQLiteAdapter,
-    actor,
     blocking,
     client_state,
     open_persistence,
@@ -23,7 +22,7 @@ from axiom_persistence import (
 from axiom_persistence.errors import ConfigurationError, ConflictError, CorruptedDataError
 from axiom_persistence.keys import AUDIT, TRAIL
 from axiom_persistence.layers.audited import Audited
-from axiom_persistence.security import AuditLog, StaticKey
+from axiom_persistence.security import AuditLog, StaticKey, actor
 from axiom_persistence.security._seals import (
     SEALED,
     Sealed,

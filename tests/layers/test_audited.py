@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from axiom_persistence import MemoryAdapter, SQLiteAdapter, actor
+from axiom_persistence import MemoryAdapter, SQLiteAdapter
 from axiom_persistence.errors import ConfigurationError, ConflictError, InvalidKeyError
 from axiom_persistence.keys import AUDIT
 from axiom_persistence.layers.audited import Audited
 from axiom_persistence.layers.cached import Cached
 from axiom_persistence.layers.journaled import Journaled
-from axiom_persistence.security import AuditLog
+from axiom_persistence.security import AuditLog, actor
 from axiom_persistence.testing.conformance import AdapterSuite
 from support.broken_adapters import OneFile
 from support.trails import changed_keys, found_in

@@ -1,8 +1,10 @@
 """Who gives the key of an encrypted store, what is sealed with it, who may use either,
 and what an audit trail says."""
 
+from ..runtime.acting import actor
 from ._fingerprint import FingerprintAuthenticator
 from ._polkit import PolkitAuthenticator
+from ._seals import Checkpoint
 from ._touch_id import TouchIDAuthenticator
 from ._windows_hello import WindowsHelloAuthenticator
 from .audit import AuditEntry, AuditLog
@@ -22,6 +24,7 @@ __all__ = [
     "AuditEntry",
     "AuditLog",
     "Authenticator",
+    "Checkpoint",
     "CredentialKey",
     "EnvironmentKey",
     "FileKey",
@@ -35,4 +38,5 @@ __all__ = [
     "StaticKey",
     "TouchIDAuthenticator",
     "WindowsHelloAuthenticator",
+    "actor",
 ]

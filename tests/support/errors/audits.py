@@ -3,12 +3,12 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from axiom_persistence import MemoryAdapter, SQLiteAdapter, actor, open_persistence
+from axiom_persistence import MemoryAdapter, SQLiteAdapter, open_persistence
 from axiom_persistence.errors import ConfigurationError, CorruptedDataError
 from axiom_persistence.keys import TRAIL
 from axiom_persistence.layers.audited import Audited
 from axiom_persistence.layers.cached import CachePolicy
-from axiom_persistence.security import AuditLog
+from axiom_persistence.security import AuditLog, actor
 
 from . import MARK, case
 from .verbs import Shelf
