@@ -117,7 +117,7 @@ async def first_access(directory: Path, parameters: Parameters) -> Figures:
     old = parameters["how"] == "old"
     async with open_persistence(path, migrations=migrations() if old else None) as persistence:
         load = persistence.load
-        step: Callable[[Any], Any] = (lambda value: value) if old else renamed
+        step: Callable[..., Any] = (lambda value: value) if old else renamed
 
         async def one(name: str, kind: Any) -> None:
             assert "pages" in step(await load(name, kind))

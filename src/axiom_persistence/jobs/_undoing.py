@@ -103,6 +103,7 @@ class Undoing:
 
     async def _in_one_commit(self, page: list[T], work: Callable[[list[T]], Awaitable[_Work]]) -> None:
         """What ``work`` makes of ``page``; on a full disk in smaller commits, which need less room."""
+        changes: dict[str, bytes | None] = {}
         for attempt in range(_ATTEMPTS):
             changes, expect = await work(page)
             if not changes:
