@@ -19,7 +19,10 @@ from axiom_persistence.errors import PersistenceError
 from support.errors import CASES, MARK, NUMBER, World, told
 from support.errors.rare import RARE
 
-AREAS = ("values", "verbs", "clients", "places", "copies", "desktop", "migrations", "servers", "blocking")
+AREAS = (
+    *("values", "verbs", "clients", "places", "copies", "erasing", "audits", "desktop", "migrations"),
+    *("servers", "blocking"),
+)
 for area in AREAS:
     importlib.import_module(f"support.errors.{area}")
 

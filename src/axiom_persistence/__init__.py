@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 _NAMES = {
     "adapters.file": ("FileStorageAdapter",),
     "adapters.memory": ("MemoryAdapter",),
+    "adapters.postgres": ("PostgresAdapter",),
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
     "errors": (
-        *("AccessDeniedError", "CapabilityUnavailableError", "ClientsFailedError", "ConfigurationError"),
+        *("AccessDeniedError", "AuthenticationError", "CapabilityUnavailableError", "ClientsFailedError"),
+        "ConfigurationError",
         *("ConflictError", "CorruptedDataError", "EncodingError", "ForeignStoreError"),
         *(
             "InsecureStorageError",
@@ -40,6 +42,7 @@ _NAMES = {
     "persistence.persistence": ("AdapterBasedPersistence",),
     "persistence.protocol": ("PersistenceCapability",),
     "records.codec": ("register",),
+    "runtime.acting": ("actor",),
     "records.corruption": ("Corruption", "CorruptionReport"),
     "records.migrations": ("Migrations",),
     "records._secret": ("Secret",),
@@ -51,10 +54,12 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 if TYPE_CHECKING:
     from .adapters.file import FileStorageAdapter
     from .adapters.memory import MemoryAdapter
+    from .adapters.postgres import PostgresAdapter
     from .adapters.sqlite import SQLiteAdapter
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
     from .errors import (
         AccessDeniedError,
+        AuthenticationError,
         CapabilityUnavailableError,
         ClientsFailedError,
         ConfigurationError,
@@ -88,6 +93,7 @@ if TYPE_CHECKING:
     from .records.codec import register
     from .records.corruption import Corruption, CorruptionReport
     from .records.migrations import Migrations
+    from .runtime.acting import actor
     from .storage.adapter import Durability, StorageAdapter
     from .storage.basic import BasicAdapter
 
@@ -95,6 +101,7 @@ __all__ = [
     "MISSING",
     "AccessDeniedError",
     "AdapterBasedPersistence",
+    "AuthenticationError",
     "AutoSave",
     "BasicAdapter",
     "CachePolicy",
@@ -124,6 +131,7 @@ __all__ = [
     "Persistable",
     "PersistenceCapability",
     "PersistenceError",
+    "PostgresAdapter",
     "SQLiteAdapter",
     "SchemaTooNewError",
     "Secret",
@@ -136,6 +144,7 @@ __all__ = [
     "TypeMismatchError",
     "ValidationError",
     "action",
+    "actor",
     "adapter_for",
     "client_state",
     "is_key",

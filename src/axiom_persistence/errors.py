@@ -23,6 +23,7 @@
         ├── StoreNotFoundError (FileNotFoundError)
         ├── ForeignStoreError                    something is there, and it is not ours
         └── AccessDeniedError (PermissionError)
+            └── AuthenticationError          the person was not recognised, or could not be asked
 
 Nothing stands for "missing": ``load`` returns None. A save that raised a ``StorageError`` is
 indeterminate (the new value may still appear); every other error means nothing was changed.
@@ -43,6 +44,7 @@ import msgspec
 
 __all__ = [
     "AccessDeniedError",
+    "AuthenticationError",
     "CapabilityUnavailableError",
     "ClientsFailedError",
     "ConfigurationError",
@@ -217,6 +219,18 @@ class ForeignStoreError(StorageError):
 
 class AccessDeniedError(StorageError, PermissionError):
     """The operating system does not allow it."""
+
+
+class AuthenticationError(AccessDeniedError):
+    """The person was not recognised, or nobody could be asked. Nothing was read or changed.
+
+    ``outcome`` is ``"denied"`` (somebody else), ``"cancelled"`` (the person or the program broke it off),
+    ``"locked_out"`` (too many failures) or ``"unavailable"`` (there is no reader, no service, no session).
+    """
+
+    def __init__(self, message: str = "", *, outcome: str = "denied", **where: Unpack[_Where]) -> None:
+        super().__init__(message, **where)
+        self.outcome: str = outcome
 
 
 # -- what messages show of values, of errors that are not ours, and of addresses ------------------------

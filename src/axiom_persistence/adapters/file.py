@@ -24,6 +24,7 @@ from ..storage.adapter import (
     NotNow,
     StorageAdapter,
     Stored,
+    Tidied,
     Told,
     Traits,
     check_changes,
@@ -294,6 +295,12 @@ class FileStorageAdapter(StorageAdapter):
 
         await self._in_thread(lambda: copy(self._tree, place, told))
         return True
+
+    async def tidy(self, kept_before: float) -> Tidied:
+        from ._file.tidy import tidy  # few programs do
+
+        await self.commit({})  # what an interrupted commit has left is finished
+        return Tidied(await self._in_thread(lambda: tidy(self._tree, kept_before)), 0)
 
     async def scrub(self) -> bool:
         from ._file.scrub import scrub  # few programs do

@@ -32,6 +32,7 @@ from ..storage.adapter import (
     NotNow,
     StorageAdapter,
     Stored,
+    Tidied,
     Told,
     Traits,
     check_changes,
@@ -55,6 +56,8 @@ __all__ = ["SQLiteAdapter"]
 
 _MAX_VALUE_BYTES: Final = 999_000_000  # SQLite's own limit of a row is 10**9; key and header need some
 _PURGE_PAUSE_S: Final = 0.02
+_TIDIED_WITHIN_S: Final = 0.3
+"""So long others are waited for, and keep commits waiting: what is tidied up can be done another time."""
 _SYNCED: Final = (None, Durability.POWER_LOSS)
 
 T = TypeVar("T")
@@ -313,6 +316,15 @@ class SQLiteAdapter(StorageAdapter):
         told = None if self._exclusive else told  # it is copied over the connection that writes, in one step
         await self._at_length(lambda connection: copy(connection, place, told), "cannot copy")
         return True
+
+    async def tidy(self, kept_before: float) -> Tidied:
+        from ._sqlite.scrub import tidy  # few programs do
+
+        writer, timeout = self._open_writer(writing=True), min(self._lock_timeout, _TIDIED_WITHIN_S)
+        made = await in_thread(
+            lambda: self._translated(lambda: tidy(writer, kept_before, timeout=timeout), "cannot tidy up")
+        )
+        return Tidied(*made)
 
     async def scrub(self) -> bool:
         from ._sqlite.scrub import scrub  # few programs do

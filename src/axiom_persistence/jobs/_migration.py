@@ -16,6 +16,7 @@ from ..records.migrations import Edge, order
 from ..records.record import INTERNAL_SCHEMA, Damage, NewerFormat, Record, seal_record
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._header import HEADER, Header, sealed_header
+from ..store._tagged import entries_for
 from ..store.store import Store
 
 __all__ = [
@@ -88,9 +89,12 @@ class Headline:
         expect: dict[str, str | None] | None = None,
         durability: Durability | None = None,
     ) -> None:
-        """Change the header and records in one commit. Raises ``ConflictError`` if either changed."""
+        """Change the header and records, with their entries, in one commit.
+
+        Raises ``ConflictError`` if either changed.
+        """
         versions = await self.store.adapter.commit(
-            {**(changes or {}), HEADER: sealed_header(header)},
+            {**(changes or {}), **entries_for(changes or {}), HEADER: sealed_header(header)},
             expect={**(expect or {}), HEADER: self.version},
             durability=durability,
         )

@@ -8,6 +8,7 @@ from typing import Final
 from ..errors import ConflictError
 from ..keys import INTERNAL
 from ..records.record import look_at
+from ..runtime.acting import because
 from ..store.store import Store
 
 __all__ = ["SWEPT_TOGETHER", "sweep_some"]
@@ -33,7 +34,8 @@ async def sweep_some(store: Store, keys: Sequence[str], *, dry_run: bool = False
     if not expect or dry_run:
         return len(expect)
     try:
-        await store.adapter.commit(dict.fromkeys(expect), expect=expect, durability=store.weakest)
+        with because("expired"):
+            await store.adapter.commit(dict.fromkeys(expect), expect=expect, durability=store.weakest)
     except ConflictError:
         return 0
     return len(expect)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ConfigurationError, PersistenceError
 from ..keys import check_stored_key
-from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
+from ..storage.adapter import (
+    Changes,
+    Durability,
+    Expect,
+    NotNow,
+    StorageAdapter,
+    Stored,
+    Tidied,
+    Told,
+    Traits,
+)
 from ..storage.layer import Layer
 from ..storage.listing import Listing
 
@@ -131,6 +141,9 @@ class Prefixed(Layer):
 
     async def copy_to(self, place: str, told: Told | None = None) -> bool:  # noqa: ARG002
         return False  # it would be a copy of what others keep there, too
+
+    async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
+        return Tidied(0, 0)  # for the same reason
 
     async def scrub(self) -> bool:
         return False  # the earlier generations of others are not ours to forget

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from ..errors import AccessDeniedError
-from ..storage.adapter import Changes, Durability, Expect
+from ..storage.adapter import Changes, Durability, Expect, Tidied
 from ..storage.layer import Layer
 
 __all__ = ["ReadOnly"]
@@ -36,6 +36,9 @@ class ReadOnly(Layer):
 
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
         self._refuse(dict.fromkeys((*keys, *previous_of)))
+
+    async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
+        return Tidied(0, 0)
 
     async def scrub(self) -> bool:
         raise self._refused(None)

@@ -155,7 +155,7 @@ def seal_about(key: str, data: bytes, tag: str | None) -> bytes:
     if tag is None:
         return data
     body = body_of(data)
-    if tag_in(body, 0) is not None:
+    if tag_in(data) is not None:
         body = body[_SUBJECT:]
     return seal_body(key, b'"subject":"%b",%b' % (tag.encode(), body))
 

@@ -30,6 +30,7 @@ __all__ = [
     "NotNow",
     "StorageAdapter",
     "Stored",
+    "Tidied",
     "Told",
     "Traits",
     "check_changes",
@@ -84,6 +85,15 @@ class Stored(NamedTuple):
     damage: str | None = None
 
 
+class Tidied(NamedTuple):
+    """What ``tidy`` did."""
+
+    previous: int
+    """How many generations were forgotten."""
+    freed: int
+    """How many bytes the medium has back."""
+
+
 class CachedRecord(Stored):
     """A ``Stored`` that a cache hands out again and again.
 
@@ -133,6 +143,8 @@ class Traits:
     """What is stored cannot be read by somebody who gets the medium."""
     immediate: bool = False
     """``commit_now`` works for one key, though it may be refused at times. Clients then store at once."""
+    audited: bool = False
+    """Every commit leaves an entry in the audit trail."""
     ordered: bool = False
     """A loss of power leaves what a first part of the commits made, whole ones, however durable each was.
 
@@ -308,6 +320,14 @@ class StorageAdapter(AsyncOnly, ABC):
         Raises ``StorageLockedError`` where somebody has it open, ``StorageError`` where the disk refuses.
         """
         return None
+
+    async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
+        """Forget the generations kept before this time (seconds since 1970 UTC), and give back room.
+
+        Room only where much of it is free, and little has to be moved for it; commits wait meanwhile. Raises
+        ``StorageLockedError`` where others hold the medium for long. This one has nothing to do.
+        """
+        return Tidied(0, 0)
 
     def find(self, kind: type[T]) -> T | None:
         """The outermost of this adapter and those it wraps that is a ``kind``; None where there is none.

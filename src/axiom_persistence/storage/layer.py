@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
+from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Tidied, Told, Traits
 from .listing import Listing
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ class Layer(StorageAdapter):
     A layer that takes an ability away says so in its ``traits``; one under which keys or versions are
     others than above it finds nothing below itself: ``return self if isinstance(self, kind) else None``.
     """
+
+    keeps_values: ClassVar[bool] = False
+    """Whether it keeps values in memory and answers from them."""
 
     def __init__(self, inner: StorageAdapter) -> None:
         self.inner = inner
@@ -122,6 +125,9 @@ class Layer(StorageAdapter):
 
     async def copy_to(self, place: str, told: Told | None = None) -> bool:
         return await self.inner.copy_to(place, told)
+
+    async def tidy(self, kept_before: float) -> Tidied:
+        return await self.inner.tidy(kept_before)
 
     async def scrub(self) -> bool:
         return await self.inner.scrub()

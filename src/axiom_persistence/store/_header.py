@@ -10,8 +10,14 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from ..errors import ConflictError, CorruptedDataError, KeyUnavailableError, SchemaTooNewError
-from ..keys import INTERNAL, KEYSET
+from ..errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptedDataError,
+    KeyUnavailableError,
+    SchemaTooNewError,
+)
+from ..keys import INTERNAL, KEYSET, TRAIL
 from ..records.record import FIRST_SCHEMA, FORMAT, INTERNAL_SCHEMA, look_at, seal_record
 from ..runtime.turn import Turn
 from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter
@@ -69,6 +75,12 @@ class Headed(Reading):
         await self.adapter.aopen()
         if await self.adapter.exists(KEYSET):  # the layer that encrypts keeps its key to itself
             raise self._encrypted()
+        if not self.adapter.traits.audited and await self.adapter.exists(TRAIL):
+            raise ConfigurationError(
+                "this store keeps an audit trail, and was opened without audit=",
+                adapter=self.adapter,
+                hint="open it with audit=AuditLog(); nothing was changed",
+            )
         self._forget()
         try:
             await self.look()
@@ -225,7 +237,10 @@ class Headed(Reading):
         preparing: bool = False,
     ) -> Mapping[str, str]:
         while True:
-            await self.refuse(changes)
+            # Where nothing tells that the header has changed, the commit itself checks that it has not.
+            checks = self._looked is _NEVER and self._header is not None and self.standing is None
+            if not checks:
+                await self.refuse(changes)
             full: dict[str, bytes | None] = dict(changes)
             wanted: dict[str, str | None] = {}
             header = self._due_header() if changes or preparing else None
@@ -242,11 +257,7 @@ class Headed(Reading):
                 wanted[key] = bad.version
             wanted.update(expect or {})
             try:
-                versions = await self.adapter.commit(
-                    full,
-                    expect=wanted or None,
-                    durability=durability,
-                )
+                versions = await self.adapter.commit(full, expect=wanted or None, durability=durability)
             except ConflictError as conflict:
                 if conflict.key == HEADER:
                     # Another process made the store meanwhile, or changed what it says.
@@ -261,7 +272,8 @@ class Headed(Reading):
                 self._begun(header, versions[HEADER])
             for key in rescued:
                 self.recovery.unreadable.pop(key, None)
-            await self.refuse(changes)
+            if not checks:
+                await self.refuse(changes)
             return {key: version for key, version in versions.items() if key in changes}
 
     def _due_header(self) -> Header | None:

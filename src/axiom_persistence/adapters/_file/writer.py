@@ -10,6 +10,7 @@ from typing import Final
 from weakref import WeakSet
 
 from ...errors import PersistenceError, StorageError
+from ...records._subject import SUBJECT_KEYS
 from ...storage.adapter import Expect, Stored, verify_expected
 from ...storage.basic import content_version
 from ...storage.delivery import Job, deliver
@@ -111,8 +112,8 @@ class FileWriter:
                     # Whoever queued up while the lock was awaited comes along.
                     if len(jobs) < GROUP_MAX and not self._queue.empty():
                         jobs += self._next_group(wait=False)
-                    for purges, some in groupby(jobs, lambda job: job.purges is not None):
-                        (self._purge if purges else self._commit)(list(some))
+                    for _, some in groupby(jobs, _company):
+                        self._do(list(some))
                     with self.tree.failing("looking at the store's path"):
                         self.tree.place.confirm()
             except BaseException as error:
@@ -173,6 +174,9 @@ class FileWriter:
         except StorageError as error:
             _blame(job, error, self.tree.label)
 
+    def _do(self, jobs: list[Job]) -> None:
+        (self._commit if jobs[0].purges is None else self._purge)(jobs)
+
     def _purge(self, jobs: list[Job]) -> None:
         self._refuse_failed()
         for job in jobs:
@@ -223,6 +227,11 @@ class FileWriter:
 
 RUNNING: Final[WeakSet[FileWriter]] = WeakSet()
 """Kept alive by their threads, those of dropped adapters too."""
+
+
+def _company(job: Job) -> object:
+    """Those with the same are written together: the others, and keys that no journal may have, alone."""
+    return job if job.purges is not None or any(key.startswith(SUBJECT_KEYS) for key in job.changes) else None
 
 
 def _blame(job: Job, error: BaseException, label: str) -> None:
