@@ -37,6 +37,8 @@ _VERSIONS: Final = ("schema", "layout", "migrated")
 
 _NEVER: Final = object()
 """In place of a mark that tells nothing: the header is never known to be as it was."""
+_CLOSED: Final = object()
+"""In place of a mark where the key is lacking: every look, and every save, says so again."""
 
 
 def sealed_header(header: Header) -> bytes:
@@ -115,7 +117,7 @@ class Headed(Reading):
         mark = self._mark()
         self._take(await self.read(HEADER), mark)
         if self._lacks_key():
-            self._looked = _NEVER
+            self._looked = _CLOSED
             raise self._encrypted()
 
     def _look_now(self) -> bool:
@@ -130,7 +132,7 @@ class Headed(Reading):
                 return False
             self._take(Seen(stored.version, record), mark)
         if self._lacks_key():
-            self._looked = _NEVER
+            self._looked = _CLOSED
             return False
         self._looked = mark
         return True
