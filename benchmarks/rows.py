@@ -400,10 +400,10 @@ def rows(*, quick: bool) -> list[Row]:
         *_inside(),
         *_clients(),
         _blocking(),
-        *audit_rows(),
-        *migration_rows(),
-        *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *secret_rows(),
+        *migration_rows(),
+        *audit_rows(),
+        *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *_served(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

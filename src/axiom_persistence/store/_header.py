@@ -39,6 +39,8 @@ _VERSIONS: Final = ("schema", "layout", "migrated")
 _NEVER: Final = object()
 _TRUSTED_S: Final = 1.0
 """In place of a mark that tells nothing: the header is never known to be as it was."""
+_CLOSED: Final = object()
+"""In place of a mark where the key is lacking: every look, and every save, says so again."""
 
 
 def sealed_header(header: Header) -> bytes:
@@ -118,7 +120,7 @@ class Headed(Reading):
         mark = self._mark()
         self._take(await self.read(HEADER), mark)
         if self._lacks_key():
-            self._looked = _NEVER
+            self._looked = _CLOSED
             raise self._encrypted()
 
     def _look_now(self) -> bool:
@@ -133,7 +135,7 @@ class Headed(Reading):
                 return False
             self._take(Seen(stored.version, record), mark)
         if self._lacks_key():
-            self._looked = _NEVER
+            self._looked = _CLOSED
             return False
         self._looked = mark
         return True
