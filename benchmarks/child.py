@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from . import (  # noqa: F401 - they register
+    audits,
+    copies,
     floors,
     growth,
     inside,
+    keychains,
     listing,
     live_clients,
+    migrating,
     ours,
     peers,
     processes,
+    servers,
 )
 from .contender import Unavailable
 from .scenarios import SCENARIOS

@@ -45,7 +45,10 @@ BASES = {
     "platform/secrets",
     "persistence/capability",
     "jobs/walk",
+    "security/audit",
     "security/cipher",
+    "security/keys",
+    "security/presence",
     "cli/base",
 }
 # What may import its neighbours, beside the file that is named like its folder.
@@ -269,7 +272,7 @@ AT_START = {
         ".records.codec",
         ".records.corruption",
     ],
-    *[".records._checks", ".records._lines", ".records._refusals", ".records._types"],
+    *[".records._checks", ".records._lines", ".records._refusals", ".records._secret", ".records._types"],
     *[".records.migrations", ".records.unknown"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),
@@ -288,8 +291,8 @@ AT_START = {
     *[".store._recovery", ".store._standing", ".store._tagged", ".store.describe"],
     *[".persistence", ".persistence._arguments", ".persistence._maintenance", ".persistence.capability"],
     *[".persistence.persistence", ".persistence._several", ".persistence._turns", ".persistence._values"],
-    *[".persistence._archives", ".persistence._quarantine", ".persistence._snapshots"],
-    *[".persistence._watching"],
+    *[".persistence._archives", ".persistence._audits", ".persistence._privacy", ".persistence._quarantine"],
+    *[".persistence._snapshots", ".persistence._watching"],
     *[".jobs", ".jobs._schedule", ".runtime.upkeep", ".opening._chores"],
     *[".opening", ".opening._stack", ".opening.addresses", ".opening.open"],
 }

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 _NAMES = {
     "adapters.file": ("FileStorageAdapter",),
     "adapters.memory": ("MemoryAdapter",),
+    "adapters.postgres": ("PostgresAdapter",),
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
     "errors": (
-        *("AccessDeniedError", "CapabilityUnavailableError", "ClientsFailedError", "ConfigurationError"),
+        *("AccessDeniedError", "AuthenticationError", "CapabilityUnavailableError", "ClientsFailedError"),
+        "ConfigurationError",
         *("ConflictError", "CorruptedDataError", "EncodingError", "ForeignStoreError"),
         *(
             "InsecureStorageError",
@@ -42,6 +44,7 @@ _NAMES = {
     "records.codec": ("register",),
     "records.corruption": ("Corruption", "CorruptionReport"),
     "records.migrations": ("Migrations",),
+    "records._secret": ("Secret",),
     "storage.adapter": ("Durability", "StorageAdapter"),
     "storage.basic": ("BasicAdapter",),
     "sync.sync": ("Sync",),
@@ -51,10 +54,12 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 if TYPE_CHECKING:
     from .adapters.file import FileStorageAdapter
     from .adapters.memory import MemoryAdapter
+    from .adapters.postgres import PostgresAdapter
     from .adapters.sqlite import SQLiteAdapter
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
     from .errors import (
         AccessDeniedError,
+        AuthenticationError,
         CapabilityUnavailableError,
         ClientsFailedError,
         ConfigurationError,
@@ -84,6 +89,7 @@ if TYPE_CHECKING:
     from .persistence.capability import Capability, CapabilityState
     from .persistence.persistence import AdapterBasedPersistence
     from .persistence.protocol import PersistenceCapability
+    from .records._secret import Secret
     from .records.codec import register
     from .records.corruption import Corruption, CorruptionReport
     from .records.migrations import Migrations
@@ -95,6 +101,7 @@ __all__ = [
     "MISSING",
     "AccessDeniedError",
     "AdapterBasedPersistence",
+    "AuthenticationError",
     "AutoSave",
     "BasicAdapter",
     "CachePolicy",
@@ -124,8 +131,10 @@ __all__ = [
     "Persistable",
     "PersistenceCapability",
     "PersistenceError",
+    "PostgresAdapter",
     "SQLiteAdapter",
     "SchemaTooNewError",
+    "Secret",
     "StorageAdapter",
     "StorageError",
     "StorageFullError",

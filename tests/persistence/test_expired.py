@@ -103,6 +103,7 @@ PERSISTENCE = {
     "collection": lambda v, _: v.collection("c", int).get("x") == 1,
     "namespace": lambda v, _: v.namespace("c").load("x", int) == 1,
     **dict.fromkeys(("save", "save_many"), NO_LOOK),  # they replace what is there, whatever it is
+    **dict.fromkeys(("audit", "verify_audit"), NO_LOOK),
     **dict.fromkeys(
         ("verify", "rotate_keys", "change_key", "migrate", "rollback", "finalize", "changes", "flush"),
         NO_LOOK,
@@ -111,12 +112,15 @@ PERSISTENCE = {
         ("quarantined", "show_quarantined", "restore_quarantined", "drop_quarantined"), NO_LOOK
     ),  # the same
     **dict.fromkeys(("encrypt", "decrypt", "snapshot", "snapshots", "restore"), NO_LOOK),  # the same
+    **dict.fromkeys(("erase", "verify_erasure"), NO_LOOK),  # the same: what has expired is erased, too
     "export_to": lambda v, _: v.export_to(io.BytesIO()).records == 1,
     "import_from": lambda v, _: v.import_from(archive()).kept == 1,
     "import_legacy": taken_over,
     "sweep": lambda v, _: v.sweep().expired == 0,
     **dict.fromkeys(("about", "adapter", "location", "reports", "secure", "state", "stats"), NO_LOOK),
-    **dict.fromkeys(("state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK),
+    **dict.fromkeys(
+        ("salvaged", "state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK
+    ),
 }
 ASYNC = {
     "run_transaction": lambda v, _: v.run_transaction(lambda tx: tx.exists(KEY)),
@@ -351,8 +355,8 @@ COMMANDS = {
     "import-legacy": taken_over_by_command,
     "sweep": lambda run, where: json.loads(run("sweep", where, "--json")[1])["expired"] == 0,
     **dict.fromkeys(("demo", "set", "path", "verify", "completion", "watch"), NO_LOOK),
-    **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine"), NO_LOOK),  # see bytes
-    **dict.fromkeys(("encrypt", "decrypt", "keys"), NO_LOOK),  # the same
+    **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine", "erase"), NO_LOOK),  # see bytes
+    **dict.fromkeys(("encrypt", "decrypt", "keys", "doctor", "audit"), NO_LOOK),  # the same
     **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
 }
 

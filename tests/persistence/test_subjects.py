@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from axiom_persistence import MemoryAdapter, open_persistence
+from axiom_persistence import MemoryAdapter, Migrations, open_persistence
 from axiom_persistence.errors import ConfigurationError, ConflictError, InvalidKeyError
 from axiom_persistence.records._subject import ENTRIES, SUBJECT_KEYS, name_of, subject_key, tag_in
 from axiom_persistence.records.record import open_record, seal_about, seal_record
@@ -106,6 +106,7 @@ async def test_in_an_encrypted_store_each_subject_has_a_key_of_its_own(tmp_path)
     async with open_persistence(tmp_path / "x.db", keys=KEYS) as persistence:
         assert (await persistence.verify()).findings[0].key == "a"
         assert await persistence.load_many(["b", "c"], str) == {"b": MARKER, "c": MARKER}
+        await persistence.erase("alice")
         with pytest.raises(ConflictError, match="erased"):
             await persistence.adapter.commit({"a": seal_about("a", seal_record("a", b"1", "1.0"), tag)})
     for file in tmp_path.iterdir():
@@ -183,3 +184,52 @@ async def test_what_is_about_nobody_costs_no_more():
         await persistence.save("c", 1, subject="alice")
     assert commits[0] == {"a"}
     assert [len(changes) for changes in commits[1:4]] == [1, 2, 2]
+
+
+async def test_migrations_keep_whom_a_record_is_about(where, keys):
+    """Rewritten, renamed, taken back: it is found by its subject, and so is the original that is kept."""
+    async with open_persistence(where, keys=keys) as persistence:
+        await persistence.save("a", {"m": MARKER}, subject="alice")
+        await persistence.save("old", {"m": MARKER}, subject="alice")
+
+    migrations = Migrations(current="2.0")
+
+    @migrations.value("1.0", "2.0", key="a", down=lambda value: {"m": value["n"]})
+    def rename(value):
+        return {"n": value["m"]}
+
+    @migrations.store("1.0", "2.0")
+    async def move(tx):
+        await tx.rename("old", "new")
+
+    async with open_persistence(where, keys=keys, migrations=migrations) as persistence:
+        await persistence.migrate("1.0", "2.0")
+        assert await persistence.load("a", dict) == {"n": MARKER}
+        found = await persistence.adapter.fetch(["a", "new"])
+        assert {tag_in(stored.data)[:32] for stored in found.values()} == {name_of("alice")}
+        assert (await entries(persistence))[name_of("alice")] == ["a", "new", "old"]
+        assert (await persistence.erase("alice")).records == 3
+        assert await listed(persistence) == []
+        assert not [key async for key in persistence.adapter.keys("\x01migrate/")]
+    for file in where.parent.rglob("*"):
+        assert not file.is_file() or MARKER.encode() not in file.read_bytes()
+
+
+async def test_encrypted_and_decrypted_in_place_records_keep_their_subject(where):
+    """Saved before, in between and afterwards, they can be read, and are erased."""
+    async with open_persistence(where) as persistence:
+        await persistence.save("plain", MARKER, subject="alice")
+    async with open_persistence(where, keys=KEYS, mode="encrypt") as persistence:
+        assert await persistence.encrypt()
+        await persistence.save("sealed", MARKER, subject="alice")
+    async with open_persistence(where, keys=KEYS) as persistence:
+        assert await persistence.load_many(["plain", "sealed"], str) == {"plain": MARKER, "sealed": MARKER}
+        assert await persistence.decrypt()
+    async with open_persistence(where) as persistence:
+        await persistence.save("after", MARKER, subject="alice")
+        assert await persistence.load_many(["plain", "sealed", "after"], str) == dict.fromkeys(
+            ["plain", "sealed", "after"], MARKER
+        )
+        assert await persistence.verify()
+        assert (await persistence.erase("alice")).records == 3
+        assert await listed(persistence) == []

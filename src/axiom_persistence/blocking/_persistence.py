@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, overload
 
@@ -28,13 +29,17 @@ from ._background import entered, in_caller, run
 from ._collection import Collection
 from ._mapping import PersistentMapping
 from ._spelling import Entering
-from ._streams import Stream
+from ._streams import Stream, paged
 from ._transaction import Transaction
 from ._values import Values
 from ._waiting import waiting
 
 if TYPE_CHECKING:
+    from ..jobs.audit import Operation
+    from ..security.audit import AuditEntry, AuditLog
+    from ..security.gates import Gate
     from ..security.keys import KeyProvider
+    from ..storage._salvage import SalvageReport
     from ..sync.sync import Sync
     from ._sync import Synchroniser
 
@@ -51,11 +56,13 @@ def open_persistence(
     *,
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
-    on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
+    on_corruption: OnCorruption | Literal["recover", "raise", "repair"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    audit: AuditLog | None = None,
     sync: Sync | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
@@ -69,8 +76,10 @@ def open_persistence(
             on_corruption=on_corruption,
             secure=secure,
             keys=keys,
+            guard=guard,
             migrations=migrations,
             snapshots=snapshots,
+            audit=audit,
             sync=sync,
             mode=mode,
             exclusive=exclusive,
@@ -148,6 +157,11 @@ class Persistence(Values):
     def reports(self) -> tuple[CorruptionReport, ...]:
         """What was found damaged and repaired since this persistence was made."""
         return self.inner.reports
+
+    @property
+    def salvaged(self) -> SalvageReport | None:
+        """What was made of a store that could not be opened, where ``on_corruption`` asked for it."""
+        return self.inner.salvaged
 
     # -- transactions ------------------------------------------------------------------------------
 
@@ -280,6 +294,23 @@ class Persistence(Values):
         """
         return Stream(self.inner.observe_prefix(prefix, type, default=default), timeout)
 
+    def audit(
+        self,
+        *,
+        since: datetime | float | None = None,
+        until: datetime | float | None = None,
+        actor: str | None = None,
+        key: str | None = None,
+        prefix: str = "",
+        operation: Operation | None = None,
+    ) -> Iterator[AuditEntry]:
+        """The entries of the audit trail, oldest first; see ``AdapterBasedPersistence.audit``."""
+        found = self.inner.audit(
+            since=since, until=until, actor=actor, key=key, prefix=prefix, operation=operation
+        )
+        return paged(found)
+
+    verify_audit: Final = waiting(AdapterBasedPersistence.verify_audit)
     about: Final = waiting(AdapterBasedPersistence.about)
     describe: Final = waiting(AdapterBasedPersistence.describe)
     verify: Final = waiting(AdapterBasedPersistence.verify)
@@ -300,6 +331,8 @@ class Persistence(Values):
     snapshot: Final = waiting(AdapterBasedPersistence.snapshot)
     snapshots: Final = waiting(AdapterBasedPersistence.snapshots)
     restore: Final = waiting(AdapterBasedPersistence.restore)
+    erase: Final = waiting(AdapterBasedPersistence.erase)
+    verify_erasure: Final = waiting(AdapterBasedPersistence.verify_erasure)
     sweep: Final = waiting(AdapterBasedPersistence.sweep)
     flush: Final = waiting(AdapterBasedPersistence.flush)
 

@@ -17,7 +17,7 @@ from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
 from ._keys import keys_given, refuse_to_reveal, reveal_option
 from ._output import data, note, printable, writable
-from .base import complete_store, must_be_there, opened
+from .base import complete_store, kept_audit, must_be_there, opened
 
 if TYPE_CHECKING:
     from ..jobs._lines import ArchiveFault
@@ -44,6 +44,8 @@ _pattern: Final = click.option("--pattern", help="Only keys like this: *, ? and 
 @click.argument("target", type=click.Path(allow_dash=True))
 @_prefix
 @_pattern
+@click.option("--subject", help="Only what was saved about somebody.")
+@click.option("--sealed", is_flag=True, help="What is about somebody stays sealed with their own key.")
 @click.option(
     "--compression",
     type=click.Choice(["none", "deflate", "zstd"]),
@@ -118,7 +120,8 @@ def bring(where: str, source: str, conflict: Any, prefix: str, dry_run: bool, sh
     """
 
     async def work(progress: OnProgress) -> ImportReport:
-        async with open_persistence(await _target(where, dry_run), keys=keys_given()) as persistence:
+        target = await _target(where, dry_run)
+        async with open_persistence(target, keys=keys_given(), audit=kept_audit()) as persistence:
             return await persistence.import_from(
                 sys.stdin.buffer if source == "-" else source,
                 conflict=conflict,
@@ -161,7 +164,8 @@ def copy(
         from ..jobs._selection import Selection
         from ..jobs.intake import Place, copy_into
 
-        async with opened(where, "inspect") as source, open_persistence(await _target(to, dry_run)) as target:
+        opening = open_persistence(await _target(to, dry_run), audit=kept_audit())
+        async with opened(where, "inspect") as source, opening as target:
             confidential = [each.adapter.traits.confidential for each in (source, target)]
             if confidential == [True, False] and not reveal:
                 raise refuse_to_reveal("what is in this store")
@@ -211,7 +215,9 @@ async def _target(where: str, dry_run: bool) -> str:
 
 
 def _tell(report: ImportReport, shown: Shown, dry_run: bool, done: str) -> int:
-    counts = {name: getattr(report, name) for name in ("added", "replaced", "kept", "same", "expired")}
+    counts = {
+        name: getattr(report, name) for name in ("added", "replaced", "kept", "same", "expired", "erased")
+    }
     faults = [fault._asdict() for fault in report.faults]
     if not finish({**counts, "dry_run": dry_run, "faults": faults}, shown):
         _tell_faults(report.faults)

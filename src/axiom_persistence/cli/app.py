@@ -11,9 +11,12 @@ from typing import Final
 import click
 
 from ._archives import bring, copy, export
+from ._audit import audit
 from ._copies import restore, snapshot, snapshots, sweep
+from ._doctor import doctor
 from ._encryption import decrypt, encrypt, keys
 from ._endings import ExitCode, ending_of
+from ._erase import erase
 from ._legacy import import_legacy
 from ._migrations import finalize, migrate, rollback
 from ._output import data, flush, report, set_colour, to_json, writable
@@ -101,8 +104,8 @@ def completion(shell: str, as_json: bool) -> None:
 
 for _command in (
     *(demo, listing, get, save, remove, has, info, path, watch),
-    *(verify, quarantine, sweep, snapshot, snapshots, restore, export, bring, copy),
-    *(encrypt, decrypt, keys),
+    *(verify, quarantine, sweep, erase, snapshot, snapshots, restore, export, bring, copy),
+    *(encrypt, decrypt, keys, doctor, audit),
     *(migrate, rollback, finalize, schema, import_legacy, completion),
 ):
     app.add_command(_command)

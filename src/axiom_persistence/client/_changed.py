@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ConflictError, PersistenceError, StorageError, TypeMismatchError, refused_by
-from ..records.record import Record, major, seal_record
+from ..records.record import Record, major, seal_about, seal_record
 from ..store._reading import Seen
+from ..store._tagged import entries_for
 from ..store.store import Store
 from ._fields import Field
 from ._state import State
@@ -36,12 +37,13 @@ async def _moved(state: State, field: Field) -> Seen | None:
         seen = await store.read(old)
         if seen.record is None:
             continue
-        schema, value, expires, compat, _ = seen.record
+        schema, value, expires, compat, subject = seen.record
         if major(schema) > major(store.schema_of(new)):
             return Seen(None, seen.record)  # only its compatible form can be read: it is not ours to move
         data = seal_record(new, value, schema, expires=expires, compat=compat)
+        data = seal_about(new, data, subject)
         if store.adapter.traits.atomic:
-            steps: list[dict[str, bytes | None]] = [{new: data, old: None}]
+            steps: list[dict[str, bytes | None]] = [{new: data, old: None, **entries_for({new: data})}]
         else:  # the new one first: whatever ends the program in between, one of them is there
             steps = [{new: data}, {old: None}]
         try:
@@ -70,7 +72,10 @@ def converted(store: Store, key: str, record: Record, field: Field, where: str) 
         made = field.migrate(old)
         return store.codec.decode(store.codec.encode(made), field.kind, key)
     except Exception as error:  # a function of the user, and what it returned
-        reason = type(error).__name__ if field.secure else refused_by(error)
-        raise TypeMismatchError(
-            f"migrate of {where} made no value of its type: {reason}", key=key, adapter=store.adapter
-        ) from (None if field.secure else error)
+        made_none = f"migrate of {where} made no value of its type"
+        if not field.secure:
+            raise TypeMismatchError(
+                f"{made_none}: {refused_by(error)}", key=key, adapter=store.adapter
+            ) from error
+        kind = type(error).__name__
+    raise TypeMismatchError(f"{made_none}: {kind}", key=key, adapter=store.adapter)

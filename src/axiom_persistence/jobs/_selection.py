@@ -8,17 +8,21 @@ from typing import Final, NamedTuple
 
 from ..keys import INTERNAL
 from ..layers.cached import Cached
+from ..records._subject import entries_of, name_of, tag_in
 from ..records.head import HEAD_BYTES, expiry_in
 from ..records.record import body_of, look_at, whole_body
 from ..storage.adapter import StorageAdapter, Stored
 from ..store.store import Store
 from ._lines import ArchiveFault
+from ._sealed import sealed_body, sealing_of
 from .walk import PAGE, pages
 
-__all__ = ["Selected", "Selection", "selected", "source_of"]
+__all__ = ["Selected", "Selection", "about_subject", "selected", "source_of"]
 
 
 _FIRST: Final = 32
+_NOBODY: Final = "nobody"
+"""In place of the tag of a subject that is not known."""
 _BYTES: Final = 1 << 20
 """Fewer bytes than that, and more records are fetched at once the next time."""
 
@@ -43,6 +47,16 @@ class Selection(NamedTuple):
     """As in ``fnmatch``: ``*``, ``?`` and ``[...]``, upper and lower case told apart."""
     secure: bool = False
     """Whether they are secrets."""
+    tag: str | None = None
+    """Only what is about the subject with this tag; None: whatever it is about."""
+    sealed: bool = False
+    """Whether what is about somebody stays sealed with their own key."""
+
+
+async def about_subject(selection: Selection, subject: str) -> Selection:
+    """What of ``selection`` is about ``subject``."""
+    known = await selection.store.known_tag(name_of(subject))
+    return selection._replace(tag=_NOBODY if known is None else known.text)
 
 
 async def source_of(store: Store) -> StorageAdapter:
@@ -62,11 +76,11 @@ async def selected(
     ``after``: the name behind which an interrupted job goes on. ``times``: ask when each was saved. What is
     damaged is left where it is, and told in ``faults``.
     """
-    store, view, prefix, pattern, _ = selection
-    source = await source_of(store)
+    store, view, prefix, pattern, _, tag, sealed = selection
+    source, sealing = await source_of(store), sealing_of(store) if sealed else None
     behind = None if after is None else view + after
     size = _FIRST
-    async for page in pages(source.keys(view + prefix, after=behind)):
+    async for page in pages(_keys(source, view + prefix, behind, tag)):
         wanted = [
             key
             for key in page
@@ -78,16 +92,30 @@ async def selected(
             taken, seen = [], 0
             for key in wanted[at : at + size]:
                 stored = found.get(key)
-                if stored is None:
-                    continue  # deleted meanwhile
+                if stored is None or (tag is not None and tag_in(stored.data) != tag):
+                    continue  # deleted meanwhile, or saved anew about somebody else
                 seen += len(stored.data)
                 body = _whole(store, key, stored, faults)
+                about = None if body is None else tag_in(stored.data)
+                if about is not None and await store.is_erased(about):
+                    continue  # it is being erased
+                if about is not None and sealing is not None:
+                    body = await sealed_body(sealing, key, stored.data)
                 if body is not None:
                     saved = await source.saved_at(key) if times else None
                     taken.append(Selected(key[len(view) :], body, saved))
             at += size
             size = min(PAGE, size * 4) if seen < _BYTES else max(1, size // 4)
             yield taken
+
+
+async def _keys(
+    source: StorageAdapter, prefix: str, after: str | None, tag: str | None
+) -> AsyncIterator[str]:
+    """The keys with ``prefix``, or those of them that are about one subject: by its own list of them."""
+    before = "" if tag is None else entries_of(tag)
+    async for key in source.keys(before + prefix, after=None if after is None else before + after):
+        yield key[len(before) :]
 
 
 def _whole(store: Store, key: str, stored: Stored, faults: list[ArchiveFault]) -> bytes | None:

@@ -26,9 +26,11 @@ __all__ = [
     "header_in",
     "is_in_files",
     "last_good",
+    "made_beside",
     "made_in",
     "snapshot_at",
     "source_in",
+    "time_of",
 ]
 
 NAME: Final = "%Y-%m-%dT%H-%M-%S.%fZ"
@@ -91,16 +93,36 @@ def _time_in(name: str) -> float:
     return datetime.strptime(name.removesuffix(DATABASE), NAME).replace(tzinfo=UTC).timestamp()
 
 
-def source_in(store: Store, path: str) -> StorageAdapter:
+def time_of(path: str) -> float | None:
+    """When the snapshot at ``path`` was made, by its name. None: somebody has given it another."""
+    try:
+        return _time_in(os.path.basename(path))
+    except ValueError:
+        return None
+
+
+async def made_beside(store: Store) -> list[Snapshot]:
+    """The snapshots beside the store, the oldest first; none where it is in no place of the file system."""
+    if not is_in_files(store):
+        return []
+    directory = directory_of(store, None)
+    return await in_thread(lambda: made_in(directory))
+
+
+def source_in(store: Store, path: str, *, inspect: bool = True) -> StorageAdapter:
     """What is in the snapshot at ``path``, as the store shows what is in itself."""
     make = FileStorageAdapter if os.path.isdir(path) else SQLiteAdapter
-    source: StorageAdapter = make(path, inspect=True)
+    source: StorageAdapter = make(path, inspect=inspect)
     if not store.confidential:
         return source
     from ..layers.encrypted import Encrypted
+    from ..layers.erasable import Erasable
 
-    encrypted = store.adapter.find(Encrypted)
-    return source if encrypted is None else Encrypted(source, encrypted.provider, inspect=True)
+    encrypted, erasable = store.adapter.find(Encrypted), store.adapter.find(Erasable)
+    if encrypted is None:
+        return source
+    source = Encrypted(source, encrypted.provider, inspect=inspect)
+    return source if erasable is None else Erasable(source, erasable.keys_of_subjects, inspect=True)
 
 
 async def header_in(store: Store) -> Header | None:

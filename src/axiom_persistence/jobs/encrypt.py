@@ -9,13 +9,15 @@ import msgspec
 from ..errors import ConflictError
 from ..layers.cached import Cached
 from ..layers.encrypted import Encrypted
+from ..layers.erasable import Erasable
+from ..records._subject import SUBJECT_KEYS
 from ..security.keyset import DECRYPTING, ENCRYPTING
 from ..storage.adapter import Changes, Expect
 from ..store._header import HEADER, sealed_header
 from ..store.store import Store
 from ._migration import Headline
 from ._sealing import Rewriting
-from .walk import OnProgress
+from .walk import OnProgress, pages
 
 __all__ = ["EncryptionReport", "decrypt", "encrypt"]
 
@@ -44,8 +46,9 @@ async def encrypt(
     store: Store, encrypted: Encrypted, *, dry_run: bool = False, progress: OnProgress | None = None
 ) -> EncryptionReport:
     """Seal what is plain. What is sealed is what is done: a later call does the rest."""
+    sealing = store.adapter.find(Erasable) or encrypted  # what is about somebody with their own key, too
     rewriting = Rewriting(
-        encrypted, lambda number: number is None, lambda new, expect: encrypted.commit(new, expect=expect)
+        encrypted, lambda number: number is None, lambda new, expect: sealing.commit(new, expect=expect)
     )
     if dry_run:
         return await _counted(rewriting, progress)
@@ -64,11 +67,17 @@ async def encrypt(
 async def decrypt(
     store: Store, encrypted: Encrypted, *, dry_run: bool = False, progress: OnProgress | None = None
 ) -> EncryptionReport:
-    """Open what is sealed; then forget the keys."""
+    """Open what is sealed, also with the keys of subjects; then forget the keys."""
+    erasable = store.adapter.find(Erasable)
+
+    async def commit(new: Changes, expect: Expect) -> None:
+        plain = new if erasable is None else await erasable.unsealed(new)
+        await encrypted.inner.commit(plain, expect=expect)
+
     rewriting = Rewriting(
         encrypted,
         lambda number: number is not None,
-        lambda new, expect: encrypted.inner.commit(new, expect=expect),
+        commit,
     )
     if dry_run:
         return await _counted(rewriting, progress)
@@ -79,6 +88,8 @@ async def decrypt(
         if rewriting.damaged:
             return _report(rewriting)
         await _end(store, encrypted)
+    async for page in pages(encrypted.inner.keys(SUBJECT_KEYS)):
+        await encrypted.inner.purge(page)  # nothing is sealed with them any more
     scrubbed = await encrypted.scrub()
     return _report(rewriting, scrubbed=scrubbed)
 

@@ -107,7 +107,7 @@ async def _output(
     stores = [(await one.store.adapter.fetch((HEADER,))).get(HEADER) for one in selections]
     told = [header, type(packing).__name__.encode(), b"times" if times else b""]
     told += [b"" if stored is None else stored.data for stored in stores]
-    told += [one.view.encode() for one in selections]
+    told += [f"{one.view} {one.tag} {one.sealed}".encode() for one in selections]
     return _Part(packing, Path(target), xxh3_64_hexdigest(b"\n".join(told))[:8])
 
 

@@ -16,13 +16,18 @@ from ..errors import (
     from_os_error,
     shown,
 )
+from ..records._subject import tag_in
 from ..records.head import HEAD_BYTES, UNSAID, expiry_in
-from ..records.record import Damage, NewerFormat, look_at, open_record, seal_body
+from ..records.record import Damage, NewerFormat, look_at, open_record, seal_about, seal_body
+from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
+from ..store._tagged import Tag
 from ..store.store import Store
+from ._erasures import Erasures
 from ._lines import ArchiveFault, Entry, Reader
+from ._sealed import tag_of_sealed, unsealed_body
 from ._selection import Selection, selected
 from .walk import PAGE, OnProgress, Progress
 
@@ -54,6 +59,8 @@ class ImportReport:
     """Records that were there as they are in the archive; also those that an interrupted import brought."""
     expired: int = 0
     """Records whose time was over."""
+    erased: int = 0
+    """Records of what was erased from this store since: they do not come back."""
     faults: list[ArchiveFault] = field(default_factory=list)
     """What could not be used."""
 
@@ -62,7 +69,7 @@ class ImportReport:
 
     @property
     def done(self) -> int:
-        return self.added + self.replaced + self.kept + self.same + self.expired
+        return self.added + self.replaced + self.kept + self.same + self.expired + self.erased
 
 
 class Place(NamedTuple):
@@ -194,7 +201,10 @@ class _Intake:
         self._place = place
         self._conflict = conflict
         self._dry_run = dry_run
+        self._erasures: dict[Store, Erasures] = {}
         self.report: ImportReport = ImportReport()
+        self._all_new = not dry_run
+        """Whether to try first to take a page in as if nothing of it was there."""
 
     async def settle(self) -> None:
         """Return when what was taken in is as durable as the stores' saves are."""
@@ -220,7 +230,11 @@ class _Intake:
         for entry in page:
             try:
                 name = store.check_key(entry.key, self._place.view)
-                data = seal_body(name, entry.body)
+                tag = tag_of_sealed(entry.body)
+                if tag is not None and await store.is_erased(tag):
+                    self.report.erased += 1
+                    continue
+                data = seal_body(name, await unsealed_body(store, name, entry.body))
                 expires = expiry_in(data[:HEAD_BYTES])
                 if expires == UNSAID:
                     expires = open_record(name, data, store.schema_of(name)).expires
@@ -230,8 +244,12 @@ class _Intake:
                 continue
             if expires is not None and expires <= store.clock() * 1000:
                 self.report.expired += 1
+            elif (await self._erasures_of(store)).covers(name, data, entry.saved):
+                self.report.erased += 1
             else:
                 wanted[name] = entry, data, expires is not None
+        if self._all_new and await self._commit_new(wanted, store):
+            return
         for attempt in range(_ATTEMPTS):
             try:
                 await self._commit(wanted, store)
@@ -247,25 +265,55 @@ class _Intake:
             hint="stop them, or try again later: what was imported is not imported twice",
         )
 
+    async def _commit_new(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> bool:
+        """Take in what is not there, without looking first, as most imports can. False: something is."""
+        changes = {name: data for name, (_, data, _) in wanted.items()}
+        if any(tag_in(data) is not None for data in changes.values()):
+            return False  # whom it is about has another tag here
+        for _, _, expires in wanted.values():
+            if expires:
+                store.note_expiry()
+                break
+        try:
+            if changes:
+                await store.commit(changes, expect=dict.fromkeys(changes), durability=store.weakest)
+        except ConflictError:
+            self._all_new = False
+            return False
+        self.report.added += len(changes)
+        return True
+
+    async def _erasures_of(self, store: Store) -> Erasures:
+        found = self._erasures.get(store)
+        if found is None:
+            found = self._erasures[store] = await Erasures.of(store)
+        return found
+
     async def _commit(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> None:
-        there = await store.adapter.fetch_range(list(wanted), 0, 1)  # most are not: nothing is kept of them
+        there = await store.adapter.fetch_range(list(wanted), 0, 1)  # nothing is kept of what is not
         found = await store.adapter.fetch(list(there)) if there else {}
+        self._all_new = not (there or self._dry_run)
         changes: dict[str, bytes | None] = {}
         expect: dict[str, str | None] = {}
         counts: dict[_Verdict, int] = dict.fromkeys(get_args(_Verdict), 0)
         for name, (entry, data, expires) in wanted.items():
             stored = found.get(name)
+            tag = await _tag_here(store, data, begin=not self._dry_run)
+            data = data if tag is None else seal_about(name, data, tag.text)
             verdict = await self._verdict(store, name, stored, entry, data)
             counts[verdict] += 1
             if verdict in ("added", "replaced"):
-                changes[name] = data
+                changes.update({name: data} if tag is None else tag.mark({name: data}))
+                if tag is not None:
+                    expect[tag.place] = tag.seen.version
                 if expires:
                     store.note_expiry()
                 expect[name] = None if stored is None else stored.version
                 changes.update(_rescued(store, name, stored))
                 store.forget_refusal(name)
         if changes and not self._dry_run:
-            await store.commit(changes, expect=expect, durability=store.weakest)
+            with because("import"):
+                await store.commit(changes, expect=expect, durability=store.weakest)
         report = self.report
         for outcome, count in counts.items():
             setattr(report, outcome, getattr(report, outcome) + count)
@@ -300,6 +348,14 @@ class _Intake:
                 )
             return "replaced" if there_since is not None and entry.saved > there_since else "kept"
         return "replaced" if self._conflict == "overwrite" else "kept"
+
+
+async def _tag_here(store: Store, data: bytes, *, begin: bool) -> Tag | None:
+    """What a record about a subject bears in this store. None: it is about nobody, or nobody known."""
+    tag = tag_in(data)
+    if tag is None:
+        return None
+    return await (store.tag_named if begin else store.known_tag)(tag[:32])
 
 
 def _rescued(store: Store, name: str, stored: Stored | None) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,17 +22,21 @@ from ..errors import (
     StoreNotFoundError,
     from_os_error,
 )
-from ..keys import INTERNAL
+from ..keys import AUDIT, INTERNAL
 from ..platform.making import make_directories, sync_directory
+from ..records._subject import DIRECTORY
 from ..records.corruption import QUARANTINE, Corruption
 from ..records.record import look_at, whole_body
+from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import StorageAdapter, Stored
 from ..store._expiring import EXPIRING
 from ..store._header import HEADER
 from ..store.store import Store
+from ._erasures import STAYS, Erasures, Returning
 from ._schedule import Keep, checked_keep
+from ._scrub import scrub_copy
 from ._snapshots import (
     DATABASE,
     NAME,
@@ -42,6 +47,7 @@ from ._snapshots import (
     made_in,
     snapshot_at,
     source_in,
+    time_of,
 )
 from .walk import OnProgress, Progress, pages
 
@@ -50,6 +56,7 @@ __all__ = ["RestoreReport", "Snapshot", "restore", "snapshots", "take"]
 _LEFT_OVER_SECONDS: Final = 86_400
 """How old what an interrupted snapshot left must be to be removed: another process may be making it."""
 _ATTEMPTS: Final = 16
+_NEVER_REMOVED: Final = (QUARANTINE, EXPIRING, DIRECTORY, *STAYS)
 
 
 # -- making ----------------------------------------------------------------------------------------
@@ -79,11 +86,16 @@ async def take(
         try:
             if not await _copied(store, part, progress):
                 await _walk_into(store, part, progress)
+            if store.confidential:
+                from ._subject_keys import take_keys_out
+
+                await take_keys_out(store, part, directory)
         except Exception:
             await in_thread(lambda: _remove(part))  # of a disk that is full, above all
             raise
         final = await in_thread(lambda: _settle(part, os.path.join(directory, name)))
         made = snapshot_at(final)
+        await scrub_copy(store, made)
         old = await in_thread(lambda: _forget(directory, made, keep))
     except OSError as error:
         raise from_os_error(error, f"cannot make a snapshot in {directory}", adapter=store.adapter) from error
@@ -235,6 +247,12 @@ class RestoreReport:
     keys: list[str] = field(default_factory=list)
     """The first hundred keys that were changed or removed."""
 
+    def count(self, changes: Mapping[str, bytes | None]) -> None:
+        """Say what a commit of ``changes`` does."""
+        self.changed = sum(data is not None for data in changes.values())
+        self.removed = len(changes) - self.changed
+        self.keys = [key for key in changes if key[0] != INTERNAL][:100]
+
 
 async def restore(
     store: Store,
@@ -245,7 +263,8 @@ async def restore(
 ) -> RestoreReport:
     """Make the store what ``snapshot`` is, in one commit: all of it, or nothing.
 
-    First the store as it is becomes a snapshot beside that one.
+    First the store as it is becomes a snapshot beside that one, or beside the store, where nobody may write
+    there.
     """
     adapter = store.adapter
     if not adapter.traits.atomic:
@@ -259,28 +278,45 @@ async def restore(
     async with source_in(store, path) as source:
         await _refuse_another(store, source, path)
         if not dry_run:
-            report.before = await take(store, os.path.dirname(path))
+            report.before = await take(store, _place_for_before(store, path))
+        if store.confidential:
+            from ._subject_keys import bring_keys  # few stores are encrypted
+
+            await bring_keys(store, source, os.path.dirname(path))
         for attempt in range(_ATTEMPTS):
-            changes, expect = await _difference(store, source, progress)
-            report.changed = sum(data is not None for data in changes.values())
-            report.removed = len(changes) - report.changed
-            report.keys = [key for key in changes if key[0] != INTERNAL][:100]
-            if dry_run:
-                return report
-            try:
-                await adapter.commit(changes, expect=expect)
-            except ConflictError:
-                await backoff(attempt)
-                continue
-            for key in changes:
-                store.forget_refusal(key)
-            await store.aopen()  # the header may be another one
-            return report
+            returning = Returning(await Erasures.of(store), time_of(path))
+            changes, expect = await _difference(store, source, returning, progress)
+            report.count(changes)
+            with because(f"restore of the snapshot {os.path.basename(path)}"):
+                if dry_run or await _commit(store, changes, expect):
+                    return report
+            await backoff(attempt)
     raise ConflictError(
         f"the store was changed all the time; {_ATTEMPTS} attempts to restore it were in vain",
         adapter=adapter,
         hint="close the programs that write to it",
     )
+
+
+async def _commit(
+    store: Store, changes: Mapping[str, bytes | None], expect: Mapping[str, str | None]
+) -> bool:
+    """Whether the store is as in the snapshot now. False: somebody changed it; nothing was done."""
+    try:
+        await store.adapter.commit(changes, expect=expect)
+    except ConflictError:
+        return False
+    for key in changes:
+        store.forget_refusal(key)
+    await store.aopen()  # the header may be another one
+    return True
+
+
+def _place_for_before(store: Store, path: str) -> str | None:
+    """Where the store as it is becomes a snapshot: beside the one to restore, if one may write there."""
+    directory = os.path.dirname(path)
+    beside = os.access(directory, os.W_OK) or not is_in_files(store)
+    return directory if beside else None
 
 
 async def _path_of(store: Store, snapshot: Snapshot | str | os.PathLike[str]) -> str:
@@ -313,26 +349,30 @@ async def _refuse_another(store: Store, source: StorageAdapter, path: str) -> No
 
 
 async def _difference(
-    store: Store, source: StorageAdapter, progress: OnProgress | None
+    store: Store, source: StorageAdapter, returning: Returning, progress: OnProgress | None
 ) -> tuple[dict[str, bytes | None], dict[str, str | None]]:
     """What has to change, and the version that every record must still have then."""
     changes: dict[str, bytes | None] = {}
     expect: dict[str, str | None] = {}
     adapter, total = store.adapter, 0
     async for page in pages(source.keys()):
-        wanted = [key for key in page if not key.startswith(QUARANTINE)]
+        wanted = [key for key in page if not key.startswith((QUARANTINE, AUDIT, *STAYS))]
         theirs, ours = await source.fetch(wanted), await adapter.fetch(wanted)
         for key, stored in theirs.items():
             _refuse_damaged(store, source, key, stored)
             own = ours.get(key)
+            if returning.is_erased(key, stored.data):
+                continue
             expect[key] = None if own is None else own.version
+            if own is not None and key.startswith(DIRECTORY):
+                continue  # a subject that is known stays so: no record is to be about it and not found
             if own is None or own.data != stored.data or own.damage is not None:
                 changes[key] = stored.data
         total += len(page)
         if progress is not None:
             progress(Progress(total, None, page[-1]))
     async for page in pages(adapter.keys()):
-        gone = [key for key in page if key not in expect and not key.startswith((QUARANTINE, EXPIRING))]
+        gone = [key for key in page if key not in expect and not key.startswith(_NEVER_REMOVED)]
         for key, stored in (await adapter.fetch(gone)).items():
             changes[key] = None
             expect[key] = stored.version

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from ..errors import ConflictError
-from ..records._subject import SUBJECT_KEYS, directory_key, erased_key, subject_key, tag_in
-from ..records.record import INTERNAL_SCHEMA, look_at
+from ..errors import CapabilityUnavailableError, ConflictError, CorruptedDataError, StorageLockedError
+from ..records._subject import SUBJECT_KEYS, SubjectKey, directory_key, erased_key, subject_key, tag_in
+from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..security.cipher import Cipher, WrongKeyError
 from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored
 from ..storage.layer import Layer
@@ -59,7 +59,7 @@ class SubjectKeys:
             return False
         if len(self._ciphers) >= _KEPT:
             self._ciphers.clear()
-        self._ciphers[tag] = Cipher(msgspec.json.decode(record.value, type=bytes))
+        self._ciphers[tag] = Cipher(msgspec.json.decode(record.value, type=SubjectKey).key)
         return True
 
     async def is_erased(self, tag: str) -> bool:
@@ -76,13 +76,25 @@ class Erasable(Layer):
     key is missing otherwise is told as damage. ``keys``: those of another store, of which this is a copy.
     """
 
-    def __init__(self, inner: StorageAdapter, keys: SubjectKeys | None = None) -> None:
+    def __init__(
+        self, inner: StorageAdapter, keys: SubjectKeys | None = None, *, inspect: bool = False
+    ) -> None:
         super().__init__(inner)
+        self._is_written = not inspect
         self.keys_of_subjects: SubjectKeys = SubjectKeys(inner) if keys is None else keys
 
     async def aclose(self) -> None:
+        """Where there are keys, no copy of one is left in what the adapter removes when it is closed."""
         self.keys_of_subjects.forget()
-        await self.inner.aclose()
+        try:
+            if self._is_written and [key async for key in self.inner.keys(SUBJECT_KEYS, limit=1)]:
+                await self.inner.purge(())
+        except StorageLockedError:
+            pass  # somebody else goes on using it: nothing is removed by this close
+        except CapabilityUnavailableError:
+            pass  # it is closed already, or refuses to write; the close says what there is to say
+        finally:
+            await self.inner.aclose()
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         found = await self.inner.fetch(keys)
@@ -128,19 +140,53 @@ class Erasable(Layer):
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
+        sealed = await self.sealed(changes)
+        return await self.inner.commit(sealed, expect=expect, durability=durability)
+
+    async def sealed(self, changes: Changes) -> Changes:
+        """``changes`` with those records sealed that are about somebody, whose key is made if there is none.
+
+        Raises ``ConflictError`` where they were erased meanwhile.
+        """
         while True:
             try:
-                sealed = self._sealed(changes)
+                return self._sealed(changes)
             except _UnknownError as unknown:
                 if not await self.keys_of_subjects.learn(unknown.tag):
-                    raise ConflictError(
-                        "the subject of this record was erased meanwhile; nothing was changed",
-                        key=directory_key(unknown.tag),
-                        adapter=self.inner,
-                        hint="read again and retry (update and run_transaction do so by themselves)",
-                    ) from None
-            else:
-                return await self.inner.commit(sealed, expect=expect, durability=durability)
+                    await self._begin(unknown.tag)
+
+    async def _begin(self, tag: str) -> None:
+        """Make the key of a subject, in a commit of its own, so that no journal has a copy of it."""
+        place, erased = subject_key(tag), erased_key(tag)
+        key = seal_record(place, msgspec.json.encode(SubjectKey.new()), INTERNAL_SCHEMA)
+        try:
+            await self.inner.commit({place: key}, expect={place: None, erased: None})
+        except ConflictError:
+            if await self.keys_of_subjects.learn(tag):
+                return  # another process was faster
+            if await self.inner.exists(erased):
+                raise ConflictError(
+                    "the subject of this record was erased meanwhile; nothing was changed",
+                    key=directory_key(tag),
+                    adapter=self.inner,
+                    hint="read again and retry (update and run_transaction do so by themselves)",
+                ) from None
+            raise CorruptedDataError(
+                "the key of the subject that this record is about is damaged; nothing was changed",
+                key=directory_key(tag),
+                adapter=self.inner,
+                hint="put a backup of the store in its place, or erase the subject",
+            ) from None
+
+    async def unsealed(self, changes: Changes) -> Changes:
+        """``changes`` as they are without the keys of subjects, where those can be opened."""
+        plain = dict(changes)
+        for key, data in changes.items():
+            if data is not None and data.startswith(_MAGIC):
+                opened = await self._opened(key, Stored(data, ""))
+                if opened is None or opened.damage is None:
+                    plain[key] = None if opened is None else opened.data
+        return plain
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         try:
@@ -165,7 +211,7 @@ class Erasable(Layer):
     def _sealed(self, changes: Changes) -> Changes:
         """Raises ``_UnknownError``."""
         for data in changes.values():
-            if data is not None and data[36:47] == b'"subject":"':
+            if data is not None and tag_in(data) is not None:
                 break
         else:
             return changes  # nearly always

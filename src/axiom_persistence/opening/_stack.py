@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..layers.cached import Cached, CachePolicy
 from ..layers.observed import Observed
 from ..storage.adapter import Durability, StorageAdapter
 
 if TYPE_CHECKING:
+    from ..security.audit import AuditLog
+    from ..security.gates import Gate
     from ..security.keys import KeyProvider
 
 __all__ = ["encrypted", "stack"]
@@ -22,7 +24,9 @@ def stack(
     cache: CachePolicy | None,
     inspect: bool,
     keys: KeyProvider | None = None,
+    guard: Gate | None = None,
     plain: bool = False,
+    audit: AuditLog | None = None,
     tracked: Callable[[str], object] | None = None,
 ) -> StorageAdapter:
     """``adapter`` with the layers of an opened store around it, be it the plain or the secure one.
@@ -33,15 +37,32 @@ def stack(
     """
     if keys is not None:
         adapter = encrypted(adapter, keys, inspect=inspect, plain=plain)
-    if inspect:
-        return adapter
+    if audit is not None or inspect:
+        from ..layers.audited import Audited  # not every store is audited
+
+        adapter = Audited(adapter, audit, inspect=inspect)
     if tracked is not None:
-        from ..layers.tracked import Tracked
+        from ..layers.tracked import Tracked  # nor has every one a second device
 
         adapter = Tracked(adapter, tracked)
-    if cache is not None and adapter.traits.durability > Durability.MEMORY:
-        adapter = Cached(adapter, cache)
-    return Observed(adapter)
+    if not inspect:
+        if cache is not None and adapter.traits.durability > Durability.MEMORY:
+            adapter = Cached(adapter, cache)
+        adapter = Observed(adapter)
+    return adapter if guard is None else _guarded(adapter, guard)
+
+
+def _guarded(adapter: StorageAdapter, guard: Gate) -> StorageAdapter:
+    from ..layers.guarded import Guarded
+    from ..security.gates import Gate
+
+    if not isinstance(guard, Gate):
+        raise ConfigurationError(
+            f"guard is a Gate, not {shown(guard)}",
+            adapter=adapter,
+            hint="from axiom_persistence.security import FingerprintAuthenticator, Gate; guard=Gate(...)",
+        )
+    return Guarded(adapter, guard)
 
 
 def encrypted(
@@ -61,4 +82,4 @@ def encrypted(
         from ..layers.erasable import Erasable
     except ImportError as error:
         raise ConfigurationError(str(error), adapter=adapter) from error
-    return Erasable(Encrypted(adapter, keys, inspect=inspect, plain=plain))
+    return Erasable(Encrypted(adapter, keys, inspect=inspect, plain=plain), inspect=inspect)

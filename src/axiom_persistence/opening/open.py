@@ -17,6 +17,8 @@ from ._stack import stack
 from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
+    from ..security.audit import AuditLog
+    from ..security.gates import Gate
     from ..security.keys import KeyProvider
     from ..sync.sync import Sync
     from ..sync.synchroniser import Synchroniser
@@ -31,11 +33,13 @@ def open_persistence(
     *,
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
-    on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
+    on_corruption: OnCorruption | Literal["recover", "raise", "repair"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    audit: AuditLog | None = None,
     sync: Sync | None = None,
     mode: Literal["normal", "inspect", "encrypt"] = "normal",
     exclusive: bool = False,
@@ -43,38 +47,34 @@ def open_persistence(
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
 
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
-    ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
-    ``"file+documents:notes"``, ``"defaults:org.example.notes"``, ``"memory:"``); a path (a suffix .db,
-    .sqlite or .sqlite3 means one SQLite file, anything else a directory of JSON files; ``~`` is expanded);
-    or an adapter. A ``Path`` is a path.
+    ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:notes"``, ``"memory:"``,
+    ``"defaults:org.example.notes"``); a path (a suffix .db, .sqlite or .sqlite3 means SQLite in one file,
+    any other a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
     ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
-    ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
-    which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
-    name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
-    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
-    the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
-    beside the store that often, while it is open. ``sync``: the same state on other
-    devices. ``mode="inspect"`` creates, migrates, repairs and sweeps
-    nothing, and refuses to write; ``mode="encrypt"`` opens a plain store with ``keys``, for
-    ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file meanwhile, which
-    may then be on a network file system.
+    ``on_corruption``: what happens to damaged records; ``"repair"``: and to a store that cannot be opened.
+    ``secure``: a confidential adapter for secrets, never cached, or its address; ``"keychain"``: the system's,
+    under the application's name. ``keys``: who gives the key that all is encrypted under; ``"keychain"``: a key
+    of its own there. ``guard``: asks the person first. ``migrations``: the version that this program knows,
+    and the steps to it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``audit=AuditLog()``:
+    every commit says who changed what. ``sync=Sync(...)``: the same state on other devices.
+    ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write; ``"encrypt"`` opens
+    a plain store with ``keys``, for ``persistence.encrypt()``. ``exclusive``: no other process may use the file.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _refuse_wrong_options(mode, cache, secure, snapshots, keys, sync)
+    _refuse_wrong_options(mode, cache, secure, snapshots, keys, audit, sync)
     inspect = mode == "inspect"
-    keys = keychain_key(where) if keys == "keychain" else keys
-    sync = None if inspect else sync
-    adapter = _plain_stack(where, cache, keys, mode, exclusive, sync)
+    keys, sync = keychain_key(where) if keys == "keychain" else keys, None if inspect else sync
+    adapter = _plain_stack(where, cache, keys, guard, audit, mode, exclusive, sync)
     return AdapterBasedPersistence(
         adapter,
         durability=_durability(durability, cache, inspect),
         on_corruption=Corruption.RAISE if inspect else on_corruption,
-        secure=None if secure is None else _secure_stack(secure, where, inspect),
+        secure=None if secure is None else _secure_stack(secure, where, inspect, guard),
         migrations=migrations,
         upkeep=None if inspect else chores_of(snapshots),
         sync=_synchroniser(sync, adapter, migrations),
@@ -85,14 +85,25 @@ def _plain_stack(
     where: Where,
     cache: CachePolicy | None,
     keys: KeyProvider | None,
+    guard: Gate | None,
+    audit: AuditLog | None,
     mode: str,
     exclusive: bool,
     sync: Sync | None,
 ) -> StorageAdapter:
-    inspect = mode == "inspect"
+    inspect, plain = mode == "inspect", mode == "encrypt"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
     tracked = None if sync is None else sync.wants()
-    return stack(adapter, cache=cache, inspect=inspect, keys=keys, plain=mode == "encrypt", tracked=tracked)
+    return stack(
+        adapter,
+        cache=cache,
+        inspect=inspect,
+        keys=keys,
+        guard=guard,
+        plain=plain,
+        audit=audit,
+        tracked=tracked,
+    )
 
 
 def _synchroniser(
@@ -112,14 +123,22 @@ def _durability(
     return Durability.MEMORY if asked is None and is_write_back else asked  # what such a cache is for
 
 
-def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> StorageAdapter:
+def _secure_stack(
+    secure: StorageAdapter | str, where: Where, inspect: bool, guard: Gate | None
+) -> StorageAdapter:
     if secure == "keychain":
         secure = "keychain:" + _application(where, "secure")
-    return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
+    return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect, guard=guard)
 
 
 def _refuse_wrong_options(
-    mode: object, cache: object, secure: object, snapshots: object, keys: object, sync: object
+    mode: object,
+    cache: object,
+    secure: object,
+    snapshots: object,
+    keys: object,
+    audit: object,
+    sync: object,
 ) -> None:
     if sync is not None:
         from ..sync.sync import Sync  # not every program has a second device
@@ -151,6 +170,10 @@ def _refuse_wrong_options(
         raise ConfigurationError(
             f"snapshots is an Every or None, not {shown(snapshots)}", hint="snapshots=Every(hours=24, keep=7)"
         )
+    if audit is not None:
+        from ._auditing import checked_audit  # not every store is audited
+
+        checked_audit(audit, writes_back=isinstance(cache, CachePolicy) and cache.interval is not None)
 
 
 def keychain_key(where: Where) -> KeyProvider:

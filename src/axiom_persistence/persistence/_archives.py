@@ -31,26 +31,35 @@ class Archives(Quarantine):
         *,
         prefix: str = "",
         pattern: str | None = None,
+        subject: str | None = None,
         compression: Compression | None = None,
         secure: bool = False,
+        sealed: bool = False,
         times: bool = False,
         progress: OnProgress | None = None,
     ) -> ExportReport:
         """Write every record to an archive at ``target``: JSON Lines with sums, for any editor and ``jq``.
 
         ``target`` is a path, which is replaced when the archive is whole, or a binary file. ``prefix`` and
-        ``pattern`` (as in ``fnmatch``) choose keys. ``compression``: ``"deflate"`` makes a gzip file,
-        ``"zstd"`` a smaller one, sooner. ``secure``: the records of the confidential store, too, in plain
-        text. ``times``: also when each was saved, which ``import_from(conflict="newer")`` needs.
+        ``pattern`` (as in ``fnmatch``) choose keys, ``subject`` what was saved about somebody.
+        ``compression``: ``"deflate"`` makes a gzip file, ``"zstd"`` a smaller one, sooner. ``secure``: the
+        records of the confidential store, too, in plain text. ``sealed``: what is about somebody stays sealed
+        with their own key, so that only this store can read it, until they are erased. ``times``: also when
+        each was saved, which ``import_from(conflict="newer")`` needs.
 
         The store may be in use: each record is as it was at some moment meanwhile. Memory is bounded. Broken
         off, the same call within an hour goes on where it was. Damaged records are left out and told in the
         report, which is then false. Raises ``InsecureStorageError`` for a confidential store without
         ``secure=True``, and ``StorageError`` when ``target`` cannot be written.
         """
+        from ..jobs._selection import about_subject
         from ..jobs.export import export_to
 
         selections = self._selections(prefix, pattern, secure)
+        if subject is not None:
+            selections = [await about_subject(selection, subject) for selection in selections]
+        if sealed:
+            selections = [selection._replace(sealed=True) for selection in selections]
         return await export_to(target, selections, compression=compression, times=times, progress=progress)
 
     async def import_from(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Seque
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ..errors import ConfigurationError, InsecureStorageError, shown
+from ..errors import ConfigurationError, CorruptedDataError, InsecureStorageError, shown
 from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from ..records.migrations import Migrations
@@ -15,7 +15,8 @@ from ..runtime.upkeep import Chore, Upkeep
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ..store.store import Store
-from ._snapshots import Snapshots, look_in_snapshots
+from ._audits import Audits
+from ._snapshots import look_in_snapshots
 from ._turns import ATTEMPTS
 from ._watching import Watching
 from .capability import Capability, CapabilityState
@@ -23,6 +24,7 @@ from .capability import Capability, CapabilityState
 __all__ = ["AdapterBasedPersistence"]
 
 if TYPE_CHECKING:
+    from ..storage._salvage import SalvageReport
     from ..sync.synchroniser import Synchroniser
     from ._parts import Participant
     from .collection import Collection
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AdapterBasedPersistence(Snapshots, Watching, Capability):
+class AdapterBasedPersistence(Audits, Watching, Capability):
     """Typed values under string keys, in whatever place the adapter is.
 
     Use it as an async context manager, or ``await`` it and close it with ``aclose``. Any number of tasks,
@@ -62,6 +64,7 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
         self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
         look_in_snapshots(self._opened)
         self._open_store: Store | None = None
+        self._salvaged: SalvageReport | None = None
         self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
         store = self._opened  # and not this object, which nothing may keep alive
         self._upkeep = None if upkeep is None else Upkeep(lambda: upkeep(store))
@@ -75,7 +78,12 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
     # -- lifecycle ---------------------------------------------------------------------------------
 
     async def _activate(self) -> None:
-        await self._opened.aopen()
+        try:
+            await self._opened.aopen()
+        except CorruptedDataError as error:
+            from ..jobs._repairing import open_after  # few programs ever need it
+
+            self._salvaged = await open_after(self._opened, error)
         if self._secure is not None:
             await self._secure.activate()
         if self._sync is not None:
@@ -169,6 +177,11 @@ class AdapterBasedPersistence(Snapshots, Watching, Capability):
     def reports(self) -> tuple[CorruptionReport, ...]:
         """What was found damaged and repaired since this persistence was made (the last 1,000)."""
         return tuple(self._root._opened.recovery.reports)
+
+    @property
+    def salvaged(self) -> SalvageReport | None:
+        """What was made of a store that could not be opened, where ``on_corruption`` asked for it."""
+        return self._root._salvaged
 
     def __repr__(self) -> str:
         place = f" namespace={self._prefix!r}" if self._prefix else ""

@@ -6,14 +6,18 @@ is the tag of a record: what an old copy brings back has a tag that was erased.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
+
+import msgspec
 
 __all__ = [
     "DIRECTORY",
     "ENTRIES",
     "ERASED",
     "SUBJECT_KEYS",
+    "SubjectKey",
     "directory_key",
     "entries_of",
     "entry_key",
@@ -32,15 +36,38 @@ ENTRIES: Final = "\x01about/"
 ERASED: Final = "\x01erased/"
 """Behind it the tag of what was erased: no copy brings it back."""
 
-_BEGINS: Final = 36  # behind the sum: see ``records/record.py``
+_PADDING: Final = "-" * 4096
+_BEGINS: Final = (36, 52)
+"""Behind the sum of a record, and of one that a migration keeps behind a digest of 16 bytes."""
+_MARK: Final = b'"subject":"'
 _TAG: Final = re.compile(rb'"subject":"([0-9a-f]{32}-[0-9a-f]{16})",')
+
+
+class SubjectKey(msgspec.Struct, frozen=True):
+    """What the records about one subject are sealed with.
+
+    Behind 4 KiB of padding: the end of such a record has a page of its own in SQLite, overwritten when it
+    is deleted. Of small records a copy may stay in the unused part of a page, when rows are moved.
+    """
+
+    padding: str
+    key: bytes
+
+    @classmethod
+    def new(cls) -> SubjectKey:
+        return cls(_PADDING, os.urandom(32))
+
+    def __repr__(self) -> str:
+        return "SubjectKey(<secret>)"
 
 
 def name_of(subject: str) -> str:
     """32 hex digits in place of a name: the same in every store. Who guesses the name can find them."""
     from hashlib import blake2b  # most programs need none
 
-    return blake2b(subject.encode(), digest_size=16, person=b"axiom-subject").hexdigest()
+    return blake2b(
+        subject.encode(errors="surrogatepass"), digest_size=16, person=b"axiom-subject"
+    ).hexdigest()
 
 
 def directory_key(name: str) -> str:
@@ -64,7 +91,9 @@ def erased_key(tag: str) -> str:
     return ERASED + tag
 
 
-def tag_in(data: bytes, at: int = _BEGINS) -> str | None:
-    """The tag in a record, or, with ``at=0``, in its body. Unchecked. None: it is about nobody."""
-    found = _TAG.match(data, at)
-    return None if found is None else found[1].decode()
+def tag_in(data: bytes) -> str | None:
+    """The tag in a record, whatever key it has. Unchecked. None: it is about nobody."""
+    for at in _BEGINS:
+        if data.startswith(_MARK, at) and (found := _TAG.match(data, at)) is not None:
+            return found[1].decode()
+    return None

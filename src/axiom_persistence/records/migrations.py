@@ -19,7 +19,7 @@ import msgspec
 from ..errors import ConfigurationError, MigrationError, PersistenceError, refused_by
 from ._lines import Edge, Line, StoreStep, ValueStep, check_version, order
 from .codec import Codec, encode_value
-from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_record
+from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_about, seal_record
 
 __all__ = [
     "Edge",
@@ -31,6 +31,7 @@ __all__ = [
     "ValueStep",
     "check_version",
     "order",
+    "told",
 ]
 
 _INTERNAL: Final = Line("", INTERNAL_SCHEMA)
@@ -77,7 +78,7 @@ class Renewed(NamedTuple):
     """As JSON."""
     label: str
     """The version in which that form began."""
-    steps: list[str]
+    steps: tuple[str, ...]
     """The names of the steps that were run."""
 
 
@@ -268,6 +269,11 @@ class Migrations:
                 value = _run(edge, step.name, step.function, value, key)
         return value
 
+    def steps_of(self, key: str, start: str) -> tuple[str, ...]:
+        """The names of the value steps that lead from ``start`` to today."""
+        way = self.line_of(key).way(start) or ()
+        return tuple(step.name for edge in way for step in edge.touching(key))
+
     def down(self, key: str, value: Any, end: str, start: str | None = None) -> Any:
         """``value`` at ``start`` (None: the current version) as ``end`` has it. Raises ``MigrationError``."""
         line = self.line_of(key)
@@ -294,16 +300,21 @@ class Migrations:
         line = self.line_of(key)
         if not line.edges:
             return None
-        way = self._way(line, record.schema, floor)
+        way = line.way(record.schema)
         if way is None:
-            self._no_way(line, key, record.schema, line.current)
-        steps = [(edge, step) for edge in way for step in edge.values if step.matches(key)]
-        if not steps:
-            return None
-        value = msgspec.json.decode(record.value)
-        for edge, step in steps:
-            value = _run(edge, step.name, step.function, value, key)
-        return Renewed(self.encoded(key, value), steps[-1][0].end, [step.name for _, step in steps])
+            way = self._way(line, record.schema, floor)
+            if way is None:
+                self._no_way(line, key, record.schema, line.current)
+        value, label = None, ""
+        names: tuple[str, ...] = ()
+        for edge in way:
+            for step in edge.values:
+                if step.matches(key):
+                    if not names:
+                        value = msgspec.json.decode(record.value)
+                    value = _run(edge, step.name, step.function, value, key)
+                    label, names = edge.end, (*names, step.name)
+        return Renewed(self.encoded(key, value, names), label, names) if names else None
 
     def _way(self, line: Line, schema: str, floor: str) -> tuple[Edge, ...] | None:
         """The edges from a record's version on. The steps up to ``floor`` may be gone from the program."""
@@ -317,11 +328,6 @@ class Migrations:
             hint=f"declare a step that begins at {start!r}",
         )
 
-    def is_old(self, key: str, schema: str) -> bool:
-        """Whether a record with ``schema`` is not as this program would write it."""
-        line = self.line_of(key)
-        return bool(line.edges) and order(schema) < order(line.label(key))
-
     def migrated(self, key: str, record: Record, floor: str = "") -> bytes:
         """The value in an older record as JSON of today. Raises ``MigrationError``.
 
@@ -331,13 +337,16 @@ class Migrations:
         made = self.renewed(key, record, floor)
         return record.value if made is None else made.body
 
-    def encoded(self, key: str, value: Any) -> bytes:
+    def encoded(self, key: str, value: Any, steps: tuple[str, ...] = ()) -> bytes:
         """What the steps made of a value, as JSON. Raises ``MigrationError`` for what cannot be written."""
         try:
             return encode_value(value)
         except PersistenceError as error:
             raise MigrationError(
-                f"what the steps made cannot be written: {error.message}", key=key, hint=error.hint
+                f"what {told(steps)} made cannot be written: {error.message}",
+                key=key,
+                step=steps[-1] if steps else None,
+                hint=error.hint,
             ) from error
 
     def compat(self, key: str, body: bytes) -> bytes | None:
@@ -351,7 +360,7 @@ class Migrations:
             return None
         return self.encoded(key, self.down(key, msgspec.json.decode(body), before))
 
-    def validated(self, key: str, body: bytes) -> None:
+    def validated(self, key: str, body: bytes, steps: tuple[str, ...] = ()) -> None:
         """Raise ``MigrationError`` unless a result is of the types that ``validate`` was told."""
         for check in self._checks:
             if check.matches(key):
@@ -359,20 +368,31 @@ class Migrations:
                     self._codec.decode(body, check.kind)
                 except PersistenceError as error:
                     raise MigrationError(
-                        f"what the steps made would not load: {error.message}",
+                        f"what {told(steps)} made would not load: {error.message}",
                         key=key,
+                        step=steps[-1] if steps else None,
                         hint="correct the step, or what validate() says of this key",
                     ) from error
 
-    def sealed(self, key: str, body: bytes, expires: int | None, label: str | None = None) -> bytes:
+    def sealed(
+        self,
+        key: str,
+        body: bytes,
+        expires: int | None,
+        label: str | None = None,
+        subject: str | None = None,
+    ) -> bytes:
         """The record of ``key`` with a value of today, JSON already."""
         compat = self.compat(key, body) if self.leads_back else None
-        return seal_record(key, body, label or self.label(key), expires=expires, compat=compat)
+        data = seal_record(key, body, label or self.label(key), expires=expires, compat=compat)
+        return seal_about(key, data, subject)
 
-    def sealed_as(self, key: str, value: Any, version: str, expires: int | None) -> bytes:
+    def sealed_as(
+        self, key: str, value: Any, version: str, expires: int | None, subject: str | None = None
+    ) -> bytes:
         """The record of ``key`` with a value of an earlier version, as a program of that version wrote it."""
         label = self.line_of(key).label(key, version)
-        return seal_record(key, self.encoded(key, value), label, expires=expires)
+        return seal_about(key, seal_record(key, self.encoded(key, value), label, expires=expires), subject)
 
 
 def _run(edge: Edge, name: str, function: Callable[[Any], Any], value: Any, key: str) -> Any:
@@ -394,6 +414,11 @@ def _run(edge: Edge, name: str, function: Callable[[Any], Any], value: Any, key:
             hint="write it with def; a store step is async, and changes several keys at once",
         )
     return result
+
+
+def told(steps: tuple[str, ...]) -> str:
+    """Steps by their names, for a message."""
+    return f"the step{'s' if len(steps) != 1 else ''}{' ' if steps else ''}{', '.join(map(repr, steps))}"
 
 
 def _pattern(pattern: str) -> Callable[[str], object]:

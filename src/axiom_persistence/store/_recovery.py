@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from ..errors import ConfigurationError, ConflictError, CorruptedDataError, PersistenceError, shown
+from ..records._subject import tag_in
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, quarantine_key, quarantine_value
-from ..records.record import INTERNAL_SCHEMA, seal_record
+from ..records.record import INTERNAL_SCHEMA, seal_about, seal_record
 from ..storage.adapter import StorageAdapter, Stored
 
-__all__ = ["Older", "Recovery", "Whole"]
+__all__ = ["Older", "Recovery", "Whole", "decision"]
 
 _log = logging.getLogger("axiom_persistence")
 
@@ -53,7 +54,7 @@ class Recovery:
         """The quarantine record for damaged bytes, ready to join a commit."""
         place = quarantine_key(key, bad.version)
         value = quarantine_value(key, bad.damage or "", bad.data)
-        return {place: seal_record(place, value, INTERNAL_SCHEMA)}
+        return {place: seal_about(place, seal_record(place, value, INTERNAL_SCHEMA), tag_in(bad.data))}
 
     async def recover(self, key: str, bad: Stored, choice: OnCorruption, whole: Whole) -> Stored | None:
         """What is stored under ``key`` after the ladder was taken, or None.
@@ -82,7 +83,10 @@ class Recovery:
         changes: dict[str, bytes | None] = {**self.quarantined(key, bad)}
         changes[key] = good
         try:
-            versions = await self.adapter.commit(changes, expect={key: bad.version})
+            from ..runtime.acting import because  # few programs ever recover
+
+            with because("recovery of a damaged record"):
+                versions = await self.adapter.commit(changes, expect={key: bad.version})
         except ConflictError:  # somebody healed or replaced it meanwhile: look again
             return (await self.adapter.fetch((key,))).get(key)
         except PersistenceError as error:
@@ -101,7 +105,7 @@ class Recovery:
         """Raise ``CorruptedDataError`` if the application wants that, or its function raises."""
         if not isinstance(choice, Corruption):
             self.unreadable[report.key] = bad  # whatever the application's function does
-            choice = _decision(choice, report)
+            choice = decision(choice, report)
         if choice is Corruption.RAISE:
             self.unreadable[report.key] = bad
             raise CorruptedDataError(
@@ -124,7 +128,8 @@ class Recovery:
         )
 
 
-def _decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionReport) -> Corruption:
+def decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionReport) -> Corruption:
+    """What the application's function says of a report. Raises ``ConfigurationError`` for another answer."""
     answer = ask(report)
     try:
         return Corruption(answer)
@@ -133,5 +138,5 @@ def _decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionR
             f"on_corruption answered {shown(answer)}",
             key=report.key,
             adapter=report.adapter,
-            hint="it returns Corruption.RECOVER or Corruption.RAISE; nothing was changed",
+            hint="it returns a member of Corruption: RECOVER, REPAIR or RAISE; nothing was changed",
         ) from None

@@ -9,14 +9,15 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ..errors import ConfigurationError, ConflictError, InvalidKeyError, shown
-from ..records._subject import directory_key, entry_key, name_of, subject_key
+from ..keys import INTERNAL
+from ..records._subject import directory_key, entry_key, name_of, tag_in
 from ..records.record import INTERNAL_SCHEMA, seal_about, seal_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Durability
 from ._expiring import Expiring
 from ._reading import Seen
 
-__all__ = ["Tag", "Tagged"]
+__all__ = ["Tag", "Tagged", "entries_for"]
 
 _ATTEMPTS: Final = 64
 
@@ -38,6 +39,13 @@ class Tag(NamedTuple):
             marked[key] = seal_about(key, data, self.text)
             marked[entry] = seal_record(entry, b"true", INTERNAL_SCHEMA)
         return marked
+
+
+def entries_for(changes: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """The entries by which those records among ``changes`` are found that are about somebody."""
+    tags = {key: tag_in(data) for key, data in changes.items() if data is not None and key[0] != INTERNAL}
+    entries = [entry_key(tag, key) for key, tag in tags.items() if tag is not None]
+    return {entry: seal_record(entry, b"true", INTERNAL_SCHEMA) for entry in entries}
 
 
 class Tagged(Expiring):
@@ -72,12 +80,9 @@ class Tagged(Expiring):
             if known is not None:
                 return known
             place, tag = directory_key(name), f"{name}-{os.urandom(8).hex()}"
-            changes = {place: seal_record(place, msgspec.json.encode(tag), INTERNAL_SCHEMA)}
-            if self.confidential:
-                key = subject_key(tag)
-                changes[key] = seal_record(key, msgspec.json.encode(os.urandom(32)), INTERNAL_SCHEMA)
             try:
-                await self.commit(changes, expect={place: None})
+                data = seal_record(place, msgspec.json.encode(tag), INTERNAL_SCHEMA)
+                await self.commit({place: data}, expect={place: None})
             except ConflictError:  # another one was first
                 await backoff(attempt)
         raise self._erased_all_the_time(directory_key(name))

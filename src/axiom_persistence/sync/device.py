@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..errors import PersistenceError
 from ..keys import check_key
 from ..layers.tracked import DIRTY, SHADOW
+from ..records.migrations import order
 from ..records.record import INTERNAL_SCHEMA, Record, major, seal_record
 from ..records.stamp import Clock
 from ..store.store import Store
@@ -62,7 +63,8 @@ class Device:
     def renewed(self, key: str, state: State | None) -> State | None:
         """``state`` as the migrations of this program make it: the same on every device that has them."""
         now = view(state)
-        if state is None or now is None or not self.store.migrations.is_old(key, state.schema):
+        migrations = self.store.migrations
+        if state is None or now is None or order(state.schema) >= order(migrations.label(key)):
             return state
         made = self.store.renewed(key, _record(state.schema, now))
         if made is None:

@@ -3,8 +3,9 @@
 import msgspec
 
 from axiom_persistence import Client, Migrations, client_state, open_persistence
-from axiom_persistence.errors import ConfigurationError, MigrationError, SchemaTooNewError
+from axiom_persistence.errors import ConfigurationError, CorruptedDataError, MigrationError, SchemaTooNewError
 from axiom_persistence.jobs._migration import Headline
+from axiom_persistence.jobs._originals import ORIGINALS
 from axiom_persistence.security import StaticKey
 from axiom_persistence.store._standing import REWRITING, ROLLING_BACK, Running
 
@@ -189,7 +190,7 @@ async def load_with_a_step_that_is_async(world):
 
 @case(
     MigrationError,
-    "what the steps made cannot be written: object is a class this library cannot write (at "
+    "what the step 'raise_voice' made cannot be written: object is a class this library cannot write (at "
     "$[0]) [key 'k'] [in SQLiteAdapter(<path>/notes.db)]; save what it can be built from, its "
     "text or a list of its items, and build it after loading",
     key="k",
@@ -240,7 +241,7 @@ async def migrate_with_a_step_that_raises(world):
 
 @case(
     MigrationError,
-    "what the steps made would not load: the stored value is not of type str: Expected `str`, "
+    "what the step 'raise_voice' made would not load: the stored value is not of type str: Expected `str`, "
     "got `int` at $; it is a JSON number [key 'k'] [in SQLiteAdapter(<path>/notes.db)]; correct "
     "the step, or what validate() says of this key",
     key="k",
@@ -255,7 +256,7 @@ async def migrate_to_what_is_not_valid(world):
 
 @case(
     MigrationError,
-    "what the steps made would not load; the value is confidential [key 'k'] [in "
+    "what the step 'raise_voice' made would not load; the value is confidential [key 'k'] [in "
     "SQLiteAdapter(<path>/notes.db)]; correct the step, or what validate() says of this key",
     key="k",
     place=True,
@@ -328,7 +329,7 @@ async def migrate_with_a_store_step_that_writes_no_key(world):
 
 @case(
     MigrationError,
-    "what the steps made cannot be written: object is a class this library cannot write [key "
+    "what the step 'move' made cannot be written: object is a class this library cannot write [key "
     "'k'] [in SQLiteAdapter(<path>/notes.db)]; save what it can be built from, its text or a "
     "list of its items, and build it after loading",
     key="k",
@@ -509,6 +510,23 @@ async def roll_back_by_a_way_down_that_raises(world):
 )
 async def roll_back_a_store_step_without_a_way_down(world):
     await roll_back(world, moving(renamed))
+
+
+@case(
+    CorruptedDataError,
+    "the originals that a migration kept, from this key on, are damaged [key 'k'] [in "
+    "SQLiteAdapter(<path>/notes.db)]; restore a snapshot; or call finalize, then rollback goes back "
+    "by the down of each step",
+    key="k",
+    place=True,
+)
+async def roll_back_from_originals_that_are_damaged(world):
+    await fill(world.db())
+    async with open_persistence(world.db(), migrations=stepping()) as persistence:
+        await persistence.migrate("1.0", "2.0")
+        (place,) = [key async for key in persistence.adapter.keys(ORIGINALS)]
+        await persistence.adapter.commit({place: b"not what was kept"})
+        await persistence.rollback("1.0")
 
 
 @case(

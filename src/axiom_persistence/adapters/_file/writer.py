@@ -10,6 +10,7 @@ from typing import Final
 from weakref import WeakSet
 
 from ...errors import PersistenceError, StorageError
+from ...records._subject import SUBJECT_KEYS
 from ...storage.adapter import Expect, Stored, verify_expected
 from ...storage.basic import content_version
 from ...storage.delivery import Job, deliver
@@ -111,8 +112,8 @@ class FileWriter:
                     # Whoever queued up while the lock was awaited comes along.
                     if len(jobs) < GROUP_MAX and not self._queue.empty():
                         jobs += self._next_group(wait=False)
-                    for purges, some in groupby(jobs, lambda job: job.purges is not None):
-                        (self._purge if purges else self._commit)(list(some))
+                    for _, some in groupby(jobs, _company):
+                        self._do(list(some))
                     with self.tree.failing("looking at the store's path"):
                         self.tree.place.confirm()
             except BaseException as error:
@@ -135,6 +136,9 @@ class FileWriter:
     def _commit(self, jobs: list[Job]) -> None:
         self._refuse_failed()
         accepted, edits = self._judge(jobs)
+        for job in jobs:
+            if job.generations is not None:
+                self._set_previous(job, job.generations)
         if not accepted:
             return
         durable = any(job.durable for job in accepted)
@@ -162,6 +166,17 @@ class FileWriter:
         self.counts["groups"] += 1
         self.counts["commits"] += len(accepted)
 
+    def _set_previous(self, job: Job, generations: Mapping[str, bytes | None]) -> None:
+        from .generations import set_previous  # few programs take anything back
+
+        try:
+            set_previous(self.tree, generations)
+        except StorageError as error:
+            _blame(job, error, self.tree.label)
+
+    def _do(self, jobs: list[Job]) -> None:
+        (self._commit if jobs[0].purges is None else self._purge)(jobs)
+
     def _purge(self, jobs: list[Job]) -> None:
         self._refuse_failed()
         for job in jobs:
@@ -179,6 +194,8 @@ class FileWriter:
         accepted = []
         edits: dict[str, Edit] = {}
         for job in jobs:
+            if job.generations is not None:
+                continue
             try:
                 if job.expect is not None:
                     verify_expected(self._found(job.expect, edits), job.expect, self.tree.label)
@@ -210,6 +227,11 @@ class FileWriter:
 
 RUNNING: Final[WeakSet[FileWriter]] = WeakSet()
 """Kept alive by their threads, those of dropped adapters too."""
+
+
+def _company(job: Job) -> object:
+    """Those with the same are written together: the others, and keys that no journal may have, alone."""
+    return job if job.purges is not None or any(key.startswith(SUBJECT_KEYS) for key in job.changes) else None
 
 
 def _blame(job: Job, error: BaseException, label: str) -> None:

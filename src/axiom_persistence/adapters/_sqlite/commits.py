@@ -132,7 +132,7 @@ class Commits:
 
         It spares the job a thread's wake-up before its commit. False: it must be queued, nothing was done.
         """
-        if self._busy_since is not None or not self.transactions.is_one_put(job):
+        if self._busy_since is not None or not self.transactions.is_quick(job):
             return False
         if not self.lock.is_free_now():
             return False
@@ -194,7 +194,7 @@ class Commits:
                     made = self.write_front(_GROUP, last=not made)
                     if not self.queue:
                         if self.transactions.counters["commits"] and self._failure is None:
-                            self.transactions.stamp()  # the next process begins behind the last version given
+                            self.transactions.end_log(needed=True)
                         return
             except errors.FAULTS as error:
                 if not self.queue:

@@ -1,0 +1,33 @@
+"""Erasures that were killed, and what is left of a subject on a whole file system: the short versions."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUPPORT = Path(__file__).parents[1] / "support"
+MOUNTS = (
+    hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("mkfs.ext4") and Path("/dev/loop0").exists()
+)
+
+
+@pytest.mark.skipif(not MOUNTS, reason="only root may mount an image")
+@pytest.mark.parametrize("store", ["sqlite", "file"])
+@pytest.mark.parametrize("keys", [["--keys"], []], ids=["keys", "overwriting"])
+def test_no_byte_is_left_on_a_whole_file_system(store, keys):
+    """With a key of the subject's own: none at all. By overwriting: none but where the page says so."""
+    program = [sys.executable, SUPPORT / "erased_images.py", "--store", store, *keys]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("store", ["sqlite", "file"])
+def test_it_can_be_killed(store, tmp_path):
+    """Five kills in a plain store and five in an encrypted one; `make torture` has 50."""
+    arguments = ["--store", store, "--kills", "5", "--records", "60", "--directory", str(tmp_path)]
+    program = [sys.executable, SUPPORT / "erase_kills.py", *arguments]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
