@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from . import (  # noqa: F401 - they register
+    copies,
     floors,
     growth,
     inside,
+    keychains,
     listing,
     live_clients,
+    migrating,
     ours,
     peers,
     processes,

@@ -21,13 +21,19 @@ class Ours(Contender):
     place = "ours.db"
     cached = True
     durability: str | None = None
+    encrypted = False
 
     async def open(self, directory: Path) -> None:
         from axiom_persistence import Durability, open_persistence
 
         where = self.place if self.place == "memory:" else directory / self.place
         self._opened = AsyncExitStack()
-        store = open_persistence(where) if self.cached else open_persistence(where, cache=None)
+        options: dict[str, Any] = {} if self.cached else {"cache": None}
+        if self.encrypted:
+            from axiom_persistence.security import StaticKey
+
+            options["keys"] = StaticKey(bytes(range(32)))
+        store = open_persistence(where, **options)
         persistence = await self._opened.enter_async_context(store)
         self.persistence = persistence
         strongest = persistence.adapter.traits.durability
@@ -75,3 +81,20 @@ class OursFileProcessExit(OursFile):
 @contender("ours-memory")
 class OursMemory(Ours):
     place = "memory:"
+
+
+@contender("ours-encrypted")
+class OursEncrypted(Ours):
+    """The same with every value sealed on its way down."""
+
+    encrypted = True
+
+
+@contender("ours-encrypted-process-exit")
+class OursEncryptedProcessExit(OursEncrypted):
+    durability = "process_exit"
+
+
+@contender("ours-encrypted-uncached")
+class OursEncryptedUncached(OursEncrypted):
+    cached = False

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .copies_rows import copies_rows
 from .growth_rows import growth_rows
+from .migration_rows import migration_rows
 from .row import Goal, Job, Metric, Row
+from .secret_rows import secret_rows
 
 __all__ = ["rows"]
 
@@ -358,5 +361,8 @@ def rows(*, quick: bool) -> list[Row]:
         *_inside(),
         *_clients(),
         _blocking(),
+        *migration_rows(),
+        *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
+        *secret_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

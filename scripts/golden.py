@@ -22,6 +22,14 @@ contents = importlib.import_module("contents")
 STORES = {"state.db": None, "files": None, "encrypted.db": StaticKey(contents.KEY)}
 
 
+async def migrate(place: Path) -> None:
+    """A store of 2.0 that keeps the originals of 1.0."""
+    async with open_persistence(place, cache=None) as persistence:
+        await persistence.save_many(contents.OLD)
+    async with open_persistence(place, cache=None, migrations=contents.migrations()) as persistence:
+        await persistence.migrate("1.0", "2.0")
+
+
 async def write(place: Path, keys: StaticKey | None) -> None:
     async with open_persistence(place, keys=keys, cache=None) as persistence:
         await persistence.save("zero", 1)  # the generation before
@@ -46,6 +54,8 @@ def main(release: str) -> None:
     target.mkdir()
     for name, keys in STORES.items():
         asyncio.run(write(target / name, keys))
+    for name in contents.MIGRATED:
+        asyncio.run(migrate(target / name))
     # Beside the stores, so that a change of contents.py later changes nothing of what they are held against.
     shutil.copyfile(GOLDEN / "contents.py", target / "contents.py")
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())

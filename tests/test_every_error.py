@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -56,8 +57,9 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 class Outcome:
     """What a case raised, and where errors of ours were made meanwhile."""
 
-    def __init__(self, case, error, world):
+    def __init__(self, case, error, behind, world):
         self.case = case
+        self.behind = behind
         self.error = error
         self.message = told(error, world)
         self.hint = getattr(error, "hint", "")
@@ -85,7 +87,7 @@ def outcomes(tmp_path_factory):
         for case in CASES:
             with pytest.MonkeyPatch.context() as own:
                 world = World(tmp_path_factory.mktemp("world"), own)
-                found.append(Outcome(case, raised(case, world), world))
+                found.append(Outcome(case, *raised(case, world), world))
         gc.collect()
     return found, made
 
@@ -96,10 +98,27 @@ def raised(case, world):
         if inspect.iscoroutine(acted):
             asyncio.run(acted)
     except Exception as error:
+        behind = quoted_behind(error)
         # Without what it holds on to: the frames, and the stores and clients in them.
         error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
-    return AssertionError("nothing was raised")
+        return error.with_traceback(None), behind
+    return AssertionError("nothing was raised"), []
+
+
+def quoted_behind(error):
+    """The causes and contexts that quote a value, and are not what the case itself raises."""
+    found, pending, seen = [], [error.__cause__, error.__context__], set()
+    while pending:
+        each = pending.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        pending += [each.__cause__, each.__context__]
+        *_, last = traceback.walk_tb(each.__traceback__)
+        own = "support/errors" in last[0].f_code.co_filename
+        if not own and (MARK in str(each) or str(NUMBER) in str(each)):
+            found.append(type(each).__name__)
+    return found
 
 
 def names(found):
@@ -147,6 +166,25 @@ def test_none_shows_a_value(outcomes):
         if MARK in str(each.error) or str(NUMBER) in str(each.error) or MARK in each.hint
     ]
     assert showing == []
+
+
+QUOTE_AN_OPTION = {
+    "verbs.ask_for_a_durability_that_is_none",
+    "verbs.a_choice_for_damage_that_is_none",
+    "places.answer_damage_with_nothing",
+    "values.load_what_post_init_refuses",  # its own words, in which msgspec wraps them
+    "values.load_with_the_default_in_its_place",
+    "values.save_by_an_adapter_that_refuses",
+}
+"""What was given in place of an option, or what pydantic says of a serializer of the case: nothing stored."""
+
+
+def test_none_has_a_value_behind_it(outcomes):
+    """Nor does a cause or a context show what is stored, but for what a function of the user raises."""
+    showing = {
+        name: each.behind for each, name in zip(outcomes[0], names(outcomes[0]), strict=True) if each.behind
+    }
+    assert {name: behind for name, behind in showing.items() if name not in QUOTE_AN_OPTION} == {}
 
 
 def test_none_names_what_is_not_there(outcomes):

@@ -45,6 +45,8 @@ BASES = {
     "persistence/capability",
     "jobs/walk",
     "security/cipher",
+    "security/keys",
+    "security/presence",
     "cli/base",
 }
 # What may import its neighbours, beside the file that is named like its folder.
@@ -268,7 +270,7 @@ AT_START = {
         ".records.codec",
         ".records.corruption",
     ],
-    *[".records._checks", ".records._lines", ".records._refusals", ".records._types"],
+    *[".records._checks", ".records._lines", ".records._refusals", ".records._secret", ".records._types"],
     *[".records.migrations", ".records.unknown"],
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),

@@ -23,6 +23,7 @@
         ├── StoreNotFoundError (FileNotFoundError)
         ├── ForeignStoreError                    something is there, and it is not ours
         └── AccessDeniedError (PermissionError)
+            └── AuthenticationError          the person was not recognised, or could not be asked
 
 Nothing stands for "missing": ``load`` returns None. A save that raised a ``StorageError`` is
 indeterminate (the new value may still appear); every other error means nothing was changed.
@@ -43,6 +44,7 @@ import msgspec
 
 __all__ = [
     "AccessDeniedError",
+    "AuthenticationError",
     "CapabilityUnavailableError",
     "ClientsFailedError",
     "ConfigurationError",
@@ -70,6 +72,7 @@ __all__ = [
     "refused_by",
     "shown",
     "values_are_shown",
+    "way_out_of_ruin",
     "without_credentials",
 ]
 
@@ -218,6 +221,18 @@ class AccessDeniedError(StorageError, PermissionError):
     """The operating system does not allow it."""
 
 
+class AuthenticationError(AccessDeniedError):
+    """The person was not recognised, or nobody could be asked. Nothing was read or changed.
+
+    ``outcome`` is ``"denied"`` (somebody else), ``"cancelled"`` (the person or the program broke it off),
+    ``"locked_out"`` (too many failures) or ``"unavailable"`` (there is no reader, no service, no session).
+    """
+
+    def __init__(self, message: str = "", *, outcome: str = "denied", **where: Unpack[_Where]) -> None:
+        super().__init__(message, **where)
+        self.outcome: str = outcome
+
+
 # -- what messages show of values, of errors that are not ours, and of addresses ------------------------
 
 SHOW_VALUES: Final = "AXIOM_PERSISTENCE_SHOW_VALUES"
@@ -291,6 +306,16 @@ def refused_by(error: BaseException) -> str:
 def without_credentials(text: str) -> str:
     """``text`` without the users and passwords of addresses in it: ``redis://…@host``."""
     return _CREDENTIALS.sub("…@", text) if "://" in text else text
+
+
+def way_out_of_ruin(path: str) -> str:
+    """What to do about a store that cannot be opened, for a hint: it names the command."""
+    from shlex import quote  # few programs ever need it
+
+    return (
+        f"restore a backup, or run `axiom-persistence verify {quote(path)} --repair`, which moves everything "
+        "aside and makes a store of what can still be read"
+    )
 
 
 # -- errors of the operating system ---------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """The keychain adapter on a real Secret Service, and what it says where there is none."""
 
+import ast
 import asyncio
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,7 @@ from axiom_persistence.security import KeychainKey
 from axiom_persistence.testing.conformance import AdapterSuite
 from support.embedded import listed
 from support.keyring import MISSING, REASON, Keyring, start_bus, stop_bus
+from torture import keychain as torture
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
 secretstorage = pytest.importorskip("secretstorage")
@@ -179,31 +183,24 @@ async def test_the_secure_fields_of_an_application(keyring, monkeypatch, tmp_pat
     assert all(b"s3cr3t-marker" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-KILLED = """
-import asyncio, os, signal, sys
-from axiom_persistence import Client, client_state, open_persistence
-
-class Account(Client):
-    token: str = client_state("", secure=True)
-
-async def main():
-    async with open_persistence("killed", secure="keychain") as persistence, Account(persistence) as account:
-        account.token = sys.argv[1]
-        await account.persist_state()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-asyncio.run(main())
-"""
-
-
-async def test_a_kill_right_after_persist_state_loses_no_secure_field(keyring, monkeypatch, tmp_path):
+def test_a_kill_right_after_persist_state_loses_no_secure_field(keyring, monkeypatch, tmp_path):
     """Five processes, each killed once it has saved; ``make torture`` kills fifty."""
     monkeypatch.setenv("AXIOM_PERSISTENCE_HOME", str(tmp_path))
-    for number in range(5):
-        program = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, f"token {number}")
-        assert await program.wait() == -9
-        async with open_persistence("killed", secure="keychain") as persistence:
-            assert await persistence.secure.load("Account/token", str) == f"token {number}"
+    assert torture.torture(5) == 0
+
+
+def test_the_example_of_the_page(keyring, monkeypatch, tmp_path):
+    """The one with ``secure="keychain"``, word for word; a second start finds what it saved."""
+    monkeypatch.setenv("AXIOM_PERSISTENCE_HOME", str(tmp_path))
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    (example,) = [
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if 'secure="keychain"' in block
+    ]
+    for _ in range(2):
+        code = compile(example, "docs/security.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        asyncio.run(eval(code, {"__name__": "page"}))
+    with blocking.open_persistence("notes", secure="keychain") as persistence:
+        assert persistence.secure.load("Account/token", str) == "s3cr3t"
 
 
 async def test_a_store_whose_key_is_in_the_keychain(keyring, monkeypatch, tmp_path):

@@ -16,6 +16,7 @@ from axiom_persistence.errors import (
     ConfigurationError,
     CorruptedDataError,
     ForeignStoreError,
+    PersistenceError,
     StorageError,
     StorageFullError,
     StorageLockedError,
@@ -23,6 +24,7 @@ from axiom_persistence.errors import (
 )
 from axiom_persistence.platform._gvariant import Database, value_in
 from axiom_persistence.platform.preferences import Strange
+from axiom_persistence.security import StaticKey
 from axiom_persistence.testing.conformance import AdapterSuite
 from axiom_persistence.testing.machine import check_against_dict
 from support.dconf import DESKTOP, MISSING, REASON, Dconf
@@ -321,6 +323,7 @@ async def test_the_file_can_be_read_and_edited(no_bus):
         assert {key: document["values"][key] for key in VALUES} == VALUES
         assert no_bus.stat().st_mode & 0o777 == 0o600
         document["values"] |= {"theme": "light", "list": [1], "none": None, "bytes": {"base64": "!"}}
+        document["values"]["huge"] = 10**40
         no_bus.write_text(json.dumps(document))
         assert await persistence.load("theme", str) == "light"
     async with UserDefaultsAdapter(SUITE) as adapter:
@@ -329,6 +332,38 @@ async def test_the_file_can_be_read_and_edited(no_bus):
         assert [kind in stored.damage for kind, stored in zip(kinds, found.values(), strict=True)] == [
             True
         ] * 3
+
+
+async def test_a_link_or_a_pipe_in_its_place(no_bus):
+    """Neither followed, nor waited for, nor replaced."""
+    no_bus.parent.mkdir(parents=True)
+    elsewhere = no_bus.parent / "elsewhere.json"
+    elsewhere.write_text('{"axiom":"preferences","values":{"theme":"dark"}}')
+    no_bus.symlink_to(elsewhere)
+    with pytest.raises(StorageError, match="cannot read"):
+        await UserDefaultsAdapter(SUITE).aopen()
+    no_bus.unlink()
+    os.mkfifo(no_bus)
+    with pytest.raises(PersistenceError):
+        await UserDefaultsAdapter(SUITE).aopen()
+
+
+@pytest.mark.parametrize("keys", [None, StaticKey(bytes(32))])
+async def test_what_others_take_away_while_it_is_open(dconf, keys):
+    """``dconf reset``: everything is absent, and the next save begins anew; an encrypted store says so."""
+    async with open_persistence(f"defaults:{SUITE}", keys=keys) as persistence:
+        await persistence.save_many({"theme": "dark", "list": [1]})
+        if keys is not None:
+            assert "dark" not in dconf.tool("dump", HERE)
+        dconf.tool("reset", "-f", HERE)
+        assert await persistence.load("theme", str) is None
+        if keys is not None:
+            with pytest.raises(CorruptedDataError, match="record with the store's keys is gone"):
+                await persistence.save("theme", "light")
+            return
+        await persistence.save("theme", "light")
+    async with open_persistence(f"defaults:{SUITE}") as persistence:
+        assert await persistence.load("theme", str) == "light"
 
 
 async def test_a_file_that_is_not_ours_or_broken(no_bus):
@@ -359,6 +394,23 @@ async def test_the_home_variable_moves_preferences_too(dconf, monkeypatch, tmp_p
         await persistence.save("theme", "dark")
     assert (tmp_path / SUITE / "preferences.json").exists()
     assert dconf.tool("dump", "/") == ""
+
+
+async def test_without_jeepney(dconf, monkeypatch):
+    """The file is taken, and noted; dconf, asked for by name, says which extra it needs."""
+    for name in ("_bus", "_dconf"):
+        monkeypatch.delitem(sys.modules, f"axiom_persistence.platform.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "jeepney", None)
+    with pytest.raises(ConfigurationError, match=r"axiom-persistence\[preferences,gates\]"):
+        await UserDefaultsAdapter(SUITE, backend="dconf").aopen()
+    async with UserDefaultsAdapter(SUITE) as adapter:
+        await adapter.write("a", b"1")
+        assert adapter.backend == "file"
+    monkeypatch.undo()
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"):
+        monkeypatch.setenv(name, dconf.environment[name])
+    async with UserDefaultsAdapter(SUITE) as adapter:
+        assert adapter.backend == "file"  # what was chosen stays
 
 
 async def test_inspecting_creates_nothing(no_bus):

@@ -143,7 +143,7 @@ class TestFile:
         with pytest.raises(CorruptedDataError) as raised:
             await read_all()
         assert str(path) in str(raised.value)
-        assert "copy" in str(raised.value)
+        assert "--repair" in str(raised.value)
 
     async def test_a_marked_file_without_tables_is_damage(self, path):
         """A store whose tables are gone is not filled anew."""

@@ -116,7 +116,9 @@ def test_snapshots(run, store):
     assert run("snapshot", store, "--keep", "30d", "--in", "elsewhere")[0] == 0
     assert len(run("snapshots", store, "--in", "elsewhere")[1].splitlines()) == 1
     assert run("snapshot", store, "--keep", "many")[0] == 2
-    assert run("restore", store, "yesterday")[0] == 10
+    code, _, err = run("restore", store, "yesterday")
+    assert code == 10
+    assert "there is no snapshot 'yesterday'" in err
 
 
 def test_sweep(run, store):
@@ -129,7 +131,8 @@ def test_sweep(run, store):
     asyncio.run(expire())
     would = "1 expired and 0 quarantined records would be removed\n"
     assert run("sweep", store, "--dry-run")[2] == would
-    assert facts(run("sweep", store, "--json")[1]) == {"expired": 1, "quarantined": 0, "dry_run": False}
+    swept = {"expired": 1, "quarantined": 0, "previous": 0, "freed": 0, "dry_run": False}
+    assert facts(run("sweep", store, "--json")[1]) == swept
     assert run("sweep", store)[2] == "0 expired and 0 quarantined records removed\n"
 
 

@@ -38,6 +38,14 @@ def test_assigned_over_sqlite():
 
 
 @pytest.mark.timeout(1200)
+def test_assigned_over_an_encrypted_store():
+    """The same where every value is sealed on its way."""
+    status, report = harness("--store", "sqlite", "--encrypted", "--kills", str(max(10, KILLS // 5)))
+    assert (status, report["lost"]) == (0, 0)
+    assert report["assigned"] > KILLS
+
+
+@pytest.mark.timeout(1200)
 def test_persisted_in_files():
     """Over files, nothing that ``persist_state`` returned for is lost by SIGKILL."""
     status, report = harness("--store", "file", "--kills", str(max(5, KILLS // 5)))

@@ -8,12 +8,12 @@ import pytest
 
 from axiom_persistence import AdapterBasedPersistence, FileStorageAdapter, SQLiteAdapter
 from axiom_persistence.jobs import _migration, _undoing, migrate, rollback
-from axiom_persistence.jobs._migration import ORIGINALS, Headline
+from axiom_persistence.jobs._migration import Headline
+from axiom_persistence.jobs._originals import ORIGINALS
 from axiom_persistence.platform.local import local_filesystem
 from axiom_persistence.records.migrations import Migrations
 from axiom_persistence.records.record import seal_record
 from axiom_persistence.storage import Layer
-from axiom_persistence.store._header import HEADER
 from axiom_persistence.testing.crash import Image, explore
 from axiom_persistence.testing.recording import RecordingFileSystem
 from support.migrations import chain, first_values
@@ -51,6 +51,10 @@ class Photographed(Layer):
         versions = await self.inner.commit(changes, expect=expect, durability=durability)
         self.photograph()
         return versions
+
+    async def set_previous(self, generations):
+        await self.inner.set_previous(generations)
+        self.photograph()
 
     def photograph(self):
         self.count += 1
@@ -134,13 +138,14 @@ def progress_first(monkeypatch):
 def originals_first(monkeypatch):
     """Originals go before what they are the originals of is back."""
 
-    async def early(self, page, how):
-        changes, _ = await how(page)
-        await self.store.adapter.commit({k: None for k in changes if k.startswith(ORIGINALS)})
-        back = {key: data for key, data in changes.items() if not key.startswith(ORIGINALS)}
-        await self.store.adapter.commit(back, expect={HEADER: self.head.version})
+    restore = _undoing.Undoing._restore
 
-    monkeypatch.setattr(_undoing.Undoing, "_in_one_commit", early)
+    async def early(self, originals, kept, target):
+        gone = [key async for key in self.store.adapter.keys(ORIGINALS)]
+        await self.store.adapter.commit(dict.fromkeys(gone))
+        await restore(self, originals, kept, target)
+
+    monkeypatch.setattr(_undoing.Undoing, "_restore", early)
 
 
 def twice(monkeypatch):

@@ -21,7 +21,7 @@ STORES = [
     pytest.param(release, store, id=f"{release.name}-{store.name}")
     for release in RELEASES
     for store in sorted(release.iterdir())
-    if not store.name.startswith("contents") and store.name != "__pycache__"
+    if not store.name.startswith(("contents", "migrated")) and store.name != "__pycache__"
 ]
 
 
@@ -44,10 +44,34 @@ def opened(request, release, store, tmp_path):
     for file in (copy, *copy.rglob("*")):  # a checkout gives them modes of its own
         file.chmod(0o700 if file.is_dir() else 0o600)
     keys = StaticKey(contents_of(release).KEY) if "encrypted" in store.name else None
-    return lambda: open_persistence(copy, keys=keys, mode=request.param)
+    return lambda **options: open_persistence(copy, keys=keys, mode=request.param, **options)
+
+
+MIGRATED = [
+    pytest.param(release, store, id=f"{release.name}-{store.name}")
+    for release in RELEASES
+    for store in sorted(release.glob("migrated*"))
+]
+
+
+@pytest.mark.parametrize(("release", "store"), MIGRATED)
+@pytest.mark.parametrize("opened", ["normal"], indirect=True)
+async def test_a_migrated_store_of_every_release_goes_back(release, store, opened):
+    """Its records are those of 2.0, and what it kept of 1.0 comes back."""
+    contents = contents_of(release)
+    async with opened(migrations=contents.migrations()) as persistence:
+        found = {key: await persistence.load(key, Any) async for key in persistence.keys("")}
+        assert found == contents.NEW
+        report = await persistence.rollback("1.0")
+        assert not report.set_aside
+    async with opened() as persistence:
+        found = {key: await persistence.load(key, Any) async for key in persistence.keys("")}
+        assert found == contents.OLD
+        await persistence.save("goes", "on")
 
 
 def test_there_is_one_of_each_kind():
+    assert {store.values[1].name for store in MIGRATED} >= {"migrated.db", "migrated"}
     assert {store.values[1].name for store in STORES} >= {"state.db", "files", "encrypted.db"}
 
 

@@ -263,6 +263,32 @@ async def test_every_record_of_a_snapshot_is_checked(tmp_path, kind):
         assert await persistence.load_many(["a", "b"], int) == {"a": 1, "b": 2}
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="nobody is kept from writing")
+async def test_a_snapshot_on_a_medium_that_is_only_read(tmp_path):
+    """The store as it was goes beside the store then."""
+    await restored_from_where_nobody_may_write(tmp_path)
+
+
+async def test_what_was_before_goes_beside_the_store_where_nobody_may_write(tmp_path, monkeypatch):
+    """The same, where the system says so and does not mean it, as to root."""
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK or "copies" not in str(path))
+    await restored_from_where_nobody_may_write(tmp_path)
+
+
+async def restored_from_where_nobody_may_write(tmp_path):
+    async with open_persistence(tmp_path / "store.db") as persistence:
+        await persistence.save("k", 1)
+        made = await persistence.snapshot(tmp_path / "copies")
+        await persistence.save("k", 2)
+        (tmp_path / "copies").chmod(0o500)
+        try:
+            report = await persistence.restore(made)
+        finally:
+            (tmp_path / "copies").chmod(0o700)
+        assert await persistence.load("k", int) == 1
+        assert report.before in await persistence.snapshots()
+
+
 async def test_damaged_records_are_restored_and_quarantine_stays(tmp_path):
     """A restore heals what is damaged; what lies in quarantine is never thrown away by it."""
     async with open_persistence(tmp_path / "store.db") as persistence:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -74,17 +73,84 @@ async def test_quarantine_has_an_age(tmp_path):
 
 @pytest.mark.parametrize("name", ["store.db", "store"])
 async def test_an_expired_secret_is_not_in_the_files_after_a_sweep(tmp_path, name):
-    """Neither in the database, nor in what belongs to it, once the store is closed."""
+    """Neither in the database nor in its log, while the store is open and once it is closed."""
     token = "s3cret-token-of-somebody"
     place = tmp_path / name
+
+    def files_with_it():
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert files
+        return [path for path in files if token.encode() in path.read_bytes()]
+
     async with open_persistence(place) as persistence:
         await persistence.save_many({f"other/{n}": n for n in range(50)})
         await persistence.save("token", token, ttl=timedelta(days=1))
         await persistence.save("token", token + "2", ttl=AT_ONCE)
+        assert files_with_it()
         assert (await persistence.sweep()).expired == 1
-    files = [path for path in [place, *tmp_path.rglob("*")] if path.is_file()]
-    assert files
-    assert not [path for path in files if token.encode() in Path(path).read_bytes()]
+        assert not files_with_it()
+        await persistence.save("token", token, ttl=AT_ONCE)
+        assert (await persistence.sweep()).expired == 1
+        assert not files_with_it()
+        await persistence.save("other/1", 2)
+    assert not files_with_it()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "file", "stack", "encrypted sqlite", "encrypted file"])
+async def test_generations_before_have_an_age(tmp_path, kind):
+    """They are forgotten when they have been kept for as long as asked, 90 days else; the values stay."""
+    async with Kept(kind, tmp_path).open() as persistence:
+        for n in (1, 2):
+            for key in ("a", "b/c"):
+                await persistence.save(key, n)
+        adapter = persistence.adapter
+        assert await adapter.previous("a") is not None
+        report = await persistence.sweep()
+        assert (report.previous, await adapter.previous("b/c") is None) == (0, False)
+        report = await persistence.sweep(previous=timedelta(0))
+        assert report.previous == 2
+        assert await adapter.previous("a") is None
+        assert await persistence.load_many(["a", "b/c"], int) == {"a": 2, "b/c": 2}
+        assert await persistence.verify()
+        with pytest.raises(ConfigurationError, match="previous"):
+            await persistence.sweep(previous=90)
+    async with Kept(kind, tmp_path).open() as persistence:
+        assert await persistence.load_many(["a", "b/c"], int) == {"a": 2, "b/c": 2}
+
+
+async def test_free_room_goes_back_to_the_file_system(tmp_path):
+    """Where it is much: the file is as small as what is left, beside a reader and a writer who go on."""
+    place = tmp_path / "store.db"
+    async with open_persistence(place) as persistence, open_persistence(place) as other:
+        await persistence.save_many({f"stays/{n}": "x" * 1000 for n in range(100)})
+        await persistence.save_many({f"gone/{n:04}": "x" * 1000 for n in range(3000)}, ttl=AT_ONCE)
+        await persistence.flush()
+        stop = asyncio.Event()
+
+        async def use():
+            number = 0
+            while not stop.is_set():
+                number += 1
+                await other.save("counter", number)
+                assert await other.load("stays/7", str) == "x" * 1000
+                await asyncio.sleep(0.001)
+            return number
+
+        using = asyncio.ensure_future(use())
+        report = await persistence.sweep()
+        stop.set()
+        number = await using
+        if not report.freed:  # the other one was at it
+            report = await persistence.sweep()
+        assert report.freed > 2_000_000
+        assert place.stat().st_size < 1_000_000
+        assert await other.load("counter", int) == await persistence.load("counter", int) == number
+        assert len(await listed(persistence, "stays/")) == 100
+        await other.save("counter", number + 1)
+        assert (await persistence.sweep()).freed == 0
+    async with open_persistence(place) as persistence:
+        assert await persistence.verify()
+        assert await persistence.load("counter", int) == number + 1
 
 
 async def until(condition):

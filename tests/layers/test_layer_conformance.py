@@ -6,7 +6,9 @@ from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.layers.cached import Cached, CachePolicy
 from axiom_persistence.layers.encrypted import Encrypted
 from axiom_persistence.layers.erasable import Erasable
+from axiom_persistence.layers.guarded import Guarded
 from axiom_persistence.layers.observed import Observed
+from axiom_persistence.security import Authenticator, Gate
 from axiom_persistence.security.keys import StaticKey
 from axiom_persistence.storage.adapter import Durability
 from axiom_persistence.testing.conformance import AdapterSuite
@@ -106,3 +108,19 @@ class TestEncryptedFiles(AdapterSuite):
 
     def adapter(self, place):
         return Erasable(Encrypted(FileStorageAdapter(place / "store"), KEYS))
+
+
+class Anybody(Authenticator):
+    name = "anybody"
+
+    async def authenticate(self, reason):
+        pass
+
+
+class TestGuardedSQLite(AdapterSuite):
+    """Whose gate is asked at each step, and opens."""
+
+    questions = 1000
+
+    def adapter(self, place):
+        return Guarded(Cached(SQLiteAdapter(place / "store.db")), Gate(Anybody(), grace=0))

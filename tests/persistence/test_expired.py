@@ -117,7 +117,9 @@ PERSISTENCE = {
     "import_legacy": taken_over,
     "sweep": lambda v, _: v.sweep().expired == 0,
     **dict.fromkeys(("about", "adapter", "location", "reports", "secure", "state", "stats"), NO_LOOK),
-    **dict.fromkeys(("state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK),
+    **dict.fromkeys(
+        ("salvaged", "state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK
+    ),
 }
 ASYNC = {
     "run_transaction": lambda v, _: v.run_transaction(lambda tx: tx.exists(KEY)),
@@ -353,7 +355,7 @@ COMMANDS = {
     "sweep": lambda run, where: json.loads(run("sweep", where, "--json")[1])["expired"] == 0,
     **dict.fromkeys(("demo", "set", "path", "verify", "completion", "watch"), NO_LOOK),
     **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine", "erase"), NO_LOOK),  # see bytes
-    **dict.fromkeys(("encrypt", "decrypt", "keys"), NO_LOOK),  # the same
+    **dict.fromkeys(("encrypt", "decrypt", "keys", "doctor"), NO_LOOK),  # the same
     **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
 }
 

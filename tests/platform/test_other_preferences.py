@@ -193,7 +193,7 @@ class Doubled(UserDefaultsAdapter):
         super().__init__(SUITE)
         self._double = make(place / "double")
         self._traits = type(self._traits)(
-            atomic=False, durability=self._traits.durability, shared=True, max_value_bytes=65_536
+            atomic=False, durability=self._traits.durability, shared=False, max_value_bytes=65_536
         )
 
     def _local(self):
@@ -208,7 +208,7 @@ def home(monkeypatch):
 
 
 class TestOnMac(AdapterSuite):
-    many, questions = 60, 60
+    many, questions = 40, 40
 
     def adapter(self, place):
         return Doubled(place, mac)
@@ -218,7 +218,7 @@ class TestOnMac(AdapterSuite):
 
 
 class TestOnWindows(AdapterSuite):
-    many, questions = 60, 60
+    many, questions = 40, 40
 
     def adapter(self, place):
         return Doubled(place, windows)

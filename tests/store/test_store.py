@@ -435,7 +435,7 @@ async def test_a_confidential_store_quotes_no_value():
             error = caught.value
             assert "hunter2" not in f"{error} {error!r} {error.__cause__} {error.args}"
             assert error.key == "token"
-            assert error.__suppress_context__
+            assert error.__context__ is None
 
 
 # -- the header and several programs ----------------------------------------------------------------

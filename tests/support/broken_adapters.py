@@ -345,6 +345,13 @@ class PresentIsThePast(MemoryAdapter):
         return (await self.fetch((key,))).get(key)
 
 
+class LeavesThePast(MemoryAdapter):
+    """Does not put a previous generation back."""
+
+    async def set_previous(self, generations):
+        pass
+
+
 class TakesAnyKey(MemoryAdapter):
     """Checks no key."""
 

@@ -3,7 +3,8 @@
 A child assigns and says so through a pipe; it is killed after a random number of assignments, and another
 child restores the client and compares. ``sqlite``: what was assigned must be there. ``file``: what
 ``persist_state`` returned for must be. ``file-auto``: nothing is promised yet, so it is measured how much
-auto-save loses. ``--planted`` leaves the saving to a timer although the harness expects it at once.
+auto-save loses. ``--encrypted``: the store has keys. ``--planted`` leaves the saving to a timer although the
+harness expects it at once.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from pathlib import Path
 
 from axiom_persistence.client import AutoSave, Client, client_state
 from axiom_persistence.opening.open import open_persistence
+from axiom_persistence.security import StaticKey
 
 ROW = struct.Struct("<Qd")
+KEYS = StaticKey(bytes(range(32)))
 NAMES = ("a", "b", "text")
 
 
@@ -34,9 +37,10 @@ class Kept(Client):
     items: list[int] = client_state(default_factory=list)
 
 
-async def assign(place: Path, store: str, planted: bool, out: int) -> None:
+async def assign(place: Path, store: str, keys: StaticKey | None, planted: bool, out: int) -> None:
     auto_save = AutoSave(0.5, 2) if planted else None
-    async with open_persistence(place) as persistence, Kept(persistence, auto_save=auto_save) as kept:
+    opening = open_persistence(place, keys=keys)
+    async with opening as persistence, Kept(persistence, auto_save=auto_save) as kept:
         number = kept.a
         while True:
             number += 1
@@ -50,8 +54,8 @@ async def assign(place: Path, store: str, planted: bool, out: int) -> None:
                 await asyncio.sleep(0)
 
 
-async def found(place: Path) -> tuple[int, int, str]:
-    async with open_persistence(place) as persistence, Kept(persistence) as kept:
+async def found(place: Path, keys: StaticKey | None) -> tuple[int, int, str]:
+    async with open_persistence(place, keys=keys) as persistence, Kept(persistence) as kept:
         assert kept.restore_report is not None
         assert not kept.restore_report.unreadable, kept.restore_report
         assert not kept.restore_report.damaged, kept.restore_report
@@ -83,9 +87,11 @@ def read_rows(pipe: int, data: bytes = b"") -> bytes:
     return data
 
 
-def kill_once(place: Path, store: str, planted: bool, chance: random.Random) -> tuple[int, float, int]:
+def kill_once(
+    place: Path, store: str, keys: StaticKey | None, planted: bool, chance: random.Random
+) -> tuple[int, float, int]:
     """The last number that was acknowledged, how long before that the found one was, and the found one."""
-    child, pipe = in_child(lambda out: asyncio.run(assign(place, store, planted, out)))
+    child, pipe = in_child(lambda out: asyncio.run(assign(place, store, keys, planted, out)))
     wanted = chance.randrange(1, 60 if store == "file" else 400)
     data = b""
     pause = chance.random() * 6 if store == "file-auto" else 0.0
@@ -100,7 +106,7 @@ def kill_once(place: Path, store: str, planted: bool, chance: random.Random) -> 
     rows = [ROW.unpack_from(data, at) for at in range(0, len(data) - ROW.size + 1, ROW.size)]
 
     def report(out: int) -> None:
-        os.write(out, json.dumps(asyncio.run(found(place))).encode())
+        os.write(out, json.dumps(asyncio.run(found(place, keys))).encode())
 
     reader, pipe = in_child(report)
     a, b, text = json.loads(read_rows(pipe))
@@ -119,7 +125,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--planted", action="store_true")
+    parser.add_argument("--encrypted", action="store_true")
     asked = parser.parse_args(arguments)
+    keys = KEYS if asked.encrypted else None
     seed = random.randrange(1 << 32) if asked.seed is None else asked.seed
     chance = random.Random(seed)
     lost, longest, acknowledged = 0, 0.0, 0
@@ -127,7 +135,7 @@ def main(arguments: list[str]) -> int:
         place = Path(directory) / ("state.db" if asked.store == "sqlite" else "state")
         before = 0
         for _ in range(asked.kills):
-            last, seconds, stored = kill_once(place, asked.store, asked.planted, chance)
+            last, seconds, stored = kill_once(place, asked.store, keys, asked.planted, chance)
             acknowledged += last - before
             before = stored
             lost += max(0, last - stored)
@@ -136,6 +144,7 @@ def main(arguments: list[str]) -> int:
         json.dumps(
             {
                 "store": asked.store,
+                "encrypted": asked.encrypted,
                 "kills": asked.kills,
                 "seed": seed,
                 "assigned": acknowledged,

@@ -105,7 +105,7 @@ async def restore(place, snapshot):
     async with open_persistence(Path(place)) as persistence:
         print("open", flush=True)
         await persistence.restore(snapshot)
-    print("done", flush=True)
+        print("restored", flush=True)
 
 
 async def contents(place):
@@ -136,8 +136,10 @@ async def killed(place, kills, records):
         if number:
             await asyncio.sleep(random.uniform(0, took * 1.1))
             process.send_signal(signal.SIGKILL)
+        else:
+            assert process.stdout.readline() == "restored\n"
+            took = time.monotonic() - begun  # and not the end of the interpreter
         process.communicate()
-        took = took or time.monotonic() - begun
         found = await contents(place)
         assert found in (now, wanted), f"a mixture: {len(found)} records"
         outcomes["restored" if found == wanted else "before"] += 1

@@ -19,7 +19,7 @@ import msgspec
 
 from axiom_persistence import AdapterBasedPersistence, FileStorageAdapter, SQLiteAdapter
 from axiom_persistence.jobs import _undoing, migrate, rollback
-from axiom_persistence.jobs._migration import ORIGINALS
+from axiom_persistence.jobs._originals import ORIGINALS
 from axiom_persistence.records.record import open_record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -103,6 +103,8 @@ def torture(kind, place, *, records, kills, seed, chunk):
         if done < kills:
             os.kill(child, signal.SIGKILL)
             done += 1
+            if done % 20 == 0:
+                print(f"{done} kills, {time.monotonic() - started:.0f} s", flush=True)
         status = os.waitpid(child, 0)[1]
         assert status in (0, signal.SIGKILL), f"{verb} ended with {status}"
         header, found, kept = asyncio.run(look(kind, place))

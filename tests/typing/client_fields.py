@@ -21,6 +21,7 @@ from axiom_persistence.client import (
 )
 from axiom_persistence.errors import PersistenceError
 from axiom_persistence.persistence.persistence import AdapterBasedPersistence
+from axiom_persistence.records._secret import Secret
 
 
 class Theme(Enum):
@@ -36,6 +37,7 @@ class Preferences(Client, name="prefs"):
     last: str | None = client_state(None)
     volume: int = client_state(5, validate=lambda volume: 0 <= volume <= 100)
     api_token: str = client_state("", secure=True)
+    password: Secret[str] = client_state(Secret(""))
     draft: str = client_state("", persisted=False)
 
     @action
@@ -58,6 +60,9 @@ class Wrong(Client):
 async def use(persistence: AdapterBasedPersistence) -> None:
     preferences = Preferences(persistence, instance="user-42", auto_save=AutoSave(0.5, 2))
     assert_type(preferences.theme, Theme)
+    assert_type(preferences.password, Secret[str])
+    assert_type(preferences.password.reveal(), str)
+    preferences.password = "in clear"  # type: ignore[assignment]
     assert_type(preferences.notifications_enabled, bool)
     assert_type(preferences.recent_files, list[str])
     assert_type(preferences.bookmarks, dict[str, int])

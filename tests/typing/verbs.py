@@ -18,6 +18,7 @@ from axiom_persistence import (
     Key,
     MemoryAdapter,
     PersistenceCapability,
+    Secret,
     StorageAdapter,
     adapter_for,
     client_state,
@@ -66,6 +67,8 @@ async def loading(persistence: AdapterBasedPersistence) -> None:
     assert_type(await persistence.load("count", int, default="none"), int | str)
     assert_type(await persistence.load("count", int, default=MISSING), int | Missing)
     assert_type(await persistence.load("names", list[str]), list[str] | None)
+    assert_type(await persistence.load("token", Secret[str]), Secret[str] | None)
+    assert_type(Secret([1]).reveal(), list[int])
     assert_type(await persistence.load_many(["a", "b"], int), dict[str, int])
     either: int | str | None = await persistence.load("either", int | str)  # any type form is allowed
     del either

@@ -7,10 +7,10 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeVar
 from weakref import WeakSet, finalize
 
-from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError
+from ..errors import AccessDeniedError, CapabilityUnavailableError, ConfigurationError, CorruptedDataError
 from ..platform.filesystem import FileSystem
 from ..platform.local import local_filesystem
 from ..runtime.ending import ADAPTERS, after_fork, at_exit
@@ -24,6 +24,7 @@ from ..storage.adapter import (
     NotNow,
     StorageAdapter,
     Stored,
+    Tidied,
     Told,
     Traits,
     check_changes,
@@ -35,6 +36,9 @@ from ._file.names import file_name
 from ._file.tree import FileTree
 from ._file.values import WHOLE
 from ._file.writer import RUNNING, FileWriter
+
+if TYPE_CHECKING:
+    from ..storage._salvage import SalvageReport
 
 __all__ = ["FileStorageAdapter"]
 
@@ -108,6 +112,7 @@ class FileStorageAdapter(StorageAdapter):
     ) -> None:
         self.directory: Path = Path(directory).expanduser().absolute()
         self.inspect = inspect
+        self._lock_timeout = lock_timeout
         self._files = local_filesystem(self.directory) if filesystem is None else filesystem
         self._tree = self.tree_class(self._files, lock_timeout=lock_timeout, label=str(self))
         self._writer: FileWriter | None = None
@@ -274,6 +279,10 @@ class FileStorageAdapter(StorageAdapter):
         file_name(key)
         return await self._in_thread(look)
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        check_changes(generations, self._traits, self)
+        await self._queued(Job({}, None, durable=True, generations=dict(generations)))
+
     async def saved_at(self, key: str) -> float | None:
         file_name(key)
         return await self._in_thread(lambda: self._tree.saved_at(key))
@@ -287,12 +296,33 @@ class FileStorageAdapter(StorageAdapter):
         await self._in_thread(lambda: copy(self._tree, place, told))
         return True
 
+    async def tidy(self, kept_before: float) -> Tidied:
+        from ._file.tidy import tidy  # few programs do
+
+        await self.commit({})  # what an interrupted commit has left is finished
+        return Tidied(await self._in_thread(lambda: tidy(self._tree, kept_before)), 0)
+
     async def scrub(self) -> bool:
         from ._file.scrub import scrub  # few programs do
 
         await self.commit({})  # what an interrupted commit has left is finished, and its journal gone
         await self._in_thread(lambda: scrub(self._tree))
         return True
+
+    async def salvage(self) -> SalvageReport | None:
+        from ._file.salvage import repair  # no program needs it, but for once
+
+        def work() -> SalvageReport | None:
+            tree = self.tree_class(self._files, lock_timeout=self._lock_timeout, label=str(self))
+            try:
+                tree.open(inspect=True)
+            except CorruptedDataError:
+                return repair(tree, self._lock_timeout)
+            tree.close()
+            return None
+
+        await self.aclose()
+        return await in_thread(work)
 
     def change_mark(self) -> Hashable | None:
         self._refuse_forked()

@@ -152,6 +152,15 @@ class MemoryAdapter(StorageAdapter):
         record = self._records.get(key)
         return None if record is None else record.previous
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        self._check(generations)
+        with self._lock:
+            for key, data in generations.items():
+                record = self._records.get(key)
+                if record is not None:
+                    before = None if data is None else Stored(data, f"{record.stored.version}-")
+                    self._records[key] = record._replace(previous=before)
+
     async def saved_at(self, key: str) -> float | None:
         self._check((key,))
         record = self._records.get(key)

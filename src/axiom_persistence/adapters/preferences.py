@@ -248,7 +248,7 @@ def _stored(key: str, value: Native | Strange) -> Stored:
         return Stored(value.data, content_version(value.data), why)
     try:
         data = _record(key, value)
-    except ValueError:  # a fraction that is none, or half a character
+    except (ValueError, OverflowError):  # no finite number, one of too many digits, or half a character
         data = repr(value).encode()
         return Stored(data, content_version(data), "another program wrote a value that JSON cannot say")
     return Stored(data, content_version(data))

@@ -19,6 +19,7 @@ from ..errors import (
     CorruptedDataError,
     PersistenceError,
     StorageLockedError,
+    from_os_error,
 )
 from ..keys import check_stored_key
 from ..runtime.threads import in_thread
@@ -31,6 +32,7 @@ from ..storage.adapter import (
     NotNow,
     StorageAdapter,
     Stored,
+    Tidied,
     Told,
     Traits,
     check_changes,
@@ -47,12 +49,15 @@ from ._sqlite.writer import Writer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..storage._salvage import SalvageReport
     from ._sqlite.inspect import Inspector
 
 __all__ = ["SQLiteAdapter"]
 
 _MAX_VALUE_BYTES: Final = 999_000_000  # SQLite's own limit of a row is 10**9; key and header need some
 _PURGE_PAUSE_S: Final = 0.02
+_TIDIED_WITHIN_S: Final = 0.3
+"""So long others are waited for, and keep commits waiting: what is tidied up can be done another time."""
 _SYNCED: Final = (None, Durability.POWER_LOSS)
 
 T = TypeVar("T")
@@ -102,6 +107,7 @@ class SQLiteAdapter(StorageAdapter):
             durability=Durability.POWER_LOSS,
             shared=not exclusive,
             immediate=True,
+            ordered=True,
             max_value_bytes=_MAX_VALUE_BYTES,
         )
         self._opening = threading.Lock()
@@ -276,6 +282,18 @@ class SQLiteAdapter(StorageAdapter):
         check_stored_key(key, MAX_STORED_KEY_BYTES)
         return await self._read(lambda connection: reading.previous(connection, key), key)
 
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        return await self._read(
+            lambda connection: reading.previous_many(connection, wanted), next(iter(wanted), None)
+        )
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        check_changes(generations, self._traits, self)
+        job = Job({}, None, durable=True, generations=dict(generations))
+        self._open_writer(writing=True).submit(job, here=False)
+        await job.future
+
     async def saved_at(self, key: str) -> float | None:
         check_stored_key(key, MAX_STORED_KEY_BYTES)
         version = await self._read(lambda connection: reading.version_of(connection, key), key)
@@ -299,6 +317,15 @@ class SQLiteAdapter(StorageAdapter):
         await self._at_length(lambda connection: copy(connection, place, told), "cannot copy")
         return True
 
+    async def tidy(self, kept_before: float) -> Tidied:
+        from ._sqlite.scrub import tidy  # few programs do
+
+        writer, timeout = self._open_writer(writing=True), min(self._lock_timeout, _TIDIED_WITHIN_S)
+        made = await in_thread(
+            lambda: self._translated(lambda: tidy(writer, kept_before, timeout=timeout), "cannot tidy up")
+        )
+        return Tidied(*made)
+
     async def scrub(self) -> bool:
         from ._sqlite.scrub import scrub  # few programs do
 
@@ -307,6 +334,33 @@ class SQLiteAdapter(StorageAdapter):
             lambda: self._translated(lambda: scrub(writer, timeout=timeout), "cannot overwrite old records")
         )
         return True
+
+    async def salvage(self) -> SalvageReport | None:
+        from ._sqlite.salvage import repair  # no program needs it, but for once
+
+        def work() -> SalvageReport | None:
+            path = os.path.realpath(self._path)
+            if self._is_sound():
+                return None
+            try:
+                return self._translated(lambda: repair(path, str(self)), "cannot repair")
+            except OSError as error:
+                raise from_os_error(error, "cannot repair the store", adapter=self) from error
+
+        await self.aclose()
+        return await in_thread(work)
+
+    def _is_sound(self) -> bool:
+        """Whether there is nothing that a new file would mend. Raises what the disk refuses."""
+        inspector = self._make_inspector()
+        try:
+            found = self._translated(lambda: inspector.run(reading.faults), "cannot check")
+        except CorruptedDataError:
+            return False
+        refused = refuses_reading(os.path.realpath(self._path)) if found else None
+        if refused is not None:
+            raise errors.refusal("cannot check", refused, code=refused.errno, adapter=self)
+        return not found
 
     async def _at_length(self, run: Callable[[sqlite3.Connection], T], doing: str) -> T:
         """What takes long: in a thread, over a connection of its own where there may be another."""

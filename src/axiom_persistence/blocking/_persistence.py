@@ -34,7 +34,9 @@ from ._values import Values
 from ._waiting import waiting
 
 if TYPE_CHECKING:
+    from ..security.gates import Gate
     from ..security.keys import KeyProvider
+    from ..storage._salvage import SalvageReport
 
 __all__ = ["Persistence", "open_persistence"]
 
@@ -49,9 +51,10 @@ def open_persistence(
     *,
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
-    on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
+    on_corruption: OnCorruption | Literal["recover", "raise", "repair"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
     mode: Literal["normal", "inspect"] = "normal",
@@ -66,6 +69,7 @@ def open_persistence(
             on_corruption=on_corruption,
             secure=secure,
             keys=keys,
+            guard=guard,
             migrations=migrations,
             snapshots=snapshots,
             mode=mode,
@@ -137,6 +141,11 @@ class Persistence(Values):
     def reports(self) -> tuple[CorruptionReport, ...]:
         """What was found damaged and repaired since this persistence was made."""
         return self.inner.reports
+
+    @property
+    def salvaged(self) -> SalvageReport | None:
+        """What was made of a store that could not be opened, where ``on_corruption`` asked for it."""
+        return self.inner.salvaged
 
     # -- transactions ------------------------------------------------------------------------------
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..errors import StoreNotFoundError
 from ..jobs.walk import OnProgress
+from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
 from ._output import data, note, printable, timestamp, to_json
 from .base import command, complete_store, opened
@@ -98,7 +100,10 @@ def restore(where: str, snapshot: str, dry_run: bool, shown: Shown) -> None:
 
     async def work(progress: OnProgress) -> RestoreReport:
         async with opened(where, "normal") as persistence:
-            return await persistence.restore(snapshot, dry_run=dry_run, progress=progress)
+            try:
+                return await persistence.restore(snapshot, dry_run=dry_run, progress=progress)
+            except StoreNotFoundError as error:  # which is about the snapshot: the store is open
+                raise Ending(ExitCode.NO_SUCH_STORE, error.message, hint=error.hint) from None
 
     resume = "nothing was restored, or all of it; the same command does it"
     report = run_job(work, "comparing", shown, resume=resume)
@@ -124,18 +129,36 @@ def restore(where: str, snapshot: str, dry_run: bool, shown: Shown) -> None:
     metavar="DAYS",
     help="Also what is in quarantine for longer.  [default: 90]",
 )
+@click.option(
+    "--previous",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="Also the generation before a value, where it is kept for longer.  [default: 90]",
+)
 @dry_run_option
 @job
-def sweep(where: str, quarantine: int | None, dry_run: bool, shown: Shown) -> None:
-    """Remove the records whose time is over, and damaged bytes that were kept for long."""
+def sweep(where: str, quarantine: int | None, previous: int | None, dry_run: bool, shown: Shown) -> None:
+    """Remove the records whose time is over, and what was kept for long; give free room back."""
 
     async def work(progress: OnProgress) -> SweepReport:
         async with opened(where, "normal") as persistence:
-            age = None if quarantine is None else timedelta(days=quarantine)
-            return await persistence.sweep(quarantine=age, dry_run=dry_run, progress=progress)
+            return await persistence.sweep(
+                quarantine=None if quarantine is None else timedelta(days=quarantine),
+                previous=None if previous is None else timedelta(days=previous),
+                dry_run=dry_run,
+                progress=progress,
+            )
 
     report = run_job(work, "sweeping", shown, resume="the same command does the rest")
-    summary = {"expired": report.expired, "quarantined": report.quarantined, "dry_run": dry_run}
+    summary = {
+        "expired": report.expired,
+        "quarantined": report.quarantined,
+        "previous": report.previous,
+        "freed": report.freed,
+        "dry_run": dry_run,
+    }
     if not finish(summary, shown):
         would = "would be " if dry_run else ""
         note(f"{report.expired:,} expired and {report.quarantined:,} quarantined records {would}removed")
+        if report.previous or report.freed:
+            note(f"{report.previous:,} generations before removed, {report.freed:,} bytes given back")

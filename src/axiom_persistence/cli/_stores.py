@@ -11,12 +11,15 @@ from typing import Any, Final
 
 import click
 
+from ..errors import CorruptedDataError
+from ..jobs._repairing import salvage
 from ..jobs.verify import VerifyReport
 from ..jobs.verify import verify as verify_store
 from ..jobs.walk import OnProgress, Progress
 from ..opening.addresses import adapter_for
 from ..records.corruption import QUARANTINE
 from ..records.record import INTERNAL_SCHEMA, look_at
+from ..storage._salvage import Fate, SalvageReport
 from ..store import store as typed
 from ..store._header import HEADER
 from ._endings import ExitCode
@@ -124,7 +127,7 @@ def path(where: str, as_json: bool) -> None:
 
 @click.command("verify", short_help="Check everything, and repair it.")
 @click.argument("where", shell_complete=complete_store)
-@click.option("--repair", is_flag=True, help="Bring back the earlier generation of what is damaged.")
+@click.option("--repair", is_flag=True, help="Bring back what is damaged, or make the store anew.")
 @click.option("--jsonl", is_flag=True, help="Write an object a line: progress, findings, summary.")
 @click.option("--no-progress", is_flag=True, help="Show no progress on a terminal.")
 @command
@@ -132,7 +135,8 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
     """Read and check every record and the medium. Exits with 3 when something was found.
 
     Changes nothing without --repair. With it, damaged bytes go to quarantine, and the earlier generation of
-    a record comes back where there is one.
+    a record comes back where there is one. A store that cannot be opened is moved aside whole, into a
+    directory beside it, and made anew of what can still be read; close the programs that use it before.
     """
     line = StatusLine(
         after_seconds=PROGRESS_AFTER_SECONDS, enabled=not (no_progress or as_json) and on_terminal(err=True)
@@ -144,14 +148,25 @@ def verify(where: str, repair: bool, jsonl: bool, no_progress: bool, as_json: bo
         _write_json(result, jsonl)
     else:
         _write_text(result, where, repair)
-    return ExitCode.FOUND if result.findings or result.medium else ExitCode.DONE
+    return ExitCode.FOUND if result.findings or result.medium or result.salvage is not None else ExitCode.DONE
 
 
 async def _verify(where: str, repair: bool, progress: OnProgress) -> VerifyReport:
-    await must_be_there(where)
+    made = None
+    try:
+        await must_be_there(where)
+    except CorruptedDataError:
+        if repair:
+            ruined = adapter_for(where)
+            made = await salvage(ruined)
+            await ruined.aclose()
+        if made is None:
+            raise
     # Not by way of a persistence: that one would not open a store whose header is what is damaged.
     async with unopened(where, inspect=not repair) as adapter:
-        return await verify_store(typed.Store(adapter), repair=repair, progress=progress)
+        result = await verify_store(typed.Store(adapter), repair=repair, progress=progress)
+    result.salvage = made if result.salvage is None else result.salvage
+    return result
 
 
 def _events() -> OnProgress:
@@ -167,13 +182,14 @@ def _events() -> OnProgress:
 
 
 def _write_json(result: VerifyReport, jsonl: bool) -> None:
-    findings = list(map(asdict, result.findings))
+    findings, made = list(map(asdict, result.findings)), result.salvage
     summary = {
-        "ok": not findings and not result.medium,
+        "ok": not findings and not result.medium and made is None,
         "records": result.records,
         "quarantined": result.quarantined,
         "medium": result.medium,
         "findings": findings,
+        "salvage": None if made is None else asdict(made),
     }
     if jsonl:
         for finding in findings:
@@ -182,7 +198,18 @@ def _write_json(result: VerifyReport, jsonl: bool) -> None:
     data(to_json(summary))
 
 
+def _write_salvage(made: SalvageReport) -> None:
+    for key, fate in sorted(made.fates.items()):
+        if fate not in (Fate.RECOVERED, Fate.LOG):
+            data(f"{style('✖', 'red')} {fate}: {printable(key)}")
+    for line in made.notes:
+        data(printable(line))
+    note(f"the store was made anew: {printable(str(made))}")
+
+
 def _write_text(result: VerifyReport, where: str, repair: bool) -> None:
+    if result.salvage is not None:
+        _write_salvage(result.salvage)
     for fault in result.medium:
         data(f"{style('✖', 'red')} {printable(fault)}")
     for finding in result.findings:
@@ -192,5 +219,5 @@ def _write_text(result: VerifyReport, where: str, repair: bool) -> None:
     said = f"{found} {'fault' if found == 1 else 'faults'} found" if found else "no fault found"
     earlier = f", {result.quarantined} in quarantine" if result.quarantined else ""
     note(f"{result.records:,} records checked, {said}{earlier}")
-    if result.findings and not repair:  # no repair of records helps the medium
+    if found and not repair:
         note(f"hint: axiom-persistence verify {shlex.quote(where)} --repair")

@@ -12,6 +12,7 @@ import click
 
 from ._archives import bring, copy, export
 from ._copies import restore, snapshot, snapshots, sweep
+from ._doctor import doctor
 from ._encryption import decrypt, encrypt, keys
 from ._endings import ExitCode, ending_of
 from ._erase import erase
@@ -103,7 +104,7 @@ def completion(shell: str, as_json: bool) -> None:
 for _command in (
     *(demo, listing, get, save, remove, has, info, path, watch),
     *(verify, quarantine, sweep, erase, snapshot, snapshots, restore, export, bring, copy),
-    *(encrypt, decrypt, keys),
+    *(encrypt, decrypt, keys, doctor),
     *(migrate, rollback, finalize, schema, import_legacy, completion),
 ):
     app.add_command(_command)

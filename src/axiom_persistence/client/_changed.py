@@ -72,7 +72,10 @@ def converted(store: Store, key: str, record: Record, field: Field, where: str) 
         made = field.migrate(old)
         return store.codec.decode(store.codec.encode(made), field.kind, key)
     except Exception as error:  # a function of the user, and what it returned
-        reason = type(error).__name__ if field.secure else refused_by(error)
-        raise TypeMismatchError(
-            f"migrate of {where} made no value of its type: {reason}", key=key, adapter=store.adapter
-        ) from (None if field.secure else error)
+        made_none = f"migrate of {where} made no value of its type"
+        if not field.secure:
+            raise TypeMismatchError(
+                f"{made_none}: {refused_by(error)}", key=key, adapter=store.adapter
+            ) from error
+        kind = type(error).__name__
+    raise TypeMismatchError(f"{made_none}: {kind}", key=key, adapter=store.adapter)

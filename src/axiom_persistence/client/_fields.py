@@ -21,6 +21,7 @@ from ..errors import (
     shown,
 )
 from ..keys import MISSING, encode_segment
+from ..records._secret import mentions_secret
 from ..records.codec import Codec, can_change_in_place, is_hashable
 
 __all__ = ["Field", "client_state", "collect_fields", "resolve_kinds", "unknown_field"]
@@ -99,7 +100,9 @@ class Field:
         try:
             accepted = self.validate(value)
         except Exception as error:
-            raise self._refused(value, where, error) from (None if self.secure else error)
+            if not self.secure:
+                raise self._refused(value, where, error) from error
+            accepted = False  # what it says may quote the secret, and is not even the context of ours
         if accepted is False:
             raise self._refused(value, where, None)
 
@@ -321,6 +324,7 @@ def resolve_kinds(cls: type, pending: dict[str, Any], found: Mapping[str, Field]
             ) from error
         field = found[name]
         field.kind = type(None) if kind is None else kind
+        field.secure = field.secure or (field.persisted and mentions_secret(kind))
         del pending[name]
         if field._factory is None:
             _check_default(cls.__qualname__, field, field._default)
@@ -332,11 +336,13 @@ def _check_default(owner: str, field: Field, value: Any) -> None:
             Codec().encode(value, field.kind)
         field.check(value, f"{owner}.{field.name}")
     except PersistenceError as error:
-        reason = "it does not fit" if field.secure else error.message
-        raise ConfigurationError(
-            f"the default of {owner}.{field.name} cannot be used: {reason}",
-            hint="" if field.secure else error.hint,
-        ) from (None if field.secure else error)
+        if not field.secure:
+            raise ConfigurationError(
+                f"the default of {owner}.{field.name} cannot be used: {error.message}", hint=error.hint
+            ) from error
+    else:
+        return
+    raise ConfigurationError(f"the default of {owner}.{field.name} cannot be used: it does not fit")
 
 
 def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from ..errors import ConfigurationError
+from ..runtime.upkeep import UNATTENDED
 from ..store.store import Store
 from ._auto_save import Clock, Timer
 from ._commit import save_together
@@ -137,6 +138,7 @@ class _Saver:
             self._rearm()
 
     async def _work(self, sweeps: bool) -> None:
+        UNATTENDED.set("client")  # in this task's own context
         if sweeps:
             await self._sweep()
         now = self.clock.time()

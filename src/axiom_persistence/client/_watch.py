@@ -8,8 +8,9 @@ from collections.abc import Collection, Hashable
 from itertools import islice
 from typing import Final
 
-from ..errors import CapabilityUnavailableError, PersistenceError
+from ..errors import AuthenticationError, CapabilityUnavailableError, PersistenceError
 from ..layers.observed import Origin
+from ..runtime.upkeep import UNATTENDED
 from ..store.store import Store
 from ._place import change_mark, versions_of
 from ._restore import refresh
@@ -78,6 +79,7 @@ class Watch:
         self._task = loop.create_task(self._compare(loop))
 
     async def _compare(self, loop: asyncio.AbstractEventLoop) -> None:
+        UNATTENDED.set("client")  # in this task's own context
         spent, rest = 0.0, _POLL_S if self._mark is not None else _POLL_WITHOUT_MARK_S
         try:
             states = iter(list(self._states))
@@ -89,6 +91,8 @@ class Watch:
         except CapabilityUnavailableError:
             self._task = None
             return
+        except AuthenticationError:
+            self._mark, rest = None, _POLL_WITHOUT_MARK_S  # until somebody opens the gate
         except PersistenceError as error:
             _log.warning("cannot read what others changed in %s: %s", self._store.adapter, error)
             self._mark, rest = None, _POLL_WITHOUT_MARK_S

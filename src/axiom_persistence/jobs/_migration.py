@@ -1,35 +1,28 @@
-"""What migrating and going back share: the header's changes, the originals, and the view of a store step."""
+"""What migrating and going back share: the header's changes, and the view of a store step."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import isawaitable
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from xxhash import xxh3_64_hexdigest
 
 from ..errors import MigrationError, PersistenceError, refused_by
 from ..keys import INTERNAL
+from ..records._subject import entry_key, tag_in
 from ..records.migrations import Edge, order
-from ..records.record import Damage, NewerFormat, Record, seal_about
-from ..storage.adapter import Durability
+from ..records.record import INTERNAL_SCHEMA, Damage, NewerFormat, Record, seal_record
+from ..storage.adapter import Durability, StorageAdapter
 from ..store._header import HEADER, Header, sealed_header
-from ..store._tagged import entries_for
 from ..store.store import Store
 
 __all__ = [
     "CHUNK",
-    "ORIGINALS",
     "Headline",
-    "Original",
     "View",
-    "digest",
     "naming",
-    "original_key",
-    "originals",
-    "restored_key",
     "user_keys",
     "validated",
 ]
@@ -37,53 +30,10 @@ __all__ = [
 CHUNK: Final = 1000
 """Records rewritten in one commit."""
 
-ORIGINALS: Final = INTERNAL + "migrate/"
 
-_DIGEST: Final = 16
-
-
-class Original(NamedTuple):
-    """What a record was before a migration, and the digest of what the migration made of it."""
-
-    digest: str
-    data: bytes | None
-    """None: there was none."""
-
-    @classmethod
-    def of(cls, before: bytes | None, after: bytes | None) -> Original:
-        return cls(digest(after), before)
-
-    def to_bytes(self) -> bytes:
-        return self.digest.encode() + (self.data or b"")
-
-    @classmethod
-    def from_bytes(cls, stored: bytes) -> Original:
-        return cls(stored[:_DIGEST].decode("ascii", "replace"), stored[_DIGEST:] or None)
-
-
-def digest(data: bytes | None) -> str:
-    """What tells one record's bytes from others; of none, that of no bytes: no record is empty."""
-    return xxh3_64_hexdigest(data or b"")
-
-
-def original_key(id: str, key: str, *, by_step: bool = False) -> str:
-    """Where the original of ``key`` is kept. What store steps changed stands apart: it goes back at once."""
-    return f"{ORIGINALS}{id}/{'steps' if by_step else 'values'}/{key}"
-
-
-def restored_key(id: str, original: str, *, by_step: bool = False) -> str:
-    """The key whose original is under ``original``."""
-    return original[len(original_key(id, "", by_step=by_step)) :]
-
-
-def originals(store: Store, id: str, *, by_step: bool = False) -> AsyncIterator[str]:
-    """Where the originals of a migration are."""
-    return store.adapter.keys(original_key(id, "", by_step=by_step))
-
-
-async def user_keys(store: Store) -> AsyncIterator[str]:
+async def user_keys(adapter: StorageAdapter, *, after: str | None = None) -> AsyncIterator[str]:
     """All keys but the library's own, whatever the header says of them."""
-    async for key in store.adapter.keys():
+    async for key in adapter.keys(after=after):
         if key[0] != INTERNAL:
             yield key
 
@@ -92,15 +42,18 @@ def validated(store: Store, key: str, body: bytes) -> None:
     """Raise ``MigrationError`` unless a result is of the type that ``validate`` was told."""
     try:
         store.migrations.validated(key, body)
+        return
     except MigrationError as error:
-        if store.confidential:  # the reasons may quote the value
-            raise MigrationError(
-                "what the steps made would not load; the value is confidential",
-                key=key,
-                adapter=store.adapter,
-                hint=error.hint,
-            ) from None
-        raise
+        if not store.confidential:
+            raise
+        hint = error.hint
+    # Out of the handler: the reasons may quote the value.
+    raise MigrationError(
+        "what the steps made would not load; the value is confidential",
+        key=key,
+        adapter=store.adapter,
+        hint=hint,
+    )
 
 
 @contextmanager
@@ -135,12 +88,9 @@ class Headline:
         expect: dict[str, str | None] | None = None,
         durability: Durability | None = None,
     ) -> None:
-        """Change the header and records, with their entries, in one commit.
-
-        Raises ``ConflictError`` if either changed.
-        """
+        """Change the header and records in one commit. Raises ``ConflictError`` if either changed."""
         versions = await self.store.adapter.commit(
-            {**(changes or {}), **entries_for(changes or {}), HEADER: sealed_header(header)},
+            {**(changes or {}), HEADER: sealed_header(header)},
             expect={**(expect or {}), HEADER: self.version},
             durability=durability,
         )
@@ -274,12 +224,21 @@ class View:
                 made[key] = None
             elif label is not None:
                 value = migrations.down(key, entry.value, label, entry.version)
-                data = migrations.sealed_as(key, value, label, entry.expires)
-                made[key] = seal_about(key, data, entry.subject)
+                made[key] = migrations.sealed_as(key, value, label, entry.expires, entry.subject)
             else:
                 line = migrations.line_of(key)
                 start = line.current if line.name else entry.version
                 body = migrations.encoded(key, migrations.up(key, entry.value, start))
                 validated(self.store, key, body)
-                made[key] = seal_about(key, migrations.sealed(key, body, entry.expires), entry.subject)
-        return {key: data for key, data in made.items() if data != self.before.get(key)}
+                made[key] = migrations.sealed(key, body, entry.expires, subject=entry.subject)
+        before = {**self.before, **_entries(self.before)}
+        made = {**dict.fromkeys(before.keys() - self.before.keys()), **made, **_entries(made)}
+        self.before = before
+        return {key: data for key, data in made.items() if data != before.get(key)}
+
+
+def _entries(records: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+    """By which those of ``records`` are found that are about a subject."""
+    tags = {key: tag_in(data) for key, data in records.items() if data is not None}
+    places = [entry_key(tag, key) for key, tag in tags.items() if tag is not None]
+    return {place: seal_record(place, b"true", INTERNAL_SCHEMA) for place in places}

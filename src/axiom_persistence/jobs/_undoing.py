@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from ..errors import ConflictError, MigrationError
+from ..errors import ConflictError, MigrationError, StorageFullError
+from ..keys import INTERNAL
 from ..records.migrations import order
-from ..records.record import Damage, NewerFormat, Record, major, seal_about
+from ..records.record import Damage, NewerFormat, Record, major
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
 from ..store._header import HEADER
 from ..store._standing import ROLLING_BACK, ClientSchema, Header, Kept, Running
 from ..store.store import Store
-from ._migration import CHUNK, Headline, Original, digest, original_key, originals, restored_key, user_keys
+from ._migration import CHUNK, Headline, user_keys
+from ._originals import Original, digest, kept_at, places, without
 from .walk import pages
 
 __all__ = ["RollbackReport", "Undoing"]
 
 _ATTEMPTS = 64
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -67,10 +71,12 @@ class Undoing:
         kept = header.kept[-1]
         target = kept.start if whole else kept.schema
         await self.begin(Running(id, kept.end, target, ROLLING_BACK))
-        async for page in pages(originals(self.store, id), size=CHUNK):
-            await self._in_one_commit(page, lambda some: self._originals_of(some, kept, target))
-        steps = {restored_key(id, key, by_step=True) async for key in originals(self.store, id, by_step=True)}
-        await self.come_down(target, kept.clients, without=steps)
+        async for place in places(self.store, id):
+            await self._restore(await self._originals_at(place), kept, target)
+        steps: list[Original] = []
+        async for place in places(self.store, id, by_step=True):
+            steps += await self._originals_at(place)
+        await self.come_down(target, kept.clients, without={original.key for original in steps})
         await self._finish(kept, target, steps)
 
     async def begin(self, running: Running) -> None:
@@ -91,27 +97,33 @@ class Undoing:
         self, target: str, clients: dict[str, str], *, without: Collection[str], strict: bool = False
     ) -> None:
         """Bring down what was saved by the new version only. ``strict``: refuse what has no way back."""
-        keys = (key async for key in user_keys(self.store) if key not in without)
+        keys = (key async for key in user_keys(self.store.adapter) if key not in without)
         async for page in pages(keys, size=CHUNK):
             await self._in_one_commit(page, lambda some: self._lowered(some, target, clients, strict=strict))
 
-    async def _in_one_commit(self, page: list[str], work: Callable[[list[str]], Awaitable[_Work]]) -> None:
+    async def _in_one_commit(self, page: list[T], work: Callable[[list[T]], Awaitable[_Work]]) -> None:
+        """What ``work`` makes of ``page``; on a full disk in smaller commits, which need less room."""
         for attempt in range(_ATTEMPTS):
             changes, expect = await work(page)
             if not changes:
                 return
             try:
                 await self.store.adapter.commit(
-                    changes, expect={**expect, HEADER: self.head.version}, durability=self.store.weakest
+                    changes, expect={**expect, HEADER: self.head.version}, durability=self.store.together
                 )
             except ConflictError:
                 await backoff(attempt)
                 await self._still()
                 continue
+            except StorageFullError:
+                if len(page) == 1:
+                    raise
+                for half in (page[: len(page) // 2], page[len(page) // 2 :]):
+                    await self._in_one_commit(half, work)
             return
         raise MigrationError(
             "other programs change the same records again and again",
-            key=page[0],
+            key=next(iter(changes)),
             adapter=self.store.adapter,
             hint="end them, and call rollback again, which goes on",
         )
@@ -128,24 +140,42 @@ class Undoing:
 
     # -- one record --------------------------------------------------------------------------------
 
-    async def _originals_of(self, page: list[str], kept: Kept, target: str) -> _Work:
-        found = await self.store.adapter.fetch(page)
-        keys = {place: restored_key(kept.id, place) for place in page}
-        now = await self.store.adapter.fetch(list(keys.values()))
+    async def _originals_at(self, place: str) -> list[Original]:
+        stored = (await self.store.adapter.fetch((place,))).get(place)
+        return [] if stored is None else kept_at(self.store, place, stored.data)
+
+    async def _restore(self, originals: list[Original], kept: Kept, target: str) -> None:
+        """Put originals back. They stay where they are kept, so that whoever goes on finds them all."""
+        await self._in_one_commit(originals, lambda some: self._restored(some, kept, target))
+        await self._generations_back(originals)
+
+    async def _restored(self, originals: list[Original], kept: Kept, target: str) -> _Work:
+        now = await self.store.adapter.fetch([original.key for original in originals])
         changes: dict[str, bytes | None] = {}
         expect: dict[str, str | None] = {}
-        for place, stored in found.items():
-            key, original = keys[place], Original.from_bytes(stored.data)
-            current = now.get(key)
-            changes[place], expect[place] = None, stored.version
-            expect[key] = None if current is None else current.version
-            if current is not None:  # else it was deleted since, and stays so
-                self._back(key, current, original, target, kept.clients, changes)
+        for original in originals:
+            current = now.get(original.key)
+            if current is not None and current.data != original.data:  # what was deleted since stays so
+                self._back(current, original, target, kept.clients, changes)
+                expect[original.key] = current.version
         return _Work(changes, expect)
+
+    async def _generations_back(self, originals: list[Original]) -> None:
+        """What was kept before records that are as they were is kept before them again."""
+        before = {one.key: one for one in originals if one.generations is not None}
+        now = await self.store.adapter.fetch(list(before))
+        there = await self.store.adapter.previous_many(list(before))
+        changed: dict[str, bytes | None] = {}
+        for key, original in before.items():
+            wanted = original.generations[0] if original.generations else None
+            found = there[key].data if key in there else None
+            if key in now and now[key].data == original.data and found != wanted:
+                changed[key] = wanted
+        if changed:
+            await self.store.adapter.set_previous(changed)
 
     def _back(
         self,
-        key: str,
         current: Stored,
         original: Original,
         target: str,
@@ -153,6 +183,7 @@ class Undoing:
         changes: dict[str, bytes | None],
     ) -> None:
         """Put the original back, or what was saved since in its earlier form."""
+        key = original.key
         if digest(current.data) == original.digest:
             changes[key] = original.data
             self.report.restored += 1
@@ -161,7 +192,8 @@ class Undoing:
         if lowered is None:
             changes.update(self._set_aside(key, current, target))
             lowered = original.data
-        changes[key] = lowered
+        if lowered != current.data:
+            changes[key] = lowered
 
     async def _lowered(self, page: list[str], target: str, clients: dict[str, str], *, strict: bool) -> _Work:
         changes: dict[str, bytes | None] = {}
@@ -189,7 +221,7 @@ class Undoing:
         if strict or migrations.can_go_down(key, wanted):
             value = migrations.down(key, msgspec.json.decode(record.value), wanted)
             self.report.converted += 1
-            return seal_about(key, migrations.sealed_as(key, value, wanted, record.expires), record.subject)
+            return migrations.sealed_as(key, value, wanted, record.expires, record.subject)
         return current.data if major(record.schema) == major(wanted) else None
 
     def _record(self, key: str, stored: Stored) -> Record | None:
@@ -206,31 +238,57 @@ class Undoing:
 
     # -- the end -----------------------------------------------------------------------------------
 
-    async def _finish(self, kept: Kept, target: str, steps: Collection[str]) -> None:
-        """Put back what store steps changed, and the header, in one commit."""
-        places = {original_key(kept.id, key, by_step=True): key for key in steps}
+    async def _finish(self, kept: Kept, target: str, steps: list[Original]) -> None:
+        """Put back what store steps changed, and the header, in one commit; then originals may go."""
+        header = self.head.header
+        assert header is not None
+        before = _header_before(header, kept, target)
+        await self._with_header(
+            msgspec.structs.replace(before, kept=header.kept, running=header.running),
+            lambda: self._rearranged(steps, target),
+        )
+        await self._generations_back(steps)
+        await self._with_header(before, lambda: self._without(kept.id))
+
+    async def _rearranged(self, steps: list[Original], target: str) -> _Work:
+        now = await self.store.adapter.fetch([original.key for original in steps])
+        changes: dict[str, bytes | None] = {}
+        expect: dict[str, str | None] = {}
+        for original in steps:
+            key, current = original.key, now.get(original.key)
+            if (None if current is None else current.data) == original.data:
+                continue
+            if current is not None and digest(current.data) != original.digest:
+                changes.update(self._set_aside(key, current, target))
+            elif key[0] != INTERNAL:
+                self.report.restored += 1
+            changes[key], expect[key] = original.data, None if current is None else current.version
+        return _Work(changes, expect)
+
+    async def _without(self, id: str) -> _Work:
+        """No originals of this migration."""
+        changes: dict[str, bytes | None] = {}
+        for by_step in (False, True):
+            async for place in places(self.store, id, by_step=by_step):
+                changes[place] = None
+                for stored in (await self.store.adapter.fetch((place,))).values():
+                    changes |= without(place, stored.data)
+        return _Work(changes, {})
+
+    async def _with_header(self, header: Header, work: Callable[[], Awaitable[_Work]]) -> None:
         for attempt in range(_ATTEMPTS):
-            found = await self.store.adapter.fetch(list(places))
-            now = await self.store.adapter.fetch(list(places.values()))
-            changes: dict[str, bytes | None] = {}
-            expect: dict[str, str | None] = {}
-            for place, stored in found.items():
-                key, original = places[place], Original.from_bytes(stored.data)
-                current = now.get(key)
-                if current is not None and digest(current.data) != original.digest:
-                    changes.update(self._set_aside(key, current, target))
-                changes[place], expect[place] = None, stored.version
-                changes[key], expect[key] = original.data, None if current is None else current.version
-            header = self.head.header
-            assert header is not None
             try:
-                await self.head.commit(_header_before(header, kept, target), changes, expect)
+                await self.head.commit(header, *await work())
             except ConflictError:
                 await backoff(attempt)
                 await self._still()
                 continue
-            self.report.restored += len(found)
             return
+        raise MigrationError(
+            "other programs change the store again and again",
+            adapter=self.store.adapter,
+            hint="end them, and call rollback again, which goes on",
+        )
 
 
 def _header_before(header: Header, kept: Kept, target: str) -> Header:

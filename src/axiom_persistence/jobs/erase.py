@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
 
-from ..errors import ConflictError
+from ..errors import ConflictError, MigrationError
+from ..keys import INTERNAL
 from ..records._subject import ENTRIES, name_of
 from ..runtime.turn import backoff
 from ..store.store import Store
@@ -80,23 +81,33 @@ async def erase(
 
 async def _look(store: Store, target: Target, report: ErasureReport) -> None:
     for mark in await _open_marks(store, target, begin=False):
-        report.keys += [key async for key in _scrub(store, target, mark).keys(store.adapter)]
+        scrub = Scrub(mark.tag, target.prefix)
+        report.keys += _users([key async for key in scrub.keys(store.adapter)])
     report.records = len(report.keys)
     report.snapshots += len(await made_beside(store))
 
 
-def _scrub(store: Store, target: Target, mark: Mark) -> Scrub:
-    kept = () if store.header is None else store.header.kept
-    return Scrub(mark.tag, target.prefix, [migration.id for migration in kept])
+def _users(keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if key[0] != INTERNAL]
+
+
+def _refuse_originals(store: Store, target: Target) -> None:
+    if target.prefix is not None and store.header is not None and store.header.kept:
+        raise MigrationError(
+            "the originals of a migration are kept, and may hold what is to be erased",
+            adapter=store.adapter,
+            hint="call finalize() first; what was saved with subject= can be erased before",
+        )
 
 
 async def _erase(
     store: Store, target: Target, report: ErasureReport, progress: OnProgress | None
 ) -> Erased | None:
     await store.look()
+    _refuse_originals(store, target)
     await store.settle()  # what was called before is in the store, and not in a cache
     for mark in await _open_marks(store, target, begin=True):
-        scrub = _scrub(store, target, mark)
+        scrub = Scrub(mark.tag, target.prefix)
         counted = await _counted(store, scrub, mark)
         await _go_through(store, scrub, counted, report, progress)
         await _changed(store, counted, ended=store.clock())
@@ -110,8 +121,9 @@ async def _go_through(
 
     def told(page: list[str]) -> None:
         nonlocal done
-        done += len(page)
-        report.keys += page[: max(0, _SHOWN - len(report.keys))]
+        users = _users(page)
+        done += len(users)
+        report.keys += users[: max(0, _SHOWN - len(report.keys))]
         for key in page:
             store.forget_refusal(key)  # damaged bytes of it that wait for their place in quarantine
         if progress is not None:
@@ -192,8 +204,8 @@ async def _counted(store: Store, scrub: Scrub, mark: Mark) -> Mark:
     if mark.erasure.records is not None:
         return mark
     count = 0
-    async for _ in scrub.keys(store.adapter):
-        count += 1
+    async for key in scrub.keys(store.adapter):
+        count += key[0] != INTERNAL
     return await _changed(store, mark, records=count)
 
 

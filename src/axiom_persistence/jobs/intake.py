@@ -202,6 +202,8 @@ class _Intake:
         self._dry_run = dry_run
         self._erasures: dict[Store, Erasures] = {}
         self.report: ImportReport = ImportReport()
+        self._all_new = not dry_run
+        """Whether to try first to take a page in as if nothing of it was there."""
 
     async def settle(self) -> None:
         """Return when what was taken in is as durable as the stores' saves are."""
@@ -245,6 +247,9 @@ class _Intake:
                 self.report.erased += 1
             else:
                 wanted[name] = entry, data, expires is not None
+        plain = all(tag_in(data) is None for _, data, _ in wanted.values())  # else there is more to commit
+        if plain and self._all_new and await self._commit_new(wanted, store):
+            return
         for attempt in range(_ATTEMPTS):
             try:
                 await self._commit(wanted, store)
@@ -266,9 +271,26 @@ class _Intake:
             found = self._erasures[store] = await Erasures.of(store)
         return found
 
+    async def _commit_new(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> bool:
+        """Take in what is not there, without looking first, as most imports can. False: something is."""
+        changes = {name: data for name, (_, data, _) in wanted.items()}
+        for _, _, expires in wanted.values():
+            if expires:
+                store.note_expiry()
+                break
+        try:
+            if changes:
+                await store.commit(changes, expect=dict.fromkeys(changes), durability=store.weakest)
+        except ConflictError:
+            self._all_new = False
+            return False
+        self.report.added += len(changes)
+        return True
+
     async def _commit(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> None:
-        there = await store.adapter.fetch_range(list(wanted), 0, 1)  # most are not: nothing is kept of them
+        there = await store.adapter.fetch_range(list(wanted), 0, 1)  # nothing is kept of what is not
         found = await store.adapter.fetch(list(there)) if there else {}
+        self._all_new = not (there or self._dry_run)
         changes: dict[str, bytes | None] = {}
         expect: dict[str, str | None] = {}
         counts: dict[_Verdict, int] = dict.fromkeys(get_args(_Verdict), 0)

@@ -10,16 +10,17 @@ or cancelled, everything is put back.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
 from ..errors import ConfigurationError, ConflictError, MigrationError, SchemaTooNewError
+from ..keys import INTERNAL
 from ..records.migrations import Edge, check_version, order
-from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_record, seal_about
 from ..runtime.turn import backoff
-from ..storage.adapter import Stored
+from ..store._header import HEADER
 from ..store._standing import (
     CHECKING,
     REWRITING,
@@ -31,7 +32,10 @@ from ..store._standing import (
     updated,
 )
 from ..store.store import Store
-from ._migration import CHUNK, Headline, Original, View, naming, original_key, user_keys, validated
+from ._migration import CHUNK, Headline, View, naming, user_keys
+from ._originals import keep, originals_of
+from ._renewing import Renewed, Renewing
+from ._selection import source_of
 from ._undoing import Undoing
 from .walk import Progress as Walked
 from .walk import pages
@@ -39,9 +43,6 @@ from .walk import pages
 __all__ = ["MigrationProgress", "MigrationReport", "migrate"]
 
 _ATTEMPTS = 32
-
-_READY_BYTES_MAX = 32 << 20
-"""Results of the trial that are kept for the rewriting; beyond, each step runs once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,12 @@ class MigrationReport:
 
 Progress = Callable[[MigrationProgress], None]
 
+T = TypeVar("T")
+
+
+def _is_rewriting(header: Header) -> bool:
+    return header.running is not None and header.running.state == REWRITING
+
 
 async def migrate(
     store: Store,
@@ -131,31 +138,58 @@ class _Migration:
         self.report = report
         self.line = store.migrations.store_line
         self.head = Headline(store)
+        self._id = uuid.uuid4().hex[:16]
         self._progress = progress
-        self._likely = FIRST_SCHEMA  # of the next record: that of the last
-        # What was made of a version of a record when it was tried, as far as there is room for it.
-        self._ready: dict[str, tuple[str, bytes, list[str]]] = {}
-        self._room = _READY_BYTES_MAX
 
     async def run(self) -> None:
-        header = await self.head.read()
-        if header is None or self._is_done(header):
+        header = await self._tried()
+        if header is None or self.report.dry_run:
             return
-        if header.running is None or header.running.state != REWRITING:
-            await self._check(header)
-            if self.report.dry_run:
-                return
+        if not _is_rewriting(header):
             header = await self._switch()
-        elif self.report.dry_run:
-            await self._check(header)
-            return
         running = header.running
-        assert running is not None
+        if running is None:
+            return  # another process has done it all meanwhile
         try:
             await self._rewrite_all(running)
         except BaseException as error:
             await self._put_back(running, error)
             raise
+
+    async def _tried(self) -> Header | None:
+        """The header of a store on which everything was tried, or is being rewritten. None: it is done."""
+        for attempt in range(_ATTEMPTS):
+            header = await self.head.read()
+            if header is None or self._is_done(header):
+                return None
+            self.renewing = Renewing(self.store, await source_of(self.store), self.report.damaged)
+            if _is_rewriting(header) and not self.report.dry_run:
+                return header
+            try:
+                await self._unless_overtaken(self._check(header))
+            except ConflictError:
+                await backoff(attempt)
+            else:
+                return header
+        raise self._busy()
+
+    async def _unless_overtaken(self, work: Awaitable[T]) -> T:
+        """What steps make of a store. ``ConflictError``: it is half another's by now, and they may fail."""
+        version = self.head.version
+        try:
+            return await work
+        except MigrationError as error:
+            await self.head.read()
+            if self.head.version == version:
+                raise
+            raise ConflictError("the store is being migrated", key=HEADER) from error
+
+    def _busy(self) -> MigrationError:
+        return MigrationError(
+            "other programs changed the store again and again while it was to be migrated",
+            adapter=self.store.adapter,
+            hint="end them first; nothing was changed",
+        )
 
     def _is_done(self, header: Header) -> bool:
         """Whether nothing is to be done. Raises for a store that this program cannot migrate now."""
@@ -189,20 +223,25 @@ class _Migration:
         """Run every step on every record and write nothing; what store steps make of the store."""
         report = self.report
         report.records = report.rewritten = 0
-        report.steps, report.moved, report.damaged = {}, {}, []
+        report.steps, report.moved = {}, {}
+        report.damaged.clear()
         view = await self._store_steps(header)
         made = view.results()
-        report.moved = {key: "deleted" if data is None else "written" for key, data in made.items()}
+        users = {key: data for key, data in made.items() if key[0] != INTERNAL}
+        report.moved = {key: "deleted" if data is None else "written" for key, data in users.items()}
 
         def told(progress: Walked) -> None:
             self._tell("checking", progress.done, None)
 
-        async for page in pages(user_keys(self.store), size=CHUNK, progress=told):
-            found = await self.store.adapter.fetch(page)
-            for key, stored in found.items():
-                report.records += 1
-                if key not in view.changes and self._renewed(key, stored) is not None:
-                    report.rewritten += 1
+        renewing = self.renewing
+        async for page in pages(user_keys(renewing.source), size=CHUNK, progress=told):
+            for keys in renewing.pieces(page):
+                for key, renewed in (await renewing.of(keys)).items():
+                    if key not in view.changes:
+                        report.rewritten += 1
+                        self._count(renewed)
+                        renewing.keep(key, renewed)
+                report.records += len(keys)
         return view
 
     def _pending(self, header: Header) -> list[Edge]:
@@ -215,37 +254,10 @@ class _Migration:
                 await view.run(edge, step.name, step.function)
         return view
 
-    def _renewed(self, key: str, stored: Stored) -> bytes | None:
-        """The record of today for an older one. None: it stays as it is."""
-        ready = self._ready.get(key)
-        if ready is not None and ready[0] == stored.version:
-            return self._counted(*ready[1:])
-        store = self.store
-        try:
-            if stored.damage is not None:
-                raise Damage(stored.damage)
-            record = open_record(key, stored.data, self._likely)
-        except Damage:
-            self.report.damaged.append(key)
-            return None
-        except NewerFormat:
-            return None
-        self._likely = record.schema
-        made = store.renewed(key, record)
-        if made is None or store.expired(record):
-            return None
-        validated(store, key, made.body)
-        data = store.migrations.sealed(key, made.body, record.expires, made.label)
-        data = seal_about(key, data, record.subject)
-        if self._room > len(data):
-            self._room -= len(data)
-            self._ready[key] = stored.version, data, made.steps
-        return self._counted(data, made.steps)
-
-    def _counted(self, data: bytes, steps: list[str]) -> bytes:
-        for name in steps:
-            self.report.steps[name] = self.report.steps.get(name, 0) + 1
-        return data
+    def _count(self, renewed: Renewed) -> None:
+        steps = self.report.steps
+        for name in renewed.steps:
+            steps[name] = steps.get(name, 0) + 1
 
     # -- switching ---------------------------------------------------------------------------------
 
@@ -254,15 +266,13 @@ class _Migration:
         for attempt in range(_ATTEMPTS):
             header = await self.head.read()
             assert header is not None
+            if self._is_done(header) or _is_rewriting(header):
+                return header  # another process was faster
             try:
                 return await self._switch_once(header)
             except ConflictError:
                 await backoff(attempt)
-        raise MigrationError(
-            "other programs changed the store again and again while it was to be migrated",
-            adapter=self.store.adapter,
-            hint="end them first; nothing was changed",
-        )
+        raise self._busy()
 
     async def _switch_once(self, header: Header) -> Header:
         before = header
@@ -273,8 +283,10 @@ class _Migration:
                 return await self._commit_switch(before, View(self.store))
             # Older programs are kept from saving while the store steps run, so that these see every key.
             stopped = Running("", header.schema, self.report.to_version, CHECKING)
-            await self.head.commit(msgspec.structs.replace(header, running=stopped))
-            return await self._commit_switch(before, await self._store_steps(before))
+            if header.running != stopped:
+                await self.head.commit(msgspec.structs.replace(header, running=stopped))
+            view = await self._unless_overtaken(self._store_steps(before))
+            return await self._commit_switch(before, view)
         except BaseException as error:
             await self._let_go(before, error)
             raise
@@ -288,23 +300,22 @@ class _Migration:
                 return
             if now.running.state == CHECKING:
                 await self.head.commit(before)
-            elif not isinstance(error, ConflictError):
+            elif now.running.id == self._id:
                 await Undoing(self.store, self.head).undo(now.running.id)
         except Exception as second:  # told with the error that counts
             error.add_note(f"older programs cannot save until migrate or rollback is called: {second}")
 
     async def _commit_switch(self, header: Header, view: View) -> Header:
-        id = uuid.uuid4().hex[:16]
+        id = self._id
         start = header.schema
         if order(start) == order(self.report.to_version):  # saved by this version, and not rewritten yet
             start = max(header.migrated, self.report.from_version, key=order)
         clients = {name: client.schema for name, client in header.clients.items() if client.schema}
         kept = Kept(id, start, self.report.to_version, header.schema, header.layout, header.migrated, clients)
-        changes: dict[str, bytes | None] = {}
-        for key, data in view.results().items():
-            changes[key] = data
-            before = view.before.get(key)
-            changes[original_key(id, key, by_step=True)] = Original.of(before, data).to_bytes()
+        changes = view.results()
+        before = {key: view.before.get(key) for key in changes}
+        originals = await originals_of(self.store, before, changes, generations=True)
+        changes |= keep(self.store, id, originals, by_step=True)
         now = msgspec.structs.replace(
             updated(header, self.store.migrations),
             layout=max(header.layout, layout_of(self.line), key=order),
@@ -319,15 +330,16 @@ class _Migration:
     async def _rewrite_all(self, running: Running) -> None:
         total = self.report.records or None
         self.report.records = self.report.rewritten = 0
-        self.report.steps, self.report.damaged = {}, []
+        self.report.steps = {}
+        self.report.damaged.clear()
 
         def told(progress: Walked) -> None:
             self._tell("rewriting", progress.done, total)
 
-        async for page in pages(
-            user_keys(self.store), size=CHUNK, after=running.after or None, progress=told
-        ):
-            await self._rewrite(page, running.id)
+        keys = user_keys(self.renewing.source, after=running.after or None)
+        async for page in pages(keys, size=CHUNK, progress=told):
+            for some in self.renewing.pieces(page):
+                await self._rewrite(some, running.id)
         header = self.head.header
         while header is not None and header.running is not None:
             done = msgspec.structs.replace(header, migrated=self.report.to_version, running=None)
@@ -338,27 +350,35 @@ class _Migration:
             else:
                 return
 
-    async def _rewrite(self, page: Collection[str], id: str) -> None:
-        """Rewrite what is old among the keys of ``page``, with the header that says so, in one commit."""
-        last = max(page)
+    async def _rewrite(self, keys: Sequence[str], id: str) -> None:
+        """Rewrite what is old among ``keys``, with the header that says so, in one commit."""
+        last = keys[-1]
         for attempt in range(_ATTEMPTS):
-            before = dict(self.report.steps), list(self.report.damaged)
-            changes, expect = await self._changes(page, id)
+            damaged = len(self.report.damaged)
+            renewed = await self.renewing.of(keys)
             header = self.head.header
-            if not expect or header is None or header.running is None or header.running.after >= last:
+            if not renewed or header is None or header.running is None or header.running.after >= last:
                 break
-            done = msgspec.structs.replace(header.running, after=last)
+            done = msgspec.structs.replace(
+                header, running=msgspec.structs.replace(header.running, after=last)
+            )
+            changes: dict[str, bytes | None] = {key: one.new for key, one in renewed.items()}
+            before = {key: one.old for key, one in renewed.items()}
+            lasting = self.store.together is None  # such a commit leaves a new generation before
+            originals = await originals_of(self.store, before, changes, generations=lasting)
+            changes |= keep(self.store, id, originals)
+            expect: dict[str, str | None] = {key: one.version for key, one in renewed.items()}
             try:
-                await self.head.commit(
-                    msgspec.structs.replace(header, running=done), changes, expect, self.store.weakest
-                )
+                await self.head.commit(done, changes, expect, self.store.together)
             except ConflictError:
-                self.report.steps, self.report.damaged = before
+                del self.report.damaged[damaged:]
                 await backoff(attempt)
                 if await self._still(id) is None:
                     return
                 continue
-            self.report.rewritten += len(expect)
+            self.report.rewritten += len(renewed)
+            for one in renewed.values():
+                self._count(one)
             break
         else:
             raise MigrationError(
@@ -367,20 +387,7 @@ class _Migration:
                 adapter=self.store.adapter,
                 hint="call migrate again when they are calmer",
             )
-        self.report.records += len(page)
-
-    async def _changes(
-        self, page: Collection[str], id: str
-    ) -> tuple[dict[str, bytes | None], dict[str, str | None]]:
-        changes: dict[str, bytes | None] = {}
-        expect: dict[str, str | None] = {}
-        for key, stored in (await self.store.adapter.fetch(page)).items():
-            data = self._renewed(key, stored)
-            if data is not None and data != stored.data:
-                changes[key] = data
-                changes[original_key(id, key)] = Original.of(stored.data, data).to_bytes()
-                expect[key] = stored.version
-        return changes, expect
+        self.report.records += len(keys)
 
     async def _still(self, id: str) -> Header | None:
         """The header, if this migration goes on. None: another process has finished it."""
@@ -388,7 +395,7 @@ class _Migration:
         running = None if header is None else header.running
         if running is not None and running.id == id and running.state == REWRITING:
             return header
-        if header is not None and running is None and any(kept.id == id for kept in header.kept):
+        if header is not None and running is None and self._is_done(header):
             return None
         raise MigrationError(
             "somebody else has rolled this migration back",

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import msgspec
 
-from ..errors import ConfigurationError, ConflictError, MigrationError
+from ..errors import ConfigurationError, ConflictError, CorruptedDataError, MigrationError
+from ..keys import INTERNAL
 from ..records.migrations import Edge, check_version, order
 from ..runtime.turn import backoff
 from ..store._header import HEADER
 from ..store._standing import ROLLING_BACK, Header, Running, layout_of
 from ..store.store import Store
-from ._migration import CHUNK, ORIGINALS, Headline, View, naming, user_keys
+from ._migration import CHUNK, Headline, View, naming, user_keys
+from ._originals import ORIGINALS, kept_at, without
 from ._undoing import RollbackReport, Undoing
 from .walk import pages
 
 __all__ = ["RollbackReport", "finalize", "rollback"]
 
 _ATTEMPTS = 32
+
+_PLACES = 16
+"""Places of originals that are looked at together; each may hold a megabyte."""
 
 
 async def rollback(store: Store, to_version: str) -> RollbackReport:
@@ -106,7 +111,7 @@ async def _try(store: Store, to_version: str, view: View) -> None:
     view.results(to_version)
     trial = Undoing(store, Headline(store))
     clients = {own.name: own.current for own in store.migrations.clients()}
-    keys = (key async for key in user_keys(store) if key not in view.changes)
+    keys = (key async for key in user_keys(store.adapter) if key not in view.changes)
     async for page in pages(keys, size=CHUNK):
         for key, stored in (await store.adapter.fetch(page)).items():
             trial.lower(key, stored, to_version, clients, strict=True)
@@ -123,17 +128,28 @@ async def finalize(store: Store) -> int:
         header = await _without_kept(store, head)
         if header is None:
             return 0
-        async for page in pages(store.adapter.keys(ORIGINALS), size=CHUNK):
+        async for page in pages(store.adapter.keys(ORIGINALS), size=_PLACES):
             header = await head.read()
             assert header is not None
             needed = tuple(f"{ORIGINALS}{kept.id}/" for kept in header.kept)  # of a migration since
-            gone = [key for key in page if not key.startswith(needed or ("\0",))]
-            await store.adapter.commit(
-                dict.fromkeys(gone), expect={HEADER: head.version}, durability=store.weakest
-            )
-            dropped += len(gone)
+            old = [place for place in page if not place.startswith(needed or ("\0",))]
+            gone: dict[str, bytes | None] = dict.fromkeys(old)
+            count = 0
+            for place, stored in (await store.adapter.fetch(old)).items():
+                gone |= without(place, stored.data)
+                count += _how_many(store, place, stored.data)
+            if gone:
+                await store.adapter.commit(gone, expect={HEADER: head.version}, durability=store.together)
+            dropped += count
         await store.adapter.commit({})
         return dropped
+
+
+def _how_many(store: Store, place: str, data: bytes) -> int:
+    try:
+        return sum(original.key[0] != INTERNAL for original in kept_at(store, place, data))
+    except CorruptedDataError:
+        return 0  # nobody can tell any more, and they are to go
 
 
 async def _without_kept(store: Store, head: Headline) -> Header | None:

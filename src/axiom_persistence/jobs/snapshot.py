@@ -255,7 +255,8 @@ async def restore(
 ) -> RestoreReport:
     """Make the store what ``snapshot`` is, in one commit: all of it, or nothing.
 
-    First the store as it is becomes a snapshot beside that one.
+    First the store as it is becomes a snapshot beside that one, or beside the store, where nobody may write
+    there.
     """
     adapter = store.adapter
     if not adapter.traits.atomic:
@@ -269,11 +270,8 @@ async def restore(
     async with source_in(store, path) as source:
         await _refuse_another(store, source, path)
         if not dry_run:
-            report.before = await take(store, os.path.dirname(path))
-        if store.confidential:
-            from ._subject_keys import bring_keys  # few stores are encrypted
-
-            await bring_keys(store, source, os.path.dirname(path))
+            report.before = await take(store, _place_for_before(store, path))
+        await _bring_keys(store, source, path)
         for attempt in range(_ATTEMPTS):
             returning = Returning(await Erasures.of(store), time_of(path))
             changes, expect = await _difference(store, source, returning, progress)
@@ -296,6 +294,20 @@ async def restore(
         adapter=adapter,
         hint="close the programs that write to it",
     )
+
+
+def _place_for_before(store: Store, path: str) -> str | None:
+    """Where the store as it is becomes a snapshot: beside the one to restore, if one may write there."""
+    directory = os.path.dirname(path)
+    beside = os.access(directory, os.W_OK) or not is_in_files(store)
+    return directory if beside else None
+
+
+async def _bring_keys(store: Store, source: StorageAdapter, path: str) -> None:
+    if store.confidential:
+        from ._subject_keys import bring_keys  # few stores are encrypted
+
+        await bring_keys(store, source, os.path.dirname(path))
 
 
 async def _path_of(store: Store, snapshot: Snapshot | str | os.PathLike[str]) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 import msgspec
 
-from ..errors import ConfigurationError, ConflictError, shown
+from ..errors import ConfigurationError, ConflictError, StorageFullError, StorageLockedError, shown
 from ..records.corruption import QUARANTINE, Quarantined
 from ..records.record import INTERNAL_SCHEMA, look_at
 from ..store.store import Store
 from ._sweeping import SWEPT_TOGETHER, sweep_some
 from .walk import OnProgress, Progress, pages
 
-__all__ = ["QUARANTINED_FOR", "SweepReport", "sweep", "sweep_quarantine"]
+__all__ = ["KEPT_FOR", "SweepReport", "sweep", "sweep_quarantine"]
 
-QUARANTINED_FOR: Final = timedelta(days=90)
-"""How long damaged bytes are kept, unless a sweep is told otherwise."""
+KEPT_FOR: Final = timedelta(days=90)
+"""How long damaged bytes and generations before are kept, unless a sweep is told otherwise."""
 
 
 @dataclass(slots=True)
@@ -31,25 +32,31 @@ class SweepReport:
     """Records whose time was over."""
     quarantined: int = 0
     """Damaged bytes that had been kept for long enough."""
+    previous: int = 0
+    """Generations before, of records that are there, that had been kept for long enough."""
+    freed: int = 0
+    """Bytes that the medium has back. A dry run does not look for them, nor for generations before."""
 
 
 async def sweep(
     store: Store,
     *,
     prefix: str = "",
-    quarantine: timedelta = QUARANTINED_FOR,
+    quarantine: timedelta = KEPT_FOR,
+    previous: timedelta = KEPT_FOR,
     dry_run: bool = False,
     progress: OnProgress | None = None,
 ) -> SweepReport:
-    """Remove the records under ``prefix`` whose time is over, and what was in quarantine for long.
+    """Remove the records under ``prefix`` whose time is over, and of a whole store what was kept for long.
 
     A few at a time, while the store is in use. Broken off, the next sweep does the rest.
     """
-    if not isinstance(quarantine, timedelta) or quarantine < timedelta(0):
-        raise ConfigurationError(
-            f"quarantine is a timedelta of zero or more, not {shown(quarantine)}",
-            hint="leave quarantine out to keep it for 90 days",
-        )
+    for name, age in (("quarantine", quarantine), ("previous", previous)):
+        if not isinstance(age, timedelta) or age < timedelta(0):
+            raise ConfigurationError(
+                f"{name} is a timedelta of zero or more, not {shown(age)}",
+                hint=f"leave {name} out to keep it for 90 days",
+            )
     report = SweepReport()
 
     def told(so_far: Progress) -> None:
@@ -64,6 +71,11 @@ async def sweep(
         report.quarantined = await sweep_quarantine(store, quarantine, dry_run=dry_run)
     if not dry_run:
         await store.adapter.commit({}, durability=store.default_durability)
+        if not prefix:
+            # Somebody reads for long, or there is no room to move anything: the next sweep tidies up.
+            with suppress(StorageLockedError, StorageFullError):
+                before = store.clock() - previous.total_seconds()
+                report.previous, report.freed = await store.adapter.tidy(before)
     return report
 
 

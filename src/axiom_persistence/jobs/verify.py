@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..errors import CorruptedDataError, SchemaTooNewError, StorageError
+from ..errors import CorruptedDataError, SchemaTooNewError, StorageError, StorageLockedError
 from ..keys import INTERNAL
 from ..records.corruption import QUARANTINE
+from ..storage._salvage import SalvageReport
 from ..store._header import HEADER
 from ..store.store import Store
+from ._repairing import salvage
 from .walk import OnProgress, Progress, pages
 
 __all__ = ["Finding", "VerifyReport", "verify"]
@@ -40,8 +42,12 @@ class VerifyReport:
     quarantined: int = 0
     """How many damaged records of earlier are kept in quarantine."""
 
+    salvage: SalvageReport | None = None
+    """What was made of a store that was damaged as a whole, where a repair was asked for."""
+
     def __bool__(self) -> bool:
-        return not self.medium and all(finding.outcome == "recovered" for finding in self.findings)
+        mended = self.salvage is None or bool(self.salvage)
+        return mended and not self.medium and all(finding.outcome == "recovered" for finding in self.findings)
 
 
 async def verify(
@@ -50,11 +56,13 @@ async def verify(
     """Check every record under ``prefix``, and the medium.
 
     With ``repair``, damaged records take the recovery ladder: the previous generation comes back where
-    there is one, else what the last snapshot has, and the damaged bytes go to quarantine. Without it nothing
-    is changed.
+    there is one, else what the last snapshot has, and the damaged bytes go to quarantine; a medium that is
+    damaged itself is moved aside, and made anew of what can be read. Without it nothing is changed.
     ``progress`` is told how many records were checked so far.
     """
     report = VerifyReport(medium=await store.adapter.check())
+    if report.medium and repair:
+        await _mend(store, report)
 
     def told(so_far: Progress) -> None:
         if progress is not None:
@@ -64,6 +72,18 @@ async def verify(
         report.quarantined += sum(key.startswith(QUARANTINE) for key in page)
         await _check_page(store, [key for key in page if key[0] != INTERNAL or key == HEADER], report, repair)
     return report
+
+
+async def _mend(store: Store, report: VerifyReport) -> None:
+    """Have the store made anew, where that helps against the faults of its medium."""
+    try:
+        report.salvage = await salvage(store.adapter)
+    except StorageLockedError as error:
+        report.medium.append(f"{error.message}: {error.hint}")
+    finally:
+        await store.adapter.aopen()
+    if report.salvage is not None:
+        report.medium = await store.adapter.check()
 
 
 async def _keys(store: Store, prefix: str, report: VerifyReport) -> AsyncIterator[str]:
@@ -78,7 +98,10 @@ async def _check_page(store: Store, page: list[str], report: VerifyReport, repai
     for key in page:
         try:
             info = await store.describe(key)
-        except StorageError as error:  # of this record, mostly; the others are still worth a look
+        except (
+            CorruptedDataError,
+            StorageError,
+        ) as error:  # of this record, mostly; the others are still worth a look
             report.records += 1
             report.findings.append(Finding(key, str(error), "damaged"))
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 from ..errors import CapabilityUnavailableError
 from ..runtime.ending import CACHES, at_exit, not_at_exit
@@ -32,9 +32,8 @@ class Cached(Layer):
     """Answers reads from memory while nobody else can have changed them.
 
     Every cached answer is compared with the inner adapter's change mark; where that moved, the store is
-    asked again, and the same ``CachedRecord`` is handed out if the version is still the same. Absence is
-    cached, too; damaged records and what was written but never read are not. Evicts the least used beyond
-    ``policy.max_bytes``.
+    asked again, and the same ``CachedRecord`` is handed out if the version is the same. Absence is cached,
+    too; damaged records and what nobody read are not. Evicts the least used beyond ``policy.max_bytes``.
 
     Write-through, the default: a commit is the inner adapter's. Write-back: a commit of
     ``Durability.MEMORY`` returns once it is accepted here; it is stored in the order of acceptance, by
@@ -43,10 +42,11 @@ class Cached(Layer):
     raised by the next save, by ``commit({})`` or by closing, which leaves the adapter open, to be tried
     again. The interval runs on the event loop that saved.
 
-    Limits: the version given to an accepted key is this object's own, which stands for the store's as long
-    as the key is among the last 8,192 so stored; another opening of the store sees another version. A
-    pending key has no previous generation and no time of saving.
+    Limits: the version given to an accepted key is this object's own, and stands for the store's while the
+    key is among the last 8,192 so stored; another opening sees another one. Pending keys have no past.
     """
+
+    keeps_values: ClassVar[bool] = True
 
     def __init__(self, inner: StorageAdapter, policy: CachePolicy | None = None) -> None:
         super().__init__(inner)

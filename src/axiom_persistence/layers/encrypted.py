@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -17,6 +18,7 @@ from ..errors import (
     StoreNotFoundError,
 )
 from ..keys import INTERNAL, KEYSET
+from ..platform.places import refuse_shared
 from ..security.cipher import NONCE_BYTES, TAG_BYTES, Cipher, WrongKeyError
 from ..security.keys import KeyProvider
 from ..security.keyset import DECRYPTING, ENCRYPTING, Keyset, WrappedKeyset
@@ -43,6 +45,7 @@ _OVERHEAD: Final = _HEAD + NONCE_BYTES + TAG_BYTES
 _PLAIN: Final = frozenset((INTERNAL + "store",))
 """The header: what a store is must be known before anything in it can be opened."""
 
+_ALTERED: Final = "it does not open: altered, or moved here from another key or store"
 _UNSEALED: Final = "plain"
 """The passage of a store that is not encrypted yet, or no longer."""
 _NOT_SAVED: Final = {
@@ -80,6 +83,8 @@ class Encrypted(Layer):
         self._id = b""
         self._ciphers: dict[int, Cipher] = {}
         self._seal: tuple[bytes, Cipher, bytes] | None = None
+        self._openers: dict[bytes, tuple[Cipher, bytes]] = {}
+        """By what sealed bytes begin with: what opens them, and what is bound beside the key's name."""
         most = inner.traits.max_value_bytes
         room = None if most is None else max(0, most - _OVERHEAD)
         self._traits = replace(inner.traits, confidential=True, max_value_bytes=room)
@@ -91,6 +96,7 @@ class Encrypted(Layer):
     # -- the keys ----------------------------------------------------------------------------------
 
     async def aopen(self) -> None:
+        self._refuse_shared_place()
         await self.inner.aopen()
         try:
             self._looked = self._mark()
@@ -108,6 +114,28 @@ class Encrypted(Layer):
         except BaseException:
             await self.inner.aclose()
             raise
+
+    async def aclose(self) -> None:
+        try:
+            await self.inner.aclose()
+        finally:
+            self._forget_keyset()
+            self._passage = ""
+
+    def _refuse_shared_place(self) -> None:
+        """Raise where others may put files in place of the store's: its directory, or that of its file."""
+        place = self.inner.location
+        if not os.path.isabs(place):
+            return  # it has no files
+        try:
+            if os.path.isdir(place):
+                refuse_shared(place.rstrip(os.sep), "an encrypted store")
+            else:
+                refuse_shared(os.path.dirname(place), "an encrypted store")
+                if os.path.islink(place):
+                    refuse_shared(place, "an encrypted store")
+        except InsecureStorageError as error:
+            raise error.naming(adapter=self.inner)  # noqa: B904 - the same error, named
 
     async def _read_keyset(self) -> bool:
         stored = (await self.inner.fetch((KEYSET,))).get(KEYSET)
@@ -135,6 +163,8 @@ class Encrypted(Layer):
         head = _MAGIC + keyset.primary.to_bytes(4, "big")
         self._id = keyset.id.encode()
         self._ciphers = ciphers
+        heads = {number: _MAGIC + number.to_bytes(4, "big") for number in ciphers}
+        self._openers = {heads[n]: (cipher, self._bound(heads[n])) for n, cipher in ciphers.items()}
         self._seal = head, ciphers[keyset.primary], self._bound(head)
         self._keyset, self._version = keyset, version
         self._passage = keyset.passage
@@ -156,13 +186,8 @@ class Encrypted(Layer):
         self._forget_keyset()  # it was being decrypted, and that has ended
 
     def _forget_keyset(self) -> None:
-        self._passage, self._keyset, self._version, self._seal, self._ciphers = (
-            _UNSEALED,
-            None,
-            None,
-            None,
-            {},
-        )
+        self._passage, self._keyset, self._version = _UNSEALED, None, None
+        self._seal, self._ciphers, self._openers = None, {}, {}
 
     def _look_now(self) -> bool:
         """The same without waiting. False: it cannot be told now, or the keys have changed."""
@@ -330,6 +355,9 @@ class Encrypted(Layer):
         stored = await self.inner.previous(key)
         return None if stored is None else self._opened(key, stored)
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        await self.inner.set_previous(self._sealed(generations))
+
     async def commit(
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
@@ -359,6 +387,8 @@ class Encrypted(Layer):
         return await self.inner.delete_prefix(prefix, after=after, durability=durability)
 
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        await self._look()
+        self._refuse_to_save(None)
         await self.inner.purge([key for key in keys if key != KEYSET], previous_of=previous_of)
 
     def _refuse_to_save(self, key: str | None) -> None:
@@ -397,6 +427,13 @@ class Encrypted(Layer):
         return int.from_bytes(stored.data[len(_MAGIC) : _HEAD], "big")
 
     def _opened(self, key: str, stored: Stored) -> Stored:
+        opener = self._openers.get(stored.data[:_HEAD])
+        if opener is not None and stored.damage is None and key not in _PLAIN:  # almost always
+            cipher, bound = opener
+            try:
+                return Stored(cipher.open(stored.data[_HEAD:], bound + key.encode()), stored.version)
+            except WrongKeyError:
+                return stored._replace(damage=_ALTERED)
         if key in _PLAIN or stored.damage is not None:
             return stored
         number = self.number_of(key, stored)
@@ -404,16 +441,7 @@ class Encrypted(Layer):
             if self._passage:
                 return stored
             return stored._replace(damage="it is not encrypted, and everything in this store is")
-        cipher = self._ciphers.get(number)
-        if cipher is None:
-            return stored._replace(damage=f"it is sealed with key {number}, which this store does not have")
-        bound = self._bound(stored.data[:_HEAD]) + key.encode()
-        try:
-            return Stored(cipher.open(stored.data[_HEAD:], bound), stored.version)
-        except WrongKeyError:
-            return stored._replace(
-                damage="it does not open: altered, or moved here from another key or store"
-            )
+        return stored._replace(damage=f"it is sealed with key {number}, which this store does not have")
 
     def _bound(self, head: bytes) -> bytes:
         """Bound to a record, before its key's name. Of one length in a store, so that nothing can shift."""

@@ -216,6 +216,10 @@ class Journaled(Layer):
         await self._settle()
         return await self.inner.previous(key)
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        await self._settle()
+        await self.inner.set_previous(generations)
+
     async def saved_at(self, key: str) -> float | None:
         await self._settle()
         return await self.inner.saved_at(key)

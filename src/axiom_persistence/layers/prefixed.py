@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ConfigurationError, PersistenceError
 from ..keys import check_stored_key
-from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
+from ..storage.adapter import (
+    Changes,
+    Durability,
+    Expect,
+    NotNow,
+    StorageAdapter,
+    Stored,
+    Tidied,
+    Told,
+    Traits,
+)
 from ..storage.layer import Layer
 from ..storage.listing import Listing
+
+if TYPE_CHECKING:
+    from ..storage._salvage import SalvageReport
 
 __all__ = ["Prefixed"]
 
@@ -118,6 +131,10 @@ class Prefixed(Layer):
         with self._names_without_prefix():
             return await self.inner.previous(self._full(key))
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        with self._names_without_prefix():
+            await self.inner.set_previous({self._full(key): data for key, data in generations.items()})
+
     async def saved_at(self, key: str) -> float | None:
         with self._names_without_prefix():
             return await self.inner.saved_at(self._full(key))
@@ -125,8 +142,14 @@ class Prefixed(Layer):
     async def copy_to(self, place: str, told: Told | None = None) -> bool:  # noqa: ARG002
         return False  # it would be a copy of what others keep there, too
 
+    async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
+        return Tidied(0, 0)  # for the same reason
+
     async def scrub(self) -> bool:
         return False  # the earlier generations of others are not ours to forget
+
+    async def salvage(self) -> SalvageReport | None:
+        return None  # nor is the whole of it this one's to repair
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else None  # below, the keys have other names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from ..errors import AccessDeniedError
-from ..storage.adapter import Changes, Durability, Expect
+from ..storage.adapter import Changes, Durability, Expect, Tidied
 from ..storage.layer import Layer
 
 __all__ = ["ReadOnly"]
@@ -31,14 +31,26 @@ class ReadOnly(Layer):
         self._refuse(changes)
         return self.inner.commit_now(changes)
 
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        self._refuse(generations)
+
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
         self._refuse(dict.fromkeys((*keys, *previous_of)))
 
+    async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
+        return Tidied(0, 0)
+
+    async def scrub(self) -> bool:
+        raise self._refused(None)
+
     def _refuse(self, changes: Changes) -> None:
         for key in changes:
-            raise AccessDeniedError(
-                "this store is open for reading only; nothing was changed",
-                key=key,
-                adapter=self,
-                hint="open it without ReadOnly to write",
-            )
+            raise self._refused(key)
+
+    def _refused(self, key: str | None) -> AccessDeniedError:
+        return AccessDeniedError(
+            "this store is open for reading only; nothing was changed",
+            key=key,
+            adapter=self,
+            hint="open it without ReadOnly to write",
+        )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..layers.cached import Cached, CachePolicy
 from ..layers.observed import Observed
 from ..storage.adapter import Durability, StorageAdapter
 
 if TYPE_CHECKING:
+    from ..security.gates import Gate
     from ..security.keys import KeyProvider
 
 __all__ = ["stack"]
@@ -21,6 +22,7 @@ def stack(
     cache: CachePolicy | None,
     inspect: bool,
     keys: KeyProvider | None = None,
+    guard: Gate | None = None,
     plain: bool = False,
 ) -> StorageAdapter:
     """``adapter`` with the layers of an opened store around it, be it the plain or the secure one.
@@ -30,11 +32,24 @@ def stack(
     """
     if keys is not None:
         adapter = _encrypted(adapter, keys, inspect, plain)
-    if inspect:
-        return adapter
-    if cache is not None and adapter.traits.durability > Durability.MEMORY:
-        adapter = Cached(adapter, cache)
-    return Observed(adapter)
+    if not inspect:
+        if cache is not None and adapter.traits.durability > Durability.MEMORY:
+            adapter = Cached(adapter, cache)
+        adapter = Observed(adapter)
+    return adapter if guard is None else _guarded(adapter, guard)
+
+
+def _guarded(adapter: StorageAdapter, guard: Gate) -> StorageAdapter:
+    from ..layers.guarded import Guarded
+    from ..security.gates import Gate
+
+    if not isinstance(guard, Gate):
+        raise ConfigurationError(
+            f"guard is a Gate, not {shown(guard)}",
+            adapter=adapter,
+            hint="from axiom_persistence.security import FingerprintAuthenticator, Gate; guard=Gate(...)",
+        )
+    return Guarded(adapter, guard)
 
 
 def _encrypted(adapter: StorageAdapter, keys: KeyProvider, inspect: bool, plain: bool) -> StorageAdapter:

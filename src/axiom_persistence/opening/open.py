@@ -17,6 +17,7 @@ from ._stack import stack
 from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
+    from ..security.gates import Gate
     from ..security.keys import KeyProvider
 
 __all__ = ["keychain_key", "open_persistence"]
@@ -29,9 +30,10 @@ def open_persistence(
     *,
     durability: Durability | str | None = None,
     cache: CachePolicy | None = _DEFAULT_CACHE,
-    on_corruption: OnCorruption | Literal["recover", "raise"] = Corruption.RECOVER,
+    on_corruption: OnCorruption | Literal["recover", "raise", "repair"] = Corruption.RECOVER,
     secure: StorageAdapter | str | None = None,
     keys: KeyProvider | Literal["keychain"] | None = None,
+    guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
     mode: Literal["normal", "inspect", "encrypt"] = "normal",
@@ -40,45 +42,49 @@ def open_persistence(
     """The persistence at ``where``, to be opened by ``async with`` or ``await``.
 
     ``where`` is one of: the name of an application (``"notes"``: SQLite in its data directory, or below
-    ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:settings"``,
-    ``"file+documents:notes"``, ``"defaults:org.example.notes"``, ``"memory:"``); a path (a suffix .db,
-    .sqlite or .sqlite3 means one SQLite file, anything else a directory of JSON files; ``~`` is expanded);
-    or an adapter. A ``Path`` is a path.
+    ``AXIOM_PERSISTENCE_HOME``); a URL (``"sqlite:notes.db"``, ``"file:notes"``, ``"memory:"``,
+    ``"defaults:org.example.notes"``); a path (a suffix .db, .sqlite or .sqlite3 means SQLite in one file,
+    any other a directory of JSON files; ``~`` is expanded); or an adapter. A ``Path`` is a path.
 
     ``durability``: what a save survives unless it says otherwise; None: the strongest the place promises.
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
     ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
-    ``on_corruption``: what happens to damaged records. ``secure``: a confidential adapter for secrets,
-    which are never cached, or its address; ``"keychain"``: the system's keychain, under the application's
-    name (extra ``keychain``). ``keys``: who gives the key that everything here is encrypted under (extra
-    ``encryption``); ``"keychain"``: a key of its own there. The store is confidential then. ``migrations``:
-    the version that this program knows, and the steps to it. ``snapshots=Every(hours=24, keep=7)``: a copy
-    beside the store that often, while it is open. ``mode="inspect"`` creates, migrates, repairs and sweeps
-    nothing, and refuses to write; ``mode="encrypt"`` opens a plain store with ``keys``, for
-    ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file meanwhile, which
-    may then be on a network file system.
+    ``on_corruption``: what happens to damaged records; ``"repair"``: and to a store that cannot be opened.
+    ``secure``: a confidential adapter for secrets, never cached, or its address; ``"keychain"``: the system's
+    keychain, under the application's name (extra ``keychain``). ``keys``: who gives the key that all is
+    encrypted under (extra ``encryption``); ``"keychain"``: a key of its own there. ``guard``: asks the
+    person before anything is read or changed. ``migrations``: the version that this program knows, and the
+    steps to it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``mode="inspect"`` creates,
+    migrates, repairs and sweeps nothing, and refuses to write; ``"encrypt"`` opens a plain store with
+    ``keys``, for ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
     _refuse_wrong_options(mode, cache, secure, snapshots, keys)
     inspect = mode == "inspect"
+    keys = keychain_key(where) if keys == "keychain" else keys
     return AdapterBasedPersistence(
-        _plain_stack(where, cache, keychain_key(where) if keys == "keychain" else keys, mode, exclusive),
+        _plain_stack(where, cache, keys, guard, mode, exclusive),
         durability=_durability(durability, cache, inspect),
         on_corruption=Corruption.RAISE if inspect else on_corruption,
-        secure=None if secure is None else _secure_stack(secure, where, inspect),
+        secure=None if secure is None else _secure_stack(secure, where, inspect, guard),
         migrations=migrations,
         upkeep=None if inspect else chores_of(snapshots),
     )
 
 
 def _plain_stack(
-    where: Where, cache: CachePolicy | None, keys: KeyProvider | None, mode: str, exclusive: bool
+    where: Where,
+    cache: CachePolicy | None,
+    keys: KeyProvider | None,
+    guard: Gate | None,
+    mode: str,
+    exclusive: bool,
 ) -> StorageAdapter:
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    return stack(adapter, cache=cache, inspect=inspect, keys=keys, plain=mode == "encrypt")
+    return stack(adapter, cache=cache, inspect=inspect, keys=keys, guard=guard, plain=mode == "encrypt")
 
 
 def _durability(
@@ -88,10 +94,12 @@ def _durability(
     return Durability.MEMORY if asked is None and is_write_back else asked  # what such a cache is for
 
 
-def _secure_stack(secure: StorageAdapter | str, where: Where, inspect: bool) -> StorageAdapter:
+def _secure_stack(
+    secure: StorageAdapter | str, where: Where, inspect: bool, guard: Gate | None
+) -> StorageAdapter:
     if secure == "keychain":
         secure = "keychain:" + _application(where, "secure")
-    return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect)
+    return stack(adapter_for(secure, inspect=inspect), cache=None, inspect=inspect, guard=guard)
 
 
 def _refuse_wrong_options(

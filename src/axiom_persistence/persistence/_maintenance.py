@@ -63,10 +63,18 @@ class Maintenance:
         return await self._store.about()
 
     async def verify(self, *, repair: bool = False, progress: OnProgress | None = None) -> VerifyReport:
-        """Read everything and report damage; with ``repair``, bring back or quarantine what is damaged."""
+        """Read everything and report damage; with ``repair``, bring back or quarantine what is damaged.
+
+        A store that is damaged as a whole, such as a database file with broken pages, is then moved aside
+        and made anew of what can be read: ``report.salvage``. Nobody else may have it open meanwhile, and
+        what this program does with it in these moments raises ``CapabilityUnavailableError``.
+        """
         from ..jobs.verify import verify
 
-        return await verify(self._store, prefix=self._prefix, repair=repair, progress=progress)
+        report = await verify(self._store, prefix=self._prefix, repair=repair, progress=progress)
+        if report.salvage is not None:
+            await self._store.aopen()  # what it says of itself may be lost
+        return report
 
     async def import_legacy(
         self,

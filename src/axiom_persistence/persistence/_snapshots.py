@@ -87,20 +87,27 @@ class Snapshots(Archives):
         self,
         *,
         quarantine: timedelta | None = None,
+        previous: timedelta | None = None,
         dry_run: bool = False,
         progress: OnProgress | None = None,
     ) -> SweepReport:
-        """Remove the records whose time is over, and damaged bytes that were kept for long, from the medium.
+        """Remove the records whose time is over, and what was kept for long, from the medium.
 
         An expired record reads as missing at once; a store that is open removes it by itself within minutes.
-        ``quarantine``: how old what lies in quarantine may be; None: 90 days. In a namespace only its own
-        records are removed. ``dry_run``: only count them.
+        ``quarantine`` and ``previous``: how long damaged bytes, and the generation before a value, are kept;
+        None: 90 days. SQLite's log is cut then, and room that is free goes back to the file system where that
+        is worth it. In a namespace only its own records are removed. ``dry_run``: only count expired records
+        and damaged bytes.
         """
-        from ..jobs.sweep import QUARANTINED_FOR, sweep
+        from ..jobs.sweep import KEPT_FOR, sweep
 
-        age = QUARANTINED_FOR if quarantine is None else quarantine
         return await sweep(
-            self._store, prefix=self._prefix, quarantine=age, dry_run=dry_run, progress=progress
+            self._store,
+            prefix=self._prefix,
+            quarantine=KEPT_FOR if quarantine is None else quarantine,
+            previous=KEPT_FOR if previous is None else previous,
+            dry_run=dry_run,
+            progress=progress,
         )
 
     def _whole(self, verb: str) -> Store:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Seque
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ..errors import ConfigurationError, InsecureStorageError, shown
+from ..errors import ConfigurationError, CorruptedDataError, InsecureStorageError, shown
 from ..keys import encode_segment
 from ..records.corruption import Corruption, CorruptionReport, OnCorruption, corruption_choice
 from ..records.migrations import Migrations
@@ -24,6 +24,7 @@ from .capability import Capability, CapabilityState
 __all__ = ["AdapterBasedPersistence"]
 
 if TYPE_CHECKING:
+    from ..storage._salvage import SalvageReport
     from ._parts import Participant
     from .collection import Collection
     from .transaction import Transaction
@@ -61,6 +62,7 @@ class AdapterBasedPersistence(Privacy, Watching, Capability):
         self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
         look_in_snapshots(self._opened)
         self._open_store: Store | None = None
+        self._salvaged: SalvageReport | None = None
         self._secure = None if secure is None else _secure_persistence(secure, choice, migrations)
         store = self._opened  # and not this object, which nothing may keep alive
         self._upkeep = None if upkeep is None else Upkeep(lambda: upkeep(store))
@@ -73,7 +75,12 @@ class AdapterBasedPersistence(Privacy, Watching, Capability):
     # -- lifecycle ---------------------------------------------------------------------------------
 
     async def _activate(self) -> None:
-        await self._opened.aopen()
+        try:
+            await self._opened.aopen()
+        except CorruptedDataError as error:
+            from ..jobs._repairing import open_after  # few programs ever need it
+
+            self._salvaged = await open_after(self._opened, error)
         if self._secure is not None:
             await self._secure.activate()
         self._open_store = self._opened
@@ -152,6 +159,11 @@ class AdapterBasedPersistence(Privacy, Watching, Capability):
     def reports(self) -> tuple[CorruptionReport, ...]:
         """What was found damaged and repaired since this persistence was made (the last 1,000)."""
         return tuple(self._root._opened.recovery.reports)
+
+    @property
+    def salvaged(self) -> SalvageReport | None:
+        """What was made of a store that could not be opened, where ``on_corruption`` asked for it."""
+        return self._root._salvaged
 
     def __repr__(self) -> str:
         place = f" namespace={self._prefix!r}" if self._prefix else ""

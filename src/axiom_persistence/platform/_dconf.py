@@ -108,9 +108,10 @@ class Dconf(Preferences):
 
     def mark(self) -> Hashable | None:
         """The file's own, and how many changes the service has told: a file of a server is known late."""
-        if self._bus is not None:
+        bus = self._bus
+        if bus is not None:
             try:
-                self._told += len(self._bus.signals())
+                self._told += len(bus.signals())
             except BusError:
                 self.close()  # the next change connects anew
         return file_mark(self._file), self._told

@@ -22,6 +22,9 @@ __all__ = ["PreferencesFile"]
 NAME: Final = "preferences.json"
 _NEW: Final = "preferences.json.new"
 _LOCK: Final = "preferences.lock"
+_FLAGS: Final = sum(
+    getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC")
+)
 _LOCK_WAIT_S: Final = 10.0
 
 
@@ -100,7 +103,8 @@ class PreferencesFile(Preferences):
     def _document(self) -> dict[str, Any] | None:
         """The whole file; None: there is none."""
         try:
-            with open(self._path, "rb") as file:
+            # As everywhere in a store, no symbolic link is followed; a FIFO keeps nobody waiting.
+            with open(os.open(self._path, _FLAGS), "rb") as file:
                 data = file.read()
         except FileNotFoundError:
             return None
@@ -132,8 +136,9 @@ class PreferencesFile(Preferences):
                 files.write(handle, data)
                 files.sync(handle)
                 files.close(handle)
-                files.replace(_NEW, NAME)
-                files.sync_directory("")
+                files.replace(
+                    _NEW, NAME
+                )  # which one is found after a power loss is not promised, but a whole one
             finally:
                 files.detach()
         except OSError as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ..errors import AccessDeniedError, ConfigurationError
+from ..errors import AccessDeniedError, ConfigurationError, InsecureStorageError
 
 __all__ = [
     "HOME_VARIABLE",
@@ -15,6 +16,7 @@ __all__ = [
     "check_writable",
     "documents_directory",
     "preferences_directory",
+    "refuse_shared",
 ]
 
 HOME_VARIABLE: Final = "AXIOM_PERSISTENCE_HOME"
@@ -56,6 +58,34 @@ def _directory(name: str, find: Callable[..., Path]) -> Path:
             hint=f"set {HOME_VARIABLE} to a directory, or open a path",
         )
     return place
+
+
+def refuse_shared(directory: str | Path, what: str) -> None:
+    """Raise ``InsecureStorageError`` where others may put files in place of ``what``, which is about secrets.
+
+    That is a directory that its group or everybody may write to, one of another user, and a symbolic link to
+    one. One that is not there yet is fine: it is made for its owner alone.
+    """
+    if os.name != "posix":
+        return  # modes say nothing there
+    try:
+        status = os.lstat(directory)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(status.st_mode):
+        raise InsecureStorageError(
+            f"{what} is behind a symbolic link, {directory}, and whoever made that can lead elsewhere",
+            hint=f"name the directory itself: {os.path.realpath(directory)}",
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InsecureStorageError(
+            f"{what} is in {directory}, where others may write",
+            hint=f"chmod go-w {directory}, or give it a directory of its own",
+        )
+    if os.geteuid() not in (0, status.st_uid) and status.st_uid != 0:
+        raise InsecureStorageError(
+            f"{what} is in {directory}, which belongs to another user", hint="give it a directory of your own"
+        )
 
 
 def check_writable(directory: Path, name: str) -> None:

@@ -86,6 +86,7 @@ class Line:
         """Forget the ways that were found: the current version is another one."""
         self.way = lru_cache(maxsize=256)(self._way)
         self.label = lru_cache(maxsize=8192)(self._label)
+        self._until = lru_cache(maxsize=64)(self._way_until)
 
     def __str__(self) -> str:
         return f"the client type {self.name}" if self.name else "the store"
@@ -144,12 +145,16 @@ class Line:
 
     def _label(self, key: str, version: str | None = None) -> str:
         """The version in which the form of ``key`` last changed, up to ``version`` (None: the current)."""
-        version = self.current if version is None else version
-        found = min(self.base, version, key=order)
-        for edge in self.way(found, version) or ():
+        found, way = self._until(self.current if version is None else version)
+        for edge in way:
             if edge.touching(key):
                 found = edge.end
         return found
+
+    def _way_until(self, version: str) -> tuple[str, tuple[Edge, ...]]:
+        """The first version that is known up to ``version``, and the edges from there."""
+        first = min(self.base, version, key=order)
+        return first, self.way(first, version) or ()
 
     def last_of_major_before(self, label: str) -> str | None:
         """The last version with the major number before the current one's, if the form changed since."""

@@ -15,6 +15,7 @@ import msgspec
 
 from ..errors import ConfigurationError, shown
 from ._refusals import Refusal, reason_of
+from ._secret import Secret
 
 __all__ = [
     "Registered",
@@ -163,6 +164,9 @@ def _decode_other(kind: Any, data: Any) -> Any:
     pair = registered.get(get_origin(kind) or kind)
     if pair is not None:
         return pair.decode(data)
+    if kind is Secret or get_origin(kind) is Secret:
+        (held,) = get_args(kind) or (Any,)
+        return Secret(decoder_of(held)(msgspec.json.encode(data)))
     if is_path(kind):
         if not isinstance(data, str):
             raise Refusal(f"a path is text, not {type(data).__name__}")
@@ -179,7 +183,7 @@ def _check_readable(form: Any) -> None:
     for item in parts_of(form):
         cls: Any = getattr(item, "cls", None)
         if isinstance(item, msgspec.inspect.CustomType):
-            if cls not in registered and not is_model(cls) and not is_path(cls) and not _stands_in(cls):
+            if cls not in registered and not _is_read_here(cls):
                 raise ConfigurationError(
                     f"{name_of(cls)}{_held_by(form, cls)} is a type this library cannot read",
                     hint="name a class of data: str, list[int], a dataclass"
@@ -195,6 +199,10 @@ def _check_readable(form: Any) -> None:
                     + ", ".join(hidden),
                     hint=f"rename them, or call register on a class around {cls.__qualname__}",
                 )
+
+
+def _is_read_here(cls: Any) -> bool:
+    return is_model(cls) or is_path(cls) or cls is Secret or _stands_in(cls)
 
 
 def _held_by(form: Any, cls: type) -> str:

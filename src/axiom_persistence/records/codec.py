@@ -22,7 +22,16 @@ from typing import Annotated, Any, Final, TypeVar, get_origin
 
 import msgspec
 
-from ..errors import ConfigurationError, EncodingError, TypeMismatchError, refused_by, shown
+from ..errors import (
+    ConfigurationError,
+    EncodingError,
+    InsecureStorageError,
+    PersistenceError,
+    TypeMismatchError,
+    refused_by,
+    shown,
+    values_are_shown,
+)
 from ._checks import (
     ATOMS,
     CONTAINERS,
@@ -35,6 +44,7 @@ from ._checks import (
     silent_loss,
 )
 from ._refusals import found_in, reason_of
+from ._secret import Secret
 from ._types import (
     Registered,
     decoder_of,
@@ -99,7 +109,19 @@ def _encode_other(value: Any) -> Any:
         return msgspec.Raw(_encode_model(value))
     if is_path(type(value)):
         return str(value)
+    if isinstance(value, Secret):
+        return value.reveal()
     raise _Unwritable(value)
+
+
+def _encode_no_secret(value: Any) -> Any:
+    if isinstance(value, Secret):
+        raise InsecureStorageError(
+            "a Secret has no confidential place to go",
+            hint="open the store with keys=, or with secure= and save it to persistence.secure; in a client "
+            "declare the field secure=True",
+        )
+    return _encode_other(value)
 
 
 class _Unwritable(Exception):
@@ -116,9 +138,9 @@ _LIMITS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
 )
 
 
-def _not_written(error: Exception, value: Any) -> EncodingError:
+def _not_written(error: Exception, value: Any) -> PersistenceError:
     """Why ``value`` cannot be written, and what to do. A registered class or a model may raise anything."""
-    if isinstance(error, EncodingError):
+    if isinstance(error, (EncodingError, InsecureStorageError)):
         return error
     for kind, reason, way_out in _LIMITS:
         if isinstance(error, kind):
@@ -164,15 +186,15 @@ def _encode_model(value: Any) -> bytes:
     return text.encode()  # type: ignore[no-any-return]
 
 
-_encoder: Final = msgspec.json.Encoder(enc_hook=_encode_other)
-encode_bare: Final = _encoder.encode
+encode_bare: Final = msgspec.json.Encoder(enc_hook=_encode_other).encode
 """``encode_value`` without its checks: for what was checked when it was first saved."""
+_encode_in_clear: Final = msgspec.json.Encoder(enc_hook=_encode_no_secret).encode
 
 
-def encode_value(value: Any) -> bytes:
+def encode_value(value: Any, encode: Callable[[Any], bytes] = encode_bare) -> bytes:
     """``value`` as JSON. Raises ``EncodingError``, saying what in it cannot be written."""
     try:
-        data = encode_bare(value)
+        data = encode(value)
     except Exception as error:
         raise _not_written(error, value) from _cause_of(error)
     # msgspec writes NaN and infinities as null, silently: look closer wherever there is a null.
@@ -187,7 +209,20 @@ def decode_value(data: bytes, kind: Any, key: str | None = None) -> Any:
     try:
         return decode(data)
     except Exception as error:  # a registered class, a model or a __post_init__ may raise anything
-        raise _mismatch(error, kind, data, key=key) from error
+        mismatch = _mismatch(error, kind, data, key=key)
+        if values_are_shown() or not _quotes(error):
+            raise mismatch from error
+    raise mismatch  # out of the handler: what quotes the stored value is not even the context
+
+
+def _quotes(error: Exception) -> bool:
+    """Whether its words are those of a decoder, which quotes what it read; ours say the same without.
+
+    What a check of the user's own raised stays the cause: it says what that program wants it to say.
+    """
+    if isinstance(error, msgspec.ValidationError):
+        return error.__cause__ is None
+    return type(error).__module__.startswith("pydantic")
 
 
 def _mismatch(
@@ -210,7 +245,7 @@ def _mismatch(
 
 def _cause_of(error: Exception) -> BaseException | None:
     """What ``error`` is raised from: nothing where the new one says all that it says."""
-    return None if isinstance(error, (_Unwritable, EncodingError)) else error
+    return None if isinstance(error, (_Unwritable, EncodingError, InsecureStorageError)) else error
 
 
 def _refuse_not_finite(value: Any) -> None:
@@ -242,19 +277,24 @@ def _plain_other(value: Any) -> Any:
 class Codec:
     """How a store turns values into JSON and back; the two functions above, checked against a type."""
 
+    def __init__(self, *, confidential: bool = True) -> None:
+        """``confidential``: what it writes may have a ``Secret`` in it."""
+        self._encode: Callable[[Any], bytes] = encode_bare if confidential else _encode_in_clear
+
     def encode(self, value: Any, kind: Any = None) -> bytes:
         """``value`` as JSON; with ``kind``, only if it can be read back as that.
 
-        Raises ``EncodingError`` for what cannot be written and ``TypeMismatchError`` for what is no ``kind``.
+        Raises ``EncodingError`` for what cannot be written, ``TypeMismatchError`` for what is no ``kind`` and
+        ``InsecureStorageError`` for a ``Secret`` where what is written can be read by others.
         """
         cls: Any = type(value)
         if cls in ATOMS and (kind is None or kind is cls or kind is Any):
-            return encode_value(value)
+            return encode_value(value, self._encode)
         if kind is None or kind is Any:
-            data = encode_value(value)
+            data = encode_value(value, self._encode)
             _check_untyped(value, cls, data)
             return data
-        data = _encode_by(kind, value) if is_adapter(kind) else encode_value(value)
+        data = _encode_by(kind, value) if is_adapter(kind) else encode_value(value, self._encode)
         decode = decoder_of(kind)  # a type that could never be read back is refused in any case
         if cls is kind:
             if checks_itself(cls):
@@ -333,6 +373,8 @@ def is_immutable(value: Any) -> bool:
         return True
     if kind in (tuple, frozenset):
         return all(is_immutable(item) for item in value)
+    if kind is Secret:
+        return is_immutable(value.reveal())
     if isinstance(value, msgspec.Struct):
         # One with a __dict__ keeps its cached properties there.
         config = value.__struct_config__

@@ -32,12 +32,14 @@ class Corruption(StrEnum):
 
     RECOVER = "recover"  # the previous generation is back, or the last snapshot's value, or none; reported
     RAISE = "raise"  # CorruptedDataError; nothing is changed
+    REPAIR = "repair"  # as RECOVER; and a store that cannot be opened is moved aside and made anew
 
 
 class CorruptionReport(msgspec.Struct, frozen=True, kw_only=True):
     """One record that failed its check, and what was done about it."""
 
     key: str
+    """Empty: it is no record, but the store as a whole, which cannot be opened."""
     reason: str
     """Why the bytes were refused, in words."""
     size: int
@@ -96,6 +98,6 @@ def corruption_choice(asked: OnCorruption | str) -> OnCorruption:
         return Corruption(asked)
     except ValueError:
         raise ConfigurationError(
-            f"on_corruption is 'recover', 'raise' or a function of the report, not {shown(asked)}",
+            f"on_corruption is 'recover', 'repair', 'raise' or a function of the report, not {shown(asked)}",
             hint="write on_corruption='recover'",
         ) from None

@@ -19,7 +19,7 @@ import msgspec
 from ..errors import ConfigurationError, MigrationError, PersistenceError, refused_by
 from ._lines import Edge, Line, StoreStep, ValueStep, check_version, order
 from .codec import Codec, encode_value
-from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_record
+from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_about, seal_record
 
 __all__ = [
     "Edge",
@@ -77,7 +77,7 @@ class Renewed(NamedTuple):
     """As JSON."""
     label: str
     """The version in which that form began."""
-    steps: list[str]
+    steps: tuple[str, ...]
     """The names of the steps that were run."""
 
 
@@ -294,16 +294,21 @@ class Migrations:
         line = self.line_of(key)
         if not line.edges:
             return None
-        way = self._way(line, record.schema, floor)
+        way = line.way(record.schema)
         if way is None:
-            self._no_way(line, key, record.schema, line.current)
-        steps = [(edge, step) for edge in way for step in edge.values if step.matches(key)]
-        if not steps:
-            return None
-        value = msgspec.json.decode(record.value)
-        for edge, step in steps:
-            value = _run(edge, step.name, step.function, value, key)
-        return Renewed(self.encoded(key, value), steps[-1][0].end, [step.name for _, step in steps])
+            way = self._way(line, record.schema, floor)
+            if way is None:
+                self._no_way(line, key, record.schema, line.current)
+        value, label = None, ""
+        names: tuple[str, ...] = ()
+        for edge in way:
+            for step in edge.values:
+                if step.matches(key):
+                    if not names:
+                        value = msgspec.json.decode(record.value)
+                    value = _run(edge, step.name, step.function, value, key)
+                    label, names = edge.end, (*names, step.name)
+        return Renewed(self.encoded(key, value), label, names) if names else None
 
     def _way(self, line: Line, schema: str, floor: str) -> tuple[Edge, ...] | None:
         """The edges from a record's version on. The steps up to ``floor`` may be gone from the program."""
@@ -316,11 +321,6 @@ class Migrations:
             key=key,
             hint=f"declare a step that begins at {start!r}",
         )
-
-    def is_old(self, key: str, schema: str) -> bool:
-        """Whether a record with ``schema`` is not as this program would write it."""
-        line = self.line_of(key)
-        return bool(line.edges) and order(schema) < order(line.label(key))
 
     def migrated(self, key: str, record: Record, floor: str = "") -> bytes:
         """The value in an older record as JSON of today. Raises ``MigrationError``.
@@ -364,15 +364,25 @@ class Migrations:
                         hint="correct the step, or what validate() says of this key",
                     ) from error
 
-    def sealed(self, key: str, body: bytes, expires: int | None, label: str | None = None) -> bytes:
+    def sealed(
+        self,
+        key: str,
+        body: bytes,
+        expires: int | None,
+        label: str | None = None,
+        subject: str | None = None,
+    ) -> bytes:
         """The record of ``key`` with a value of today, JSON already."""
         compat = self.compat(key, body) if self.leads_back else None
-        return seal_record(key, body, label or self.label(key), expires=expires, compat=compat)
+        data = seal_record(key, body, label or self.label(key), expires=expires, compat=compat)
+        return seal_about(key, data, subject)
 
-    def sealed_as(self, key: str, value: Any, version: str, expires: int | None) -> bytes:
+    def sealed_as(
+        self, key: str, value: Any, version: str, expires: int | None, subject: str | None = None
+    ) -> bytes:
         """The record of ``key`` with a value of an earlier version, as a program of that version wrote it."""
         label = self.line_of(key).label(key, version)
-        return seal_record(key, self.encoded(key, value), label, expires=expires)
+        return seal_about(key, seal_record(key, self.encoded(key, value), label, expires=expires), subject)
 
 
 def _run(edge: Edge, name: str, function: Callable[[Any], Any], value: Any, key: str) -> Any:

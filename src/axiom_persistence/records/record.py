@@ -57,6 +57,8 @@ _BODY: Final = _SUM + 16 + 2  # behind the sum and `",`
 _SUBJECT: Final = len('"subject":"",') + 49
 _VALUE: Final = b',"value":'
 """What a sealed record has before its value, and nowhere before that."""
+_PLAIN: Final = re.compile(rb'"schema":"(\d[\d.]*)","value":')
+"""How the body of a record begins that neither expires nor has another form beside its value."""
 _ANY_FORMAT: Final = re.compile(rb'\{"axiom":(\d{1,6})(?:,|$)')
 
 
@@ -89,8 +91,13 @@ _decode_body: Final = msgspec.json.Decoder(_Body).decode
 @lru_cache(maxsize=16384)
 def _parts(key: str, schema: str) -> tuple[int, bytes, bytes]:
     """The seed of the key's sums; what the body of a plain record begins with; and that with its head."""
+    return xxh3_64_intdigest(key.encode()), *_openings(schema)
+
+
+@lru_cache(maxsize=64)
+def _openings(schema: str) -> tuple[bytes, bytes]:
     opening = b'"schema":' + msgspec.json.encode(schema) + b',"value":'
-    return xxh3_64_intdigest(key.encode()), opening, _HEAD + opening.replace(b"%", b"%%")
+    return opening, _HEAD + opening.replace(b"%", b"%%")
 
 
 def seal_record(
@@ -165,6 +172,9 @@ def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
         raise _diagnose(key, data)
     if body.startswith(opening):
         return Record(schema, body[len(opening) : -1])
+    plain = _PLAIN.match(body)
+    if plain is not None:
+        return Record(plain[1].decode(), body[plain.end() : -1])
     try:
         parsed = _decode_body(b"{" + body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:

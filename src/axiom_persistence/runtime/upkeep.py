@@ -6,13 +6,18 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import Final
 
-__all__ = ["Chore", "Upkeep"]
+__all__ = ["UNATTENDED", "Chore", "Upkeep"]
 
 _log = logging.getLogger("axiom_persistence")
 
 Chore = Callable[[], Awaitable[float | None]]
 """Does a little and says after how many seconds it wants to be called again; None: never."""
+
+UNATTENDED: Final[ContextVar[str]] = ContextVar("axiom_persistence_unattended", default="")
+"""What runs without anybody waiting for it, and so asks nobody: ``"upkeep"``, ``"client"``, or nothing."""
 
 _AFTER_FAILURE_SECONDS = 60.0
 
@@ -69,6 +74,7 @@ class Upkeep:
 
     async def _call(self, number: int, chore: Chore) -> None:
         delay: float | None = _AFTER_FAILURE_SECONDS
+        UNATTENDED.set("upkeep")  # in this task's own context
         try:
             delay = await chore()
         except Exception:

@@ -22,6 +22,7 @@ from ..errors import (
     from_os_error,
 )
 from ..platform.local import local_filesystem, local_secrets
+from ..platform.places import refuse_shared
 from ..platform.secrets import Secrets
 from ..runtime.threads import in_thread
 
@@ -104,9 +105,9 @@ class EnvironmentKey(KeyProvider):
 class FileKey(KeyProvider):
     """A key in a file: 32 bytes, or the same in base64 or as 64 hex digits.
 
-    The file must belong to this user (or root) and be readable by nobody else (``chmod 600``), else
-    ``InsecureStorageError``. ``create=True`` makes it for a new store where it is missing; keep a copy of it
-    elsewhere: without it the store cannot be read by anybody.
+    The file must belong to this user (or root) and be readable by nobody else (``chmod 600``), and nobody
+    else may write to its directory; else ``InsecureStorageError``. ``create=True`` makes it for a new store
+    where it is missing; keep a copy of it elsewhere: without it the store cannot be read by anybody.
     """
 
     name: str = "file"
@@ -117,6 +118,7 @@ class FileKey(KeyProvider):
 
     async def create(self) -> tuple[bytes, dict[str, str]]:
         if self._create:
+            refuse_shared(self.path.absolute().parent, f"the key file {self.path}")
             try:
                 _make_key_file(self.path)
             except FileExistsError:
@@ -256,6 +258,7 @@ def _make_key_file(path: Path) -> None:
 
 
 def _read_private(path: Path) -> bytes:
+    refuse_shared(path.absolute().parent, f"the key file {path}")
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
         _check_private(os.fstat(file.fileno()), path)
         return file.read(1024)

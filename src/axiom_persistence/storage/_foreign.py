@@ -12,8 +12,8 @@ from ..errors import PersistenceError, StorageError, from_os_error
 __all__ = ["guard"]
 
 _AWAITED: Final = (
-    *("fetch", "commit", "aopen", "aclose", "previous", "saved_at", "check", "purge"),
-    *("read", "write", "delete", "exists"),
+    *("fetch", "commit", "aopen", "aclose", "previous", "previous_many", "set_previous", "saved_at"),
+    *("read", "write", "delete", "exists", "check", "purge"),
 )
 _AT_ONCE: Final = ("commit_now", "fetch_now", "change_mark")
 _PACKAGE: Final = __name__.partition(".")[0] + "."

@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 from ..errors import ConflictError, StorageFullError
 from ..keys import check_stored_key
 from ..runtime.faces import AsyncOnly
 from ._foreign import guard
+
+if TYPE_CHECKING:
+    from ._salvage import SalvageReport
 
 __all__ = [
     "MAX_STORED_KEY_BYTES",
@@ -27,6 +30,7 @@ __all__ = [
     "NotNow",
     "StorageAdapter",
     "Stored",
+    "Tidied",
     "Told",
     "Traits",
     "check_changes",
@@ -81,6 +85,15 @@ class Stored(NamedTuple):
     damage: str | None = None
 
 
+class Tidied(NamedTuple):
+    """What ``tidy`` did."""
+
+    previous: int
+    """How many generations were forgotten."""
+    freed: int
+    """How many bytes the medium has back."""
+
+
 class CachedRecord(Stored):
     """A ``Stored`` that a cache hands out again and again.
 
@@ -130,6 +143,11 @@ class Traits:
     """What is stored cannot be read by somebody who gets the medium."""
     immediate: bool = False
     """``commit_now`` works for one key, though it may be refused at times. Clients then store at once."""
+    ordered: bool = False
+    """A loss of power leaves what a first part of the commits made, whole ones, however durable each was.
+
+    So one that is not synced needs nothing to fall back on: it leaves the generation before alone.
+    """
     max_value_bytes: int | None = None
     max_key_bytes: int = MAX_STORED_KEY_BYTES
 
@@ -254,6 +272,18 @@ class StorageAdapter(AsyncOnly, ABC):
         """The kept generation before the current one, for recovery. None where there is none."""
         return None
 
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        """``previous`` of several keys, those without one left out. An adapter may know a shorter way."""
+        found = {key: await self.previous(key) for key in keys}
+        return {key: stored for key, stored in found.items() if stored is not None}
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        """Make these the generations before what the keys hold, as durable as may be; None: there is none.
+
+        For who takes back what it committed. Of an absent key none is kept. Not one step: after a crash some
+        are set. An adapter that keeps no generations has nothing to do.
+        """
+
     async def saved_at(self, key: str) -> float | None:  # noqa: ARG002
         """When the current bytes were committed, in seconds since 1970 UTC. None: not known."""
         return None
@@ -279,6 +309,23 @@ class StorageAdapter(AsyncOnly, ABC):
         adapter cannot, and nothing was done. Raises ``StorageLockedError`` where others hold the medium.
         """
         return False
+
+    async def salvage(self) -> SalvageReport | None:
+        """Move a store that is damaged as a whole aside, and make one in its place of what can be read.
+
+        Closes the store first. Nothing is deleted, and nobody else may have it open. None: nothing is
+        damaged that this would help, or this adapter keeps no files; nothing was done.
+        Raises ``StorageLockedError`` where somebody has it open, ``StorageError`` where the disk refuses.
+        """
+        return None
+
+    async def tidy(self, kept_before: float) -> Tidied:  # noqa: ARG002
+        """Forget the generations kept before this time (seconds since 1970 UTC), and give back room.
+
+        Room only where much of it is free, and little has to be moved for it; commits wait meanwhile. Raises
+        ``StorageLockedError`` where others hold the medium for long. This one has nothing to do.
+        """
+        return Tidied(0, 0)
 
     def find(self, kind: type[T]) -> T | None:
         """The outermost of this adapter and those it wraps that is a ``kind``; None where there is none.

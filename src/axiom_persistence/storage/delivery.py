@@ -20,6 +20,7 @@ class Job:
 
     The thread sets ``versions`` or ``error``, then hands the job to ``deliver``. ``sweep``: every key
     in it is deleted, and the one in ``changes`` only names the prefix; the thread sets ``deleted``.
+    ``generations``: become what is kept before the current values; there are no ``changes`` then.
     ``purges``: what ``changes`` delete is overwritten, and so are the generations before these keys.
     """
 
@@ -30,6 +31,7 @@ class Job:
         "error",
         "expect",
         "future",
+        "generations",
         "loop",
         "purges",
         "sweep",
@@ -43,6 +45,7 @@ class Job:
         *,
         durable: bool,
         sweep: Listing | None = None,
+        generations: Mapping[str, bytes | None] | None = None,
         purges: Sequence[str] | None = None,
     ) -> None:
         # Copies: the caller may change its own while this waits.
@@ -50,6 +53,7 @@ class Job:
         self.expect: dict[str, str | None] | None = dict(expect) if expect else None
         self.durable: bool = durable
         self.sweep: Listing | None = sweep
+        self.generations: Mapping[str, bytes | None] | None = generations
         self.purges: Sequence[str] | None = purges
         self.deleted: int = 0
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -60,7 +64,7 @@ class Job:
     @property
     def key(self) -> str | None:
         """A key to name in an error."""
-        return next(iter(self.changes or self.expect or ()), None)
+        return next(iter(self.changes or self.expect or self.generations or ()), None)
 
 
 def deliver(jobs: Sequence[Job]) -> None:

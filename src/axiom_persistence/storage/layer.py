@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Told, Traits
+from .adapter import Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Tidied, Told, Traits
 from .listing import Listing
+
+if TYPE_CHECKING:
+    from ._salvage import SalvageReport
 
 __all__ = ["Layer"]
 
@@ -22,6 +25,9 @@ class Layer(StorageAdapter):
     A layer that takes an ability away says so in its ``traits``; one under which keys or versions are
     others than above it finds nothing below itself: ``return self if isinstance(self, kind) else None``.
     """
+
+    keeps_values: ClassVar[bool] = False
+    """Whether it keeps values in memory and answers from them."""
 
     def __init__(self, inner: StorageAdapter) -> None:
         self.inner = inner
@@ -103,6 +109,14 @@ class Layer(StorageAdapter):
     async def previous(self, key: str) -> Stored | None:
         return await self.inner.previous(key)
 
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        if type(self).previous is not Layer.previous:
+            return await super().previous_many(keys)
+        return await self.inner.previous_many(keys)
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        await self.inner.set_previous(generations)
+
     async def saved_at(self, key: str) -> float | None:
         return await self.inner.saved_at(key)
 
@@ -112,8 +126,15 @@ class Layer(StorageAdapter):
     async def copy_to(self, place: str, told: Told | None = None) -> bool:
         return await self.inner.copy_to(place, told)
 
+    async def tidy(self, kept_before: float) -> Tidied:
+        return await self.inner.tidy(kept_before)
+
     async def scrub(self) -> bool:
         return await self.inner.scrub()
+
+    async def salvage(self) -> SalvageReport | None:
+        await self.aclose()
+        return await self.inner.salvage()
 
     def find(self, kind: type[T]) -> T | None:
         return self if isinstance(self, kind) else self.inner.find(kind)

@@ -12,11 +12,12 @@ from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapte
 from ._header import Headed
 from ._options import Asked
 
-__all__ = ["EXPIRING", "Expiring"]
+__all__ = ["EXPIRING", "MARKED", "Expiring"]
 
 EXPIRING: Final = INTERNAL + "expiring"
 """Says that records here may have an end. Once there, it stays: every process remembers it."""
-_MARKED: Final = seal_record(EXPIRING, b"true", INTERNAL_SCHEMA)
+MARKED: Final = seal_record(EXPIRING, b"true", INTERNAL_SCHEMA)
+"""The record that is kept there."""
 
 
 class Expiring(Headed):
@@ -45,7 +46,7 @@ class Expiring(Headed):
     ) -> Mapping[str, str]:
         if not changes or EXPIRING not in self._beginning:
             return await super()._commit_carefully(changes, expect, durability, preparing=preparing)
-        marked = {EXPIRING: _MARKED, **changes}
+        marked = {EXPIRING: MARKED, **changes}
         versions = await super()._commit_carefully(marked, expect, durability)
         self._is_marked = True
         self._beginning.discard(EXPIRING)

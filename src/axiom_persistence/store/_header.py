@@ -209,7 +209,12 @@ class Headed(Reading):
             return None
         if self._mark() != self._looked and not self._look_now():
             return None
-        return None if self.standing is not None else self.adapter.commit_now(changes)
+        if self.standing is not None:
+            return None
+        versions = self.adapter.commit_now(changes)
+        if self._mark() != self._looked and not (self._look_now() and self.standing is None):
+            return None  # perhaps a newer program came before it: the long way writes it again, or is refused
+        return versions
 
     async def _commit_carefully(
         self,

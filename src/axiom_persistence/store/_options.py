@@ -50,6 +50,8 @@ class Options:
         self.confidential: bool = adapter.traits.confidential
         self.weakest: Durability = min(Durability.PROCESS_EXIT, adapter.traits.durability)
         """What saves in the background ask for: to outlive the process, where the adapter can do that."""
+        self.together: Durability | None = self.weakest if adapter.traits.ordered else None
+        """What jobs that change many records ask for: a loss of power undoes commits, and halves none."""
         migrations = asked.get("migrations")
         if migrations is None:
             migrations = Migrations(asked.get("schema", FIRST_SCHEMA))

@@ -19,7 +19,7 @@ from ..keys import INTERNAL
 from ..records._subject import erased_key
 from ..records.codec import Codec
 from ..records.corruption import Corruption, OnCorruption
-from ..records.migrations import Renewed
+from ..records.migrations import Renewed, order
 from ..records.record import Damage, NewerFormat, Record, major, open_record, plain_value
 from ..runtime.turn import backoff
 from ..storage.adapter import NOT_NOW, CachedRecord, NotNow, StorageAdapter, Stored
@@ -43,7 +43,7 @@ class Reading(Options):
 
     def __init__(self, adapter: StorageAdapter, **asked: Unpack[Asked]) -> None:
         super().__init__(adapter, **asked)
-        self.codec: Codec = Codec()
+        self.codec: Codec = Codec(confidential=self.confidential)
         self.recovery: Recovery = Recovery(adapter, self.clock)
         self._fetch_now = adapter.fetch_now
         self._too_new: dict[str, str] = {}
@@ -66,7 +66,8 @@ class Reading(Options):
 
     def load_now(self, key: str, kind: Any, default: Any) -> Any:
         """What ``load`` would return, where that can be told without waiting; else ``NOT_NOW``."""
-        if self._too_new or self.standing is not None:
+        standing = self.standing
+        if self._too_new or (standing is not None and standing.behind):
             return NOT_NOW  # load looks whether it still is
         stored = self._fetch_now(key)
         if type(stored) is CachedRecord:
@@ -79,7 +80,8 @@ class Reading(Options):
             return self._decode_cached(key, stored, kind)
         if stored is None:
             self.codec.decoder(kind)  # what is no type is refused whether something is stored or not
-            return default if self._mark() == self._looked else NOT_NOW  # it may have another name by now
+            known = standing is None and self._mark() == self._looked
+            return default if known else NOT_NOW  # it may have another name by now
         if isinstance(stored, NotNow) or stored.damage is not None:
             return NOT_NOW
         body = plain_value(key, stored.data, self.schema_of(key))
@@ -89,8 +91,9 @@ class Reading(Options):
                 return NOT_NOW
         try:
             return self.codec.decoder(kind)(body)
-        except Exception:  # once more, for an error that says where and why
-            return self._decode_or_explain(key, body, kind)
+        except Exception:  # noqa: S110 - once more, for an error that says where and why
+            pass  # and out of here, since this one may quote a secret
+        return self._decode_or_explain(key, body, kind)
 
     def _plain_body(self, key: str, stored: Stored) -> bytes | None:
         """The value's JSON, of today, in a whole record that has no expiry and no newer schema; else None."""
@@ -103,7 +106,10 @@ class Reading(Options):
             return None
         if record.schema == schema:
             return record.value
-        return self.migrated(key, record).value if self.migrations.is_old(key, record.schema) else None
+        if order(record.schema) >= order(schema):
+            return None
+        made = self.renewed(key, record)
+        return record.value if made is None else made.body
 
     def _decode_cached(self, key: str, stored: CachedRecord, kind: Any) -> Any:
         """The value of a cached record; ``NOT_NOW`` where only ``load`` can deal with it."""
@@ -121,7 +127,9 @@ class Reading(Options):
         decode = self.codec.decoder(kind)
         try:
             value = decode(body)
-        except Exception:  # once more, for an error that says where and why
+        except Exception:
+            value = NOT_NOW  # once more, for an error that says where and why, and out of here
+        if value is NOT_NOW:
             return self._decode_or_explain(key, body, kind)
         if decoded is None:
             decoded = stored.decoded = Decoded(body)
@@ -143,20 +151,24 @@ class Reading(Options):
         """The value in ``record`` as ``kind``. Raises ``TypeMismatchError`` or ``ConfigurationError``."""
         try:
             return self.codec.decoder(kind)(record.value)
-        except Exception:  # once more, for an error that says where and why
-            return self._decode_or_explain(key, record.value, kind)
+        except Exception:  # noqa: S110 - once more, for an error that says where and why
+            pass  # and out of here, since this one may quote a secret
+        return self._decode_or_explain(key, record.value, kind)
 
     def _decode_or_explain(self, key: str, body: bytes, kind: Any) -> Any:
         try:
             return self.codec.decode(body, kind, key)
         except (TypeMismatchError, ConfigurationError) as error:
             named = error.naming(key=key, adapter=self.adapter)
-            if self.confidential and not isinstance(error, ConfigurationError):  # that one is of the type
-                raise self._discreet(named, key) from None
-            raise
+            if not self.confidential or isinstance(error, ConfigurationError):  # that one is of the type
+                raise
+        raise self._discreet(named, key)
 
     def _discreet(self, error: PersistenceError, key: str) -> PersistenceError:
-        """The same error without its reasons, which may quote a secret."""
+        """The same error without its reasons, which may quote a secret.
+
+        To be raised when ``error`` is handled no more, or that would be its ``__context__``.
+        """
         path = getattr(error, "path", "$")
         message = f"the confidential value does not fit its type at {path}"
         hint = "its content is not shown here"
@@ -166,7 +178,7 @@ class Reading(Options):
 
     async def read(self, key: str) -> Seen:
         """The checked record of ``key`` and its version; recovery has happened where it was due."""
-        if self.standing is not None:
+        if self.standing is not None and self.standing.behind:
             await self._refuse_read(key)
         found = self._fetch_now(key)
         if isinstance(found, NotNow):
@@ -192,7 +204,7 @@ class Reading(Options):
                 self.standing.refuse_absence(key, self.adapter)
 
     async def read_many(self, keys: Collection[str]) -> dict[str, Seen]:
-        if self.standing is not None:
+        if self.standing is not None and self.standing.behind:
             await self._refuse_read(None)
         found = await self.adapter.fetch(keys)
         if len(found) < len(keys):
@@ -235,16 +247,14 @@ class Reading(Options):
         try:
             return self.migrations.renewed(key, record, self._floor)
         except MigrationError as error:
-            if self.confidential:  # the reasons may quote the value
-                failed = f"the step {error.step!r} failed" if error.step else "it cannot be migrated"
-                raise MigrationError(
-                    f"{failed}; the value is confidential",
-                    key=key,
-                    adapter=self.adapter,
-                    step=error.step,
-                    hint=error.hint,
-                ) from None
-            raise error.naming(adapter=self.adapter)  # noqa: B904 - the same error, named
+            if not self.confidential:
+                raise error.naming(adapter=self.adapter)  # noqa: B904 - the same error, named
+            step, hint = error.step, error.hint
+        # Out of the handler: the reasons may quote the value.
+        failed = f"the step {step!r} failed" if step else "it cannot be migrated"
+        raise MigrationError(
+            f"{failed}; the value is confidential", key=key, adapter=self.adapter, step=step, hint=hint
+        )
 
     def migrated(self, key: str, record: Record) -> Record:
         """An older record with its value as it is today, or the record itself."""

@@ -17,7 +17,7 @@ from ..records.corruption import Corruption, CorruptionReport, OnCorruption, qua
 from ..records.record import INTERNAL_SCHEMA, seal_about, seal_record
 from ..storage.adapter import StorageAdapter, Stored
 
-__all__ = ["Older", "Recovery", "Whole"]
+__all__ = ["Older", "Recovery", "Whole", "decision"]
 
 _log = logging.getLogger("axiom_persistence")
 
@@ -102,7 +102,7 @@ class Recovery:
         """Raise ``CorruptedDataError`` if the application wants that, or its function raises."""
         if not isinstance(choice, Corruption):
             self.unreadable[report.key] = bad  # whatever the application's function does
-            choice = _decision(choice, report)
+            choice = decision(choice, report)
         if choice is Corruption.RAISE:
             self.unreadable[report.key] = bad
             raise CorruptedDataError(
@@ -125,7 +125,8 @@ class Recovery:
         )
 
 
-def _decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionReport) -> Corruption:
+def decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionReport) -> Corruption:
+    """What the application's function says of a report. Raises ``ConfigurationError`` for another answer."""
     answer = ask(report)
     try:
         return Corruption(answer)
@@ -134,5 +135,5 @@ def _decision(ask: Callable[[CorruptionReport], Corruption], report: CorruptionR
             f"on_corruption answered {shown(answer)}",
             key=report.key,
             adapter=report.adapter,
-            hint="it returns Corruption.RECOVER or Corruption.RAISE; nothing was changed",
+            hint="it returns a member of Corruption: RECOVER, REPAIR or RAISE; nothing was changed",
         ) from None

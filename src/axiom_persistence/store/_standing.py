@@ -36,8 +36,6 @@ class ClientSchema(msgspec.Struct, frozen=True, omit_defaults=True):
 
     schema: str = ""
     """The schema of the newest program that saved it; empty: it has none of its own."""
-    fields: dict[str, str] = {}
-    """The stored fields and their types, as text."""
 
 
 class Kept(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, Unpack
 
-from ..errors import ConfigurationError, ConflictError, EncodingError, PersistenceError, TypeMismatchError
+from ..errors import (
+    ConfigurationError,
+    ConflictError,
+    EncodingError,
+    InsecureStorageError,
+    PersistenceError,
+    TypeMismatchError,
+)
 from ..keys import INTERNAL, MISSING
 from ..records.record import seal_about, seal_record
 from ..runtime.turn import backoff
@@ -66,11 +73,11 @@ class Store(Tagged):
                 schema = kept.schema or schema
             compat = self.migrations.compat(key, data) if self.migrations.leads_back else None
             return seal_record(key, data, schema, expires=expires, compat=compat)
-        except (EncodingError, TypeMismatchError, ConfigurationError) as error:
+        except (EncodingError, TypeMismatchError, ConfigurationError, InsecureStorageError) as error:
             named = error.naming(key=key, adapter=self.adapter)
-            if self.confidential and not isinstance(error, ConfigurationError):  # reasons may quote the value
-                raise self._discreet(named, key) from None
-            raise
+            if not self.confidential or isinstance(error, ConfigurationError):
+                raise
+        raise self._discreet(named, key)  # the reasons may quote the value
 
     async def save(
         self,

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from axiom_persistence import Client, client_state
+from axiom_persistence import Client, Migrations, client_state
 
 KEY = bytes(range(32))
 """The key of the encrypted store: no secret, since it is here."""
@@ -86,3 +86,25 @@ CONTENTS = {
 }
 GONE = "expired"
 NEWER, COMPATIBLE = "newer", "compatible"
+
+MIGRATED = ("migrated.db", "migrated")
+"""Stores that were migrated from 1.0 to 2.0, and can go back."""
+
+OLD = {"profile": {"name": "Ada Lovelace"}, "colour": "red", "same": [1, 2]}
+NEW = {"profile": {"first": "Ada", "last": "Lovelace"}, "tint": "red", "same": [1, 2]}
+
+
+def migrations() -> Migrations:
+    """Without ways back: only the originals lead there."""
+    made = Migrations("2.0")
+
+    @made.value("1.0", "2.0", key="profile")
+    def split_name(value: Any) -> Any:
+        first, _, last = value["name"].partition(" ")
+        return {"first": first, "last": last}
+
+    @made.store("1.0", "2.0")
+    async def rename_colour(tx: Any) -> None:
+        await tx.rename("colour", "tint")
+
+    return made

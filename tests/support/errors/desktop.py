@@ -1,12 +1,22 @@
-"""Preferences of the system."""
+"""Preferences of the system, and gates."""
 
 from axiom_persistence import open_persistence
 from axiom_persistence.adapters.preferences import UserDefaultsAdapter
 from axiom_persistence.errors import (
+    AuthenticationError,
     CapabilityUnavailableError,
     ConfigurationError,
     CorruptedDataError,
     ForeignStoreError,
+)
+from axiom_persistence.security import (
+    Authenticator,
+    FingerprintAuthenticator,
+    Gate,
+    PolkitAuthenticator,
+    StaticKey,
+    TouchIDAuthenticator,
+    WindowsHelloAuthenticator,
 )
 from support.errors import MARK, case
 
@@ -106,3 +116,114 @@ async def preferences_with_a_typing_error(world):
 async def preferences_of_another_program(world):
     noted(world, '{"theme":"' + MARK + '"}')
     await UserDefaultsAdapter(SUITE).aopen()
+
+
+class Stranger(Authenticator):
+    name = "stranger"
+
+    async def authenticate(self, reason):
+        raise AuthenticationError("the person was not recognised", hint="try again")
+
+
+@case(
+    AuthenticationError,
+    "the person was not recognised [in SQLiteAdapter(<path>/notes.db)]; try again",
+    place=True,
+)
+async def load_behind_a_gate(world):
+    async with open_persistence(world.db(), guard=Gate(Stranger())) as persistence:
+        await persistence.load("k", str)
+
+
+@case(
+    AuthenticationError,
+    "there were too many failures, and nobody is asked for a while [in SQLiteAdapter(<path>/notes.db)]; try "
+    "again in 60 seconds",
+    place=True,
+)
+async def load_behind_a_gate_that_is_locked(world):
+    async with open_persistence(world.db(), guard=Gate(Stranger(), attempts=1)) as persistence:
+        try:
+            await persistence.load("k", str)
+        except AuthenticationError:
+            await persistence.load("k", str)
+
+
+@case(
+    ConfigurationError,
+    "guard is a Gate, not <StaticKey> [in SQLiteAdapter(<path>/notes.db)]; from axiom_persistence.security "
+    "import FingerprintAuthenticator, Gate; guard=Gate(...)",
+    place=True,
+)
+async def guard_a_store_by_a_key(world):
+    open_persistence(world.db(), guard=StaticKey(bytes(32)))
+
+
+@case(
+    ConfigurationError,
+    "a gate is opened by an Authenticator, not by <str of 11 characters>; for example "
+    "Gate(FingerprintAuthenticator())",
+)
+async def a_gate_without_an_authenticator(world):
+    Gate("fingerprint")
+
+
+@case(
+    ConfigurationError,
+    "grace and lockout of a gate are seconds from 0 on, attempts is at least 1; Gate(authenticator, "
+    "grace=60.0, attempts=5, lockout=60.0)",
+)
+async def a_gate_with_no_attempts(world):
+    Gate(Stranger(), attempts=0)
+
+
+@case(ConfigurationError, "a fingerprint needs a try and some time; tries=3, timeout=30.0")
+async def a_fingerprint_without_a_try(world):
+    FingerprintAuthenticator(tries=0)
+
+
+@case(
+    ConfigurationError,
+    "polkit is asked about an action; PolkitAuthenticator('org.example.notes.open'), an action of an "
+    "installed .policy file",
+)
+async def polkit_without_an_action(world):
+    PolkitAuthenticator("")
+
+
+@case(
+    ConfigurationError,
+    "Touch ID needs macOS and the package pyobjc-framework-LocalAuthentication; pip install "
+    "'axiom-persistence[gates]'",
+)
+async def touch_id_elsewhere(world):
+    await TouchIDAuthenticator().authenticate("open it")
+
+
+@case(
+    ConfigurationError,
+    "Windows Hello needs Windows and the package winrt-Windows.Security.Credentials.UI; pip install "
+    "'axiom-persistence[gates]'",
+)
+async def windows_hello_elsewhere(world):
+    await WindowsHelloAuthenticator().authenticate("open it")
+
+
+@case(
+    AuthenticationError,
+    "the fingerprint service cannot be used: the system bus cannot be reached: [Errno 2] No such file or "
+    "directory; install and start fprintd, or use another way",
+)
+async def a_fingerprint_without_a_bus(world):
+    world.monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={world.path}/nothing")
+    await FingerprintAuthenticator().authenticate("open it")
+
+
+@case(
+    AuthenticationError,
+    "polkit cannot be asked: the system bus cannot be reached: [Errno 2] No such file or directory; install "
+    "and start polkit",
+)
+async def polkit_without_a_bus(world):
+    world.monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={world.path}/nothing")
+    await PolkitAuthenticator("a.b").authenticate("open it")

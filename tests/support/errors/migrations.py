@@ -3,8 +3,9 @@
 import msgspec
 
 from axiom_persistence import Client, Migrations, client_state, open_persistence
-from axiom_persistence.errors import ConfigurationError, MigrationError, SchemaTooNewError
+from axiom_persistence.errors import ConfigurationError, CorruptedDataError, MigrationError, SchemaTooNewError
 from axiom_persistence.jobs._migration import Headline
+from axiom_persistence.jobs._originals import ORIGINALS
 from axiom_persistence.security import StaticKey
 from axiom_persistence.store._standing import REWRITING, ROLLING_BACK, Running
 
@@ -509,6 +510,23 @@ async def roll_back_by_a_way_down_that_raises(world):
 )
 async def roll_back_a_store_step_without_a_way_down(world):
     await roll_back(world, moving(renamed))
+
+
+@case(
+    CorruptedDataError,
+    "the originals that a migration kept, from this key on, are damaged [key 'k'] [in "
+    "SQLiteAdapter(<path>/notes.db)]; restore a snapshot; or call finalize, then rollback goes back "
+    "by the down of each step",
+    key="k",
+    place=True,
+)
+async def roll_back_from_originals_that_are_damaged(world):
+    await fill(world.db())
+    async with open_persistence(world.db(), migrations=stepping()) as persistence:
+        await persistence.migrate("1.0", "2.0")
+        (place,) = [key async for key in persistence.adapter.keys(ORIGINALS)]
+        await persistence.adapter.commit({place: b"not what was kept"})
+        await persistence.rollback("1.0")
 
 
 @case(

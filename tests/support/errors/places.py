@@ -391,7 +391,9 @@ async def open_a_path_that_is_too_long(world):
     CorruptedDataError,
     "values of a store are here (%01store.json, k.json), but its file .axiom is gone or "
     "damaged [in FileStorageAdapter(<path>/notes)]; nothing was changed; put .axiom back, "
-    "from a backup or from another file store",
+    "the one of another file store will do; or restore a backup, "
+    "or run `axiom-persistence verify <path>/notes --repair`, which moves everything aside and "
+    "makes a store of what can still be read",
     place=True,
 )
 async def open_a_directory_without_its_marker(world):
@@ -427,8 +429,9 @@ async def open_a_directory_with_a_marker_that_is_none(world):
 @case(
     CorruptedDataError,
     "the database file holds zeros: that is what is left of one; nothing was changed [in "
-    "SQLiteAdapter(<path>/notes.db)]; keep it and the files beside it, and restore a backup; "
-    "to begin anew, move all of them away",
+    "SQLiteAdapter(<path>/notes.db)]; keep it and the files beside it; restore a backup, "
+    "or run `axiom-persistence verify <path>/notes.db --repair`, which moves everything aside and "
+    "makes a store of what can still be read",
     place=True,
 )
 async def open_what_is_left_of_a_database(world):
@@ -452,7 +455,9 @@ async def open_a_database_of_a_newer_version(world):
 @case(
     CorruptedDataError,
     "the file is marked as a store of this library, but its tables are not there [in "
-    "SQLiteAdapter(<path>/notes.db)]; keep a copy, and restore a backup",
+    "SQLiteAdapter(<path>/notes.db)]; restore a backup, "
+    "or run `axiom-persistence verify <path>/notes.db --repair`, which moves everything aside and "
+    "makes a store of what can still be read",
     place=True,
 )
 async def open_a_database_without_its_table(world):
@@ -510,7 +515,7 @@ async def load_a_record_of_another_key(world):
 @case(
     ConfigurationError,
     "on_corruption answered <str of 7 characters> [key 'k'] [in "
-    "SQLiteAdapter(<path>/notes.db)]; it returns Corruption.RECOVER or Corruption.RAISE; "
+    "SQLiteAdapter(<path>/notes.db)]; it returns a member of Corruption: RECOVER, REPAIR or RAISE; "
     "nothing was changed",
     key="k",
     place=True,
@@ -671,6 +676,18 @@ async def an_encrypted_store_with_a_key_of_another_kind(world):
 async def a_plain_store_with_a_key(world):
     await fill(world.db())
     await open_persistence(world.db(), keys=StaticKey(bytes(32)))
+
+
+@case(
+    InsecureStorageError,
+    "an encrypted store is in <path>/shared, where others may write [in "
+    "SQLiteAdapter(<path>/shared/notes.db)]; chmod go-w <path>/shared, or give it a directory of its own",
+    place=True,
+)
+async def encrypt_where_others_may_write(world):
+    (world.path / "shared").mkdir()
+    (world.path / "shared").chmod(0o770)
+    await open_persistence(world.path / "shared" / "notes.db", keys=StaticKey(bytes(32)))
 
 
 @case(ConfigurationError, "mode='encrypt' needs keys=; keys='keychain', or a KeyProvider")

@@ -8,6 +8,7 @@ from axiom_persistence import (
     CachePolicy,
     FileStorageAdapter,
     MemoryAdapter,
+    Secret,
     SQLiteAdapter,
     open_persistence,
 )
@@ -424,7 +425,7 @@ async def a_persistence_over_an_address(world):
 
 @case(
     ConfigurationError,
-    "on_corruption is 'recover', 'raise' or a function of the report, not <str of 7 "
+    "on_corruption is 'recover', 'repair', 'raise' or a function of the report, not <str of 7 "
     "characters>; write on_corruption='recover'",
 )
 async def a_choice_for_damage_that_is_none(world):
@@ -615,6 +616,19 @@ async def fetch_from_a_directory_that_is_closed(world):
 )
 async def commit_to_a_cache_that_is_closed(world):
     await Cached(SQLiteAdapter(world.db()), CachePolicy.write_back()).commit({"k": MARK.encode()})
+
+
+@case(
+    InsecureStorageError,
+    "a Secret has no confidential place to go [key 'k'] [in MemoryAdapter(the memory of this "
+    "process)]; open the store with keys=, or with secure= and save it to persistence.secure; "
+    "in a client declare the field secure=True",
+    key="k",
+    place=True,
+)
+async def save_a_secret_in_a_plain_store(world):
+    async with open_persistence("memory:") as persistence:
+        await persistence.save("k", {"password": Secret(MARK)})
 
 
 @case(

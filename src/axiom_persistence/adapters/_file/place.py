@@ -19,13 +19,14 @@ from ...errors import (
     StorageLockedError,
     StoreNotFoundError,
     from_os_error,
+    way_out_of_ruin,
 )
 from ...platform.filesystem import FileKind, FileSystem
 from ...platform.making import REFUSED
 from .mark import ChangeMark
 from .names import PREVIOUS, SUFFIX
 
-__all__ = ["JOURNAL", "MARKER", "TEMPORARY", "FilePlace", "StoreLock"]
+__all__ = ["JOURNAL", "MARKER", "MARKER_TEXT", "TEMPORARY", "FilePlace", "StoreLock"]
 
 MARKER: Final = ".axiom"
 MARK: Final = ".axiom.mark"
@@ -237,7 +238,8 @@ class FilePlace:
                 raise CorruptedDataError(
                     f"values of a store are here ({shown}), but its file {MARKER} is gone or damaged",
                     adapter=self.label,
-                    hint=f"nothing was changed; put {MARKER} back, from a backup or from another file store",
+                    hint=f"nothing was changed; put {MARKER} back, the one of another file store will do; or "
+                    f"{way_out_of_ruin(str(self.files.root))}",
                 )
             raise ForeignStoreError(
                 f"the directory holds files of somebody else ({shown}) and is not a store",

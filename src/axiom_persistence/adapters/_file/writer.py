@@ -136,6 +136,9 @@ class FileWriter:
     def _commit(self, jobs: list[Job]) -> None:
         self._refuse_failed()
         accepted, edits = self._judge(jobs)
+        for job in jobs:
+            if job.generations is not None:
+                self._set_previous(job, job.generations)
         if not accepted:
             return
         durable = any(job.durable for job in accepted)
@@ -166,6 +169,14 @@ class FileWriter:
     def _do(self, jobs: list[Job]) -> None:
         (self._commit if jobs[0].purges is None else self._purge)(jobs)
 
+    def _set_previous(self, job: Job, generations: Mapping[str, bytes | None]) -> None:
+        from .generations import set_previous  # few programs take anything back
+
+        try:
+            set_previous(self.tree, generations)
+        except StorageError as error:
+            _blame(job, error, self.tree.label)
+
     def _purge(self, jobs: list[Job]) -> None:
         self._refuse_failed()
         for job in jobs:
@@ -183,6 +194,8 @@ class FileWriter:
         accepted = []
         edits: dict[str, Edit] = {}
         for job in jobs:
+            if job.generations is not None:
+                continue
             try:
                 if job.expect is not None:
                     verify_expected(self._found(job.expect, edits), job.expect, self.tree.label)

@@ -42,6 +42,11 @@ PUT_BLOB: Final = _BLOB + _AFTER_CLOCK + _ROW
 _PUT_TEXT_LATER: Final = _TEXT + " WHERE true" + _ROW
 _PUT_BLOB_LATER: Final = _BLOB + " WHERE true" + _ROW
 
+_VERSION: Final = "SELECT key, version FROM record WHERE key=?"
+_VERSIONS: Final = (
+    "SELECT r.key, r.version FROM json_each(?) AS wanted CROSS JOIN record AS r ON r.key=wanted.value"
+)
+
 # What another process kept within the last minute stays. By the clock on the wall, the only one they share:
 # where it was set back, what was kept at a time still to come counts for nothing.
 _KEEP: Final = (
@@ -50,6 +55,10 @@ _KEEP: Final = (
     " WHERE NOT EXISTS (SELECT 1 FROM previous AS p WHERE p.key=r.key AND p.kept BETWEEN ?2-60000000 AND ?2)"
     " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version, kept=excluded.kept"
     " RETURNING key, length(CAST(data AS BLOB))"
+)
+_SET_PREVIOUS: Final = (
+    "INSERT INTO previous(key, data, version, kept) SELECT key, {}, ?3, 0 FROM record WHERE key=?1"
+    " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version, kept=excluded.kept"
 )
 DELETING_PAGES: Final = 32
 """What deletions may write beyond the room there is: they make some."""
@@ -171,6 +180,19 @@ class Batch:
         self.pages += 2 + deleted
         return deleted
 
+    def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        """Replace what is kept before current values. Raises as ``write`` does."""
+        self.write()
+        for key, data in generations.items():
+            if data is None:
+                self._cursor.execute("DELETE FROM previous WHERE key=?", (key,))
+            else:
+                form = "CAST(?2 AS TEXT)" if data[:1] == b"{" else "?2"
+                self._cursor.execute(_SET_PREVIOUS.format(form), (key, data, self._clock.next()))
+            self._generations.forget(key)
+            self.pages += 2 + len(data or b"") // 4096
+            self.wrote = self.wrote or self._cursor.rowcount > 0
+
     def forget_previous(self, keys: Iterable[str]) -> None:
         """Delete the generations before the current values of ``keys``. Raises as ``write`` does."""
         self.write()  # what comes before may keep some
@@ -222,30 +244,36 @@ class Batch:
         self._clock.catch_up(self._cursor, self._final, self._swept)
 
     def _versions(self, expect: Expect) -> dict[str, Stored]:
-        found = {}
+        found, waiting = {}, []
         for key in expect:
             pending = self._final.get(key)
-            if pending is not None:
-                if pending[0] is not None:
-                    found[key] = Stored(b"", str(pending[1]))
-                continue
-            row = self._cursor.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
-            if row is not None:
-                found[key] = Stored(b"", str(row[0]))
+            if pending is None:
+                waiting.append(key)
+            elif pending[0] is not None:
+                found[key] = Stored(b"", str(pending[1]))
+        for key, version in self._stored_versions(waiting):
+            found[key] = Stored(b"", str(version))
         return found
+
+    def _stored_versions(self, keys: list[str]) -> list[tuple[str, object]]:
+        if len(keys) <= 1:
+            return self._cursor.execute(_VERSION, (keys or [None])).fetchall()
+        return self._cursor.execute(_VERSIONS, (msgspec.json.encode(keys).decode(),)).fetchall()
 
     def _delete(self, keys: list[str]) -> None:
         """Forget keys and their previous generation; the clock row passes their versions."""
-        first = self._first
+        first, found = self._first, False
         for key in keys:
             row = self._cursor.execute("DELETE FROM record WHERE key=? RETURNING version", (key,)).fetchone()
             if row is not None and _number(row[0]) >= first:
                 raise ClockBehindError
             previous = self._cursor.execute("DELETE FROM previous WHERE key=?", (key,)).rowcount
+            found = found or row is not None
             self.wrote = self.wrote or row is not None or previous > 0
             self._generations.forget(key)
-        # Past all that was deleted, and not past the puts of this batch, which come after it.
-        if advance_clock(self._cursor, first - 1):
+        # Past all that was deleted, and not past the puts of this batch, which come after it. Where nothing
+        # was, nothing is written: a commit of the clock row alone says to which file a log belongs.
+        if found and advance_clock(self._cursor, first - 1):
             self.wrote = True
 
     def _keep(self, keys: list[str]) -> None:

@@ -194,7 +194,7 @@ class Commits:
                     made = self.write_front(_GROUP, last=not made)
                     if not self.queue:
                         if self.transactions.counters["commits"] and self._failure is None:
-                            self.transactions.stamp()  # the next process begins behind the last version given
+                            self.transactions.end_log(needed=True)
                         return
             except errors.FAULTS as error:
                 if not self.queue:

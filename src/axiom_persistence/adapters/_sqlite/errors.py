@@ -14,6 +14,7 @@ from ...errors import (
     StorageFullError,
     StorageLockedError,
     StorageUnavailableError,
+    way_out_of_ruin,
 )
 
 __all__ = [
@@ -146,9 +147,9 @@ def refusal(
 
 
 def translate(
-    error: Fault, doing: str, *, key: str | None = None, adapter: object = None
+    error: Fault, doing: str, *, key: str | None = None, adapter: object = None, path: str = ""
 ) -> PersistenceError:
-    """The error of our tree for an error of SQLite; raise it ``from`` the original."""
+    """The error of our tree for an error of SQLite with the file ``path``; raise it ``from`` the original."""
     code, primary = _code(error), _code(error) & 0xFF
     said = f"{doing}: {error}"
     if isinstance(error, sqlite3.ProgrammingError) and code == 0:  # Python's own: the connection is closed
@@ -162,8 +163,7 @@ def translate(
             said,
             key=key,
             adapter=adapter,
-            hint="the database file itself is damaged: keep a copy, and restore a backup, without the -wal "
-            "and -shm that lie here",
+            hint=f"the database file itself is damaged, and kept as it is: {way_out_of_ruin(path)}",
         )
     if primary == _IOERR:
         return refusal(doing, error, key=key, adapter=adapter)

@@ -15,12 +15,14 @@ from ...errors import (
     PersistenceError,
     StoreNotFoundError,
     from_os_error,
+    way_out_of_ruin,
 )
 from ...platform.making import FILE_MODE, hand_over, make_directories
 from . import errors
 
 __all__ = [
     "APPLICATION_ID",
+    "NOTE",
     "connect",
     "create_file",
     "creating",
@@ -39,6 +41,9 @@ sources) has no such entry.
 """
 
 _MAGIC: Final = b"SQLite format 3\0"
+
+NOTE: Final = b"axiom-persistence: this store is being repaired. What was here is in the directory\n"
+"""How the file begins that takes the place of a database while that is repaired; the name follows."""
 
 _LONGEST_SUFFIX: Final = "-journal"
 _PATH_BYTES_MAX: Final = 511
@@ -133,6 +138,7 @@ def probe(path: str, adapter: object, *, create: bool) -> None:
         connection.execute("PRAGMA writable_schema=ON")
         why = stranger(connection)
         blank = why is None and pragma(connection, "application_id") != APPLICATION_ID
+        _refuse_other_log(connection, path, adapter)
     except errors.FAULTS as error:
         if errors.is_foreign(error):
             raise _no_database(path, adapter) from error
@@ -153,7 +159,30 @@ def _refuse_lost(what: str, path: str, adapter: object) -> None:
         raise CorruptedDataError(
             f"the database file {what}, but its write-ahead log {path}-wal holds saves; nothing was changed",
             adapter=adapter,
-            hint="put the database file back that belongs to this log; to begin anew, move the log away",
+            hint=f"put the database file back that belongs to this log; {way_out_of_ruin(path)}",
+        )
+
+
+def _refuse_other_log(connection: sqlite3.Connection, path: str, adapter: object) -> None:
+    """Raise if the log was made on another state of the database: to open it would mix the two."""
+    if pragma(connection, "application_id") != APPLICATION_ID or not _has_log(path):
+        return
+    from .lineage import is_of_another_time  # a log is seldom there
+
+    def clock() -> int | None:
+        try:
+            row = connection.execute("SELECT last FROM clock").fetchone()
+        except errors.FAULTS:
+            return None  # without its log the file need not be whole
+        return row[0] if row is not None and isinstance(row[0], int) else None
+
+    if is_of_another_time(path, clock):
+        raise CorruptedDataError(
+            f"the write-ahead log {path}-wal does not belong to this database file, but to another state of "
+            "it; nothing was changed",
+            adapter=adapter,
+            hint="put back the database and the log of one time, or move the log away where the database was "
+            f"copied without one; {way_out_of_ruin(path)}",
         )
 
 
@@ -162,14 +191,27 @@ def _no_database(path: str, adapter: object) -> PersistenceError:
     # Opened and closed, although that drops the locks of this process on it: nobody can use it as it is.
     with open(path, "rb") as file:
         head = file.read(100)
-    if any(head) and not (head.startswith(_MAGIC) or _MAGIC.startswith(head)):
+    if head.startswith(NOTE):
+        what = "is away: the store is being repaired, or that was broken off"
+    elif not any(head):
+        what = "holds zeros: that is what is left of one"
+    elif head.startswith(_MAGIC) or _MAGIC.startswith(head):
+        what = "is cut off: that is what is left of one"
+    elif _holds_records(path):
+        what = "was overwritten at its beginning, and holds records"
+    else:
         return foreign("it is not an SQLite database", adapter)
     return CorruptedDataError(
-        f"the database file {'is cut off' if any(head) else 'holds zeros'}: that is what is left of one; "
-        "nothing was changed",
+        f"the database file {what}; nothing was changed",
         adapter=adapter,
-        hint="keep it and the files beside it, and restore a backup; to begin anew, move all of them away",
+        hint=f"keep it and the files beside it; {way_out_of_ruin(path)}",
     )
+
+
+def _holds_records(path: str) -> bool:
+    from .images import holds_records  # what few programs ever need
+
+    return holds_records(path)
 
 
 def stranger(connection: sqlite3.Connection) -> str | None:

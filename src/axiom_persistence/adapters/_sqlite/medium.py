@@ -39,12 +39,12 @@ class Medium:
             self._refused = True
             return self._refusal(error, doing, key)
         if self._damaged or not errors.looks_damaged(error):
-            return errors.translate(error, doing, key=key, adapter=self._adapter)
+            return errors.translate(error, doing, key=key, adapter=self._adapter, path=self._path)
         found = refuses_reading(self._path)
         if found is None and not self._refused and _size(self._path) <= _EXAMINED_BYTES:
             self._damaged = not self._is_whole()
             if self._damaged:
-                return errors.translate(error, doing, key=key, adapter=self._adapter)
+                return errors.translate(error, doing, key=key, adapter=self._adapter, path=self._path)
         self._refused = True
         why = f"SQLite says {error}" if found is None else found
         return errors.refusal(doing, why, code=_number(found), key=key, adapter=self._adapter)
@@ -58,7 +58,7 @@ class Medium:
             return errors.refusal(doing, why, key=key, adapter=self._adapter)
         found = refuses_reading(self._path) if errors.is_failed_read(error) else None
         if found is None:
-            return errors.translate(error, doing, key=key, adapter=self._adapter)
+            return errors.translate(error, doing, key=key, adapter=self._adapter, path=self._path)
         return errors.refusal(doing, found, code=found.errno, key=key, adapter=self._adapter)
 
 

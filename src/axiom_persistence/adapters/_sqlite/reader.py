@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from typing import Final, TypeVar
 
+import msgspec
+
 from ...storage.adapter import Stored
 from ...storage.listing import Listing
 from . import errors
@@ -35,6 +37,10 @@ __all__ = [
 _ONE: Final = "SELECT CAST(data AS BLOB), version FROM record WHERE key=?"
 _PREVIOUS: Final = (
     "SELECT CAST(p.data AS BLOB), p.version FROM previous AS p JOIN record AS r ON r.key=p.key WHERE p.key=?"
+)
+_PREVIOUS_MANY: Final = (
+    "SELECT p.key, CAST(p.data AS BLOB), p.version FROM json_each(?) AS wanted"
+    " CROSS JOIN previous AS p ON p.key=wanted.value JOIN record AS r ON r.key=p.key"
 )
 _PLACE: Final = "SELECT rowid, typeof(data) IN ('text', 'blob') FROM record WHERE key=?"
 _CHUNK: Final = 512
@@ -177,6 +183,11 @@ def fetch_range(
 def previous(connection: sqlite3.Connection, key: str) -> Stored | None:
     row = connection.execute(_PREVIOUS, (key,)).fetchone()
     return None if row is None else Stored(row[0] or b"", str(row[1]))
+
+
+def previous_many(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Stored]:
+    rows = connection.execute(_PREVIOUS_MANY, (msgspec.json.encode(keys).decode(),)).fetchall()
+    return {key: _stored((data, version)) for key, data, version in rows}
 
 
 def version_of(connection: sqlite3.Connection, key: str) -> int | None:

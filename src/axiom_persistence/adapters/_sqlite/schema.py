@@ -13,6 +13,7 @@ from ...errors import (
     CorruptedDataError,
     SchemaTooNewError,
     StorageUnavailableError,
+    way_out_of_ruin,
 )
 from ...platform.making import sync_directory
 from . import errors
@@ -123,8 +124,12 @@ def verify(connection: sqlite3.Connection, adapter: object) -> None:
         raise CorruptedDataError(
             "the file is marked as a store of this library, but its tables are not there",
             adapter=adapter,
-            hint="keep a copy, and restore a backup",
+            hint=way_out_of_ruin(_path_of(connection)),
         )
+
+
+def _path_of(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def _create(connection: sqlite3.Connection, adapter: object) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from .writer import Writer
 
-__all__ = ["scrub"]
+__all__ = ["scrub", "tidy"]
 
 
 def scrub(writer: Writer, *, timeout: float) -> None:
@@ -15,8 +16,23 @@ def scrub(writer: Writer, *, timeout: float) -> None:
 
     Raises sqlite3.Error, also where another process reads or writes for ``timeout`` seconds.
     """
+    with _resting(writer):
+        writer.transactions.scrub(time.monotonic() + timeout)
+
+
+def tidy(writer: Writer, kept_before: float, *, timeout: float) -> tuple[int, int]:
+    """Forget the generations that were kept before this time, cut the log, and give back what is free.
+
+    How many they were, and how many bytes. Raises as ``scrub``.
+    """
+    with _resting(writer):
+        return writer.transactions.tidy(int(kept_before * 1_000_000), time.monotonic() + timeout)
+
+
+@contextmanager
+def _resting(writer: Writer) -> Iterator[None]:
     with ExitStack() as held:
         for lock in writer.resting():
             held.enter_context(lock)
         writer.commits.check(None)
-        writer.transactions.scrub(time.monotonic() + timeout)
+        yield

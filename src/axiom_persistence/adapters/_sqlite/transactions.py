@@ -13,15 +13,20 @@ from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job
 from ...storage.generations import Generations
 from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
-from .errors import BusyError, NoRoomError
+from .errors import BusyError, NoRoomError, is_full
 from .mark import Own
 from .schema import patiently
-from .wal import Log
+from .wal import LOG_TICKS, Log
 
 __all__ = ["Transactions"]
 
 _SMALL_BYTES: Final = 65_536
 """What is written on a caller's thread in some ten microseconds; more is the writer thread's."""
+
+FREED_BYTES_LEAST: Final = 1 << 20
+"""Less room, or less than a quarter of the file, is not worth moving the rest: what comes next takes it."""
+MOVED_BYTES_MOST: Final = 1 << 25
+"""Writers wait meanwhile: some tenths of a second, a whole one on a busy disk."""
 
 
 class Transactions:
@@ -44,6 +49,7 @@ class Transactions:
         self._log = log
         self._adapter = adapter
         self._tight = False
+        self._is_fresh = log.longest == 0
         self._locked: Callable[[], object] = lambda: None
 
     def when_locked(self, tell: Callable[[], object]) -> None:
@@ -63,6 +69,8 @@ class Transactions:
 
     def commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
         """One commit that is not synced; the new versions."""
+        if self._is_fresh and changes:
+            self.begin_log()
         if len(changes) == 1 and expect is None:
             ((key, data),) = changes.items()
             if data is not None:
@@ -119,6 +127,9 @@ class Transactions:
                 if job.sweep is not None:
                     job.deleted = batch.sweep(job.sweep)
                     continue
+                if job.generations is not None:
+                    batch.set_previous(job.generations)
+                    continue
                 if job.purges:
                     batch.forget_previous(job.purges)
                 try:
@@ -129,10 +140,12 @@ class Transactions:
         if any(job.purges is not None for job in jobs):
             self._cursor.execute("PRAGMA secure_delete=ON").fetchone()  # it may have been set to save room
             self._tight = False
-        if any(job.changes or job.expect or job.purges for job in jobs):
+        if any(job.changes or job.expect or job.purges or job.generations for job in jobs):
             self._transaction(fold)
 
     def _transaction(self, fold: Callable[[Batch], None]) -> None:
+        if self._is_fresh:
+            self.begin_log()
         cursor, count = self._cursor, self.own[0]
         while True:
             room = self.room - self.pages
@@ -177,14 +190,29 @@ class Transactions:
         if self._connection.in_transaction:
             self._cursor.execute("ROLLBACK")
 
-    def stamp(self) -> None:
-        """The first commit of a new log: it syncs the log's header (and the clock)."""
+    def end_log(self, *, needed: bool) -> None:
+        """The last commit of a log that is to be copied whole: no earlier copy of the file says this time.
+
+        It passes every version given, so that the next process begins behind them. Not ``needed``: on a full
+        disk it does without, and nobody can tell to which file the next log belongs.
+        """
+        try:
+            self._tick("UPDATE clock SET last=(max(last, ?1)/?2+1)*?2", self._clock.last, LOG_TICKS)
+        except sqlite3.OperationalError as error:
+            if needed or not is_full(error):
+                raise
+
+    def begin_log(self) -> None:
+        """The first commit of a new log: it syncs the log's header, and says to which file it belongs."""
+        self._tick("UPDATE clock SET last=last+1")
+        self._is_fresh = False
+
+    def _tick(self, statement: str, *given: int) -> None:
         self._log.check_not_cut()
-        # Always one more, or nothing would be written and the next caller would have to sync the header.
         count = self.own[0]
         self.own = (count, False, True)
         try:
-            self._cursor.execute("UPDATE clock SET last=max(last + 1, ?)", (self._clock.last,))
+            self._cursor.execute(statement, given)
             count += 1
         finally:
             self.own = (count, False, False)
@@ -197,8 +225,28 @@ class Transactions:
         """
         for statement in ("DELETE FROM previous", "VACUUM"):
             patiently(partial(self._cursor.execute, statement), deadline)
+        self.end_log(needed=False)
         patiently(self._cut_log, deadline)
-        self.stamp()
+        self.begin_log()
+
+    def tidy(self, kept_before: int, deadline: float) -> tuple[int, int]:
+        """Forget the generations kept before (microseconds), write the file anew if much of it is free.
+
+        With all locks held. How many they were, and by how many bytes the file got shorter. The log is cut to
+        nothing, as it may have what was deleted. Raises as ``scrub``.
+        """
+        forget = partial(self._cursor.execute, "DELETE FROM previous WHERE kept<?", (kept_before,))
+        forgotten = patiently(forget, deadline).rowcount
+        pages, free = self.extent()
+        page = self._cursor.execute("PRAGMA page_size").fetchone()[0]
+        used = (pages - free) * page
+        is_worth_it = free * page >= max(FREED_BYTES_LEAST, pages * page // 4) and used <= MOVED_BYTES_MOST
+        if is_worth_it:
+            patiently(partial(self._cursor.execute, "VACUUM"), deadline)
+        self.end_log(needed=False)
+        patiently(self._cut_log, deadline)
+        self.begin_log()
+        return forgotten, (pages - self.extent()[0]) * page if is_worth_it else 0
 
     def _cut_log(self) -> None:
         busy, _, _ = self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

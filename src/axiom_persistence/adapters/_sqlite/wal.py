@@ -14,7 +14,16 @@ from typing import Final, Never
 
 from .errors import ChangedError
 
-__all__ = ["HEADER", "TIGHT_BYTES", "Index", "Log", "database_descriptor", "present"]
+__all__ = [
+    "HEADER",
+    "LOG_TICKS",
+    "TIGHT_BYTES",
+    "Index",
+    "Log",
+    "database_descriptor",
+    "is_present",
+    "present",
+]
 
 if sys.platform == "darwin":
     import fcntl
@@ -31,6 +40,9 @@ _TICK_NS: Final = 50_000_000
 """No kernel's clock for the times of files ticks slower than that (Linux: 1 to 10 ms)."""
 _COARSE_TICK_NS: Final = 4_000_000_000
 """Where the file system keeps whole seconds only; FAT keeps every other one."""
+
+LOG_TICKS: Final = 1024
+"""The clock row in a database file whose log was copied back whole is a multiple of it, in microseconds."""
 
 TIGHT_BYTES: Final = 1 << 26
 """So little room on the disk that the log is kept small."""
@@ -342,6 +354,12 @@ def present(path: str) -> Iterator[tuple[int, int]]:
             if not presence.count:
                 del _presences[identity]
                 presence.let_go()
+
+
+def is_present(path: str) -> bool:
+    """Whether somebody of this process is connected to the database."""
+    with _lock:
+        return _identity(os.stat(path)) in _presences
 
 
 def database_descriptor(path: str, database: tuple[int, int]) -> int:

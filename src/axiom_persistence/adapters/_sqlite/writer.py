@@ -368,10 +368,11 @@ class Writer:
         """Copy what is left, start the log again and write its first commit. False: another is reading."""
         with self.commits.lock.first():
             try:
+                self.transactions.end_log(needed=False)
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
                 if busy:
                     return False
-                self.transactions.stamp()
+                self.transactions.begin_log()
                 self._log.longest = 0  # it may just have been cut
             except sqlite3.OperationalError as error:
                 if errors.is_busy(error):

@@ -158,6 +158,21 @@ class ValueTests(SuiteBase):
         assert await adapter.previous("a") is None
 
     @on_adapter
+    async def test_the_past_is_put_back(self, adapter: StorageAdapter) -> None:
+        """Who takes back what it wrote sets what is kept before; values stay, absent keys have no past."""
+        for data in (b"first", b"second"):
+            await adapter.commit({"a": data, "b": data})
+        keeps = await adapter.previous("a") is not None
+        await adapter.set_previous({"a": b"{}", "b": None, "absent": b"{}"})
+        kept = await adapter.previous_many(("a", "b", "absent"))
+        assert {key: stored.data for key, stored in kept.items()} == ({"a": b"{}"} if keeps else {})
+        assert await adapter.previous("a") == kept.get("a")
+        assert await adapter.previous("b") is None
+        assert await adapter.previous("absent") is None
+        found = await adapter.fetch(("a", "b", "absent"))
+        assert {key: stored.data for key, stored in found.items()} == {"a": b"second", "b": b"second"}
+
+    @on_adapter
     async def test_the_time_of_a_save(self, adapter: StorageAdapter) -> None:
         """saved_at is a time of the wall clock, or not known; never that of something absent."""
         hour = 3600
