@@ -46,12 +46,17 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/erase_kills.py --store file --kills 50
 	$(BIN)/python -m tests.torture.erasure --subjects 10000
 	$(BIN)/python -m tests.interrupts --interrupts 20000
+	cd tests && ../$(BIN)/python -m support.audit_kills --store sqlite --kills 200
+	cd tests && ../$(BIN)/python -m support.audit_kills --store file --kills 50
+	AUDIT_ENTRIES=100000 $(BIN)/python -m pytest -q -n 0 tests/jobs/test_audit.py
 	$(BIN)/python -m tests.torture.cancellation --seconds 60
 	$(BIN)/python -m tests.torture.listings --questions 10000
 	$(BIN)/python -m tests.torture.encryption --store sqlite --records 20000 --kills 50
 	$(BIN)/python -m tests.torture.encryption --store file --records 2000 --kills 50
 	$(BIN)/python -m tests.torture.migration --store sqlite --records 50000 --kills 200
 	$(BIN)/python -m tests.torture.migration --store file --records 2000 --kills 200
+	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
+	AXIOM_TEST_STORES=postgres $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k postgres
 
 bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/benchmarks.svg
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench

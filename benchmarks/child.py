@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import (  # noqa: F401 - they register
+    audits,
     copies,
     floors,
     growth,
@@ -20,6 +21,7 @@ from . import (  # noqa: F401 - they register
     ours,
     peers,
     processes,
+    servers,
 )
 from .contender import Unavailable
 from .scenarios import SCENARIOS

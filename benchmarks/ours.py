@@ -24,16 +24,11 @@ class Ours(Contender):
     encrypted = False
 
     async def open(self, directory: Path) -> None:
-        from axiom_persistence import Durability, open_persistence
+        from axiom_persistence import Durability
 
-        where = self.place if self.place == "memory:" else directory / self.place
+        where = self.place if self.place == "memory:" or "://" in self.place else directory / self.place
         self._opened = AsyncExitStack()
-        options: dict[str, Any] = {} if self.cached else {"cache": None}
-        if self.encrypted:
-            from axiom_persistence.security import StaticKey
-
-            options["keys"] = StaticKey(bytes(range(32)))
-        store = open_persistence(where, **options)
+        store = self.store(where)
         persistence = await self._opened.enter_async_context(store)
         self.persistence = persistence
         strongest = persistence.adapter.traits.durability
@@ -48,6 +43,18 @@ class Ours(Contender):
         self.save, self.save_many = persistence.save, persistence.save_many
         if self.durability is not None:
             self.save = partial(persistence.save, durability=self.durability)
+
+    def store(self, where: str | Path, **options: Any) -> Any:
+        """The store to be opened."""
+        from axiom_persistence import open_persistence
+
+        if not self.cached:
+            options["cache"] = None
+        if self.encrypted:
+            from axiom_persistence.security import StaticKey
+
+            options["keys"] = StaticKey(bytes(range(32)))
+        return open_persistence(where, **options)
 
     async def fill(self, values: Mapping[str, Any]) -> None:
         names = list(values)
@@ -66,6 +73,19 @@ class OursProcessExit(Ours):
 @contender("ours-uncached")
 class OursUncached(Ours):
     cached = False
+
+
+@contender("ours-audited")
+class OursAudited(Ours):
+    def store(self, where: str | Path, **options: Any) -> Any:
+        from axiom_persistence.security import AuditLog
+
+        return super().store(where, audit=AuditLog(actor="somebody"), **options)
+
+
+@contender("ours-audited-process-exit")
+class OursAuditedProcessExit(OursAudited):
+    durability = "process_exit"
 
 
 @contender("ours-file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .audit_rows import audit_rows
 from .copies_rows import copies_rows
 from .growth_rows import growth_rows
 from .migration_rows import migration_rows
@@ -26,6 +27,10 @@ TITLES = {
     "ours-file": "axiom-persistence, files",
     "ours-file-process-exit": "axiom-persistence, files, PROCESS_EXIT",
     "ours-memory": "axiom-persistence, memory",
+    "ours-postgres": "axiom-persistence, PostgreSQL",
+    "asyncpg": "asyncpg",
+    "asyncpg-pool": "asyncpg, pool of 10",
+    "kv-postgres": "py-key-value PostgreSQL",
     "append": "append + fdatasync",
     "append-prefilled": "append + fdatasync, zero-filled file",
     "cycle": "write + fsync + rename + fsync(dir)",
@@ -351,6 +356,40 @@ def _clients() -> list[Row]:
     ]
 
 
+def _served() -> list[Row]:
+    on, bare, names = "axiom-persistence, PostgreSQL", "asyncpg", ("ours-postgres", "asyncpg", "kv-postgres")
+    alone = Job(
+        "asyncpg, one after the other", "savers", {"contender": "asyncpg", "count": 1000, "savers": 1}
+    )
+    return [
+        Row(
+            "postgres-save",
+            "A save in PostgreSQL, one after the other",
+            (P50, P99),
+            _jobs("save", names, 1500),
+            (Goal(on, bare, "p50_us", 1.2),),
+            "Server and client on this machine. Ours is typed, checked and settled when a reply is lost.",
+            rounds=5,
+        ),
+        Row(
+            "postgres-load",
+            "A load from PostgreSQL",
+            (P50, P99),
+            _jobs("load", names, 3000),
+            (Goal(on, bare, "p50_us", 1.2),),
+            rounds=5,
+        ),
+        Row(
+            "postgres-savers",
+            "100 tasks that save in PostgreSQL",
+            (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second")),
+            (*_jobs("savers", ("ours-postgres", "asyncpg-pool", "kv-postgres"), 20_000, savers=100), alone),
+            (Goal(on, alone.label, "save_us", 8, times=True),),
+            rounds=5,
+        ),
+    ]
+
+
 def rows(*, quick: bool) -> list[Row]:
     return [
         *_saves(),
@@ -361,8 +400,10 @@ def rows(*, quick: bool) -> list[Row]:
         *_inside(),
         *_clients(),
         _blocking(),
+        *audit_rows(),
         *migration_rows(),
         *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *secret_rows(),
+        *_served(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from support.embedded import EMBEDDED, Kept
+from support.embedded import Kept, stores_for
 
 # A shell that starts its jobs in the background has them ignore Ctrl-C, and so would the programs that tests
 # start and interrupt.
@@ -15,15 +15,20 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.fixture(params=EMBEDDED)
+def pytest_generate_tests(metafunc):
+    if "kept" in metafunc.fixturenames:
+        metafunc.parametrize("kept", stores_for(metafunc.module.__name__), indirect=True)
+
+
+@pytest.fixture
 def kept(request, tmp_path):
-    """Each of the embedded stores in turn."""
+    """Each of the stores in turn."""
     return Kept(request.param, tmp_path)
 
 
 @pytest.fixture
 async def each_store(kept):
-    """An open persistence over each of the embedded stores in turn."""
+    """An open persistence over each of the stores in turn."""
     async with kept.open() as opened:
         yield opened
 

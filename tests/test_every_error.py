@@ -20,8 +20,8 @@ from support.errors import CASES, MARK, NUMBER, World, told
 from support.errors.rare import RARE
 
 AREAS = (
-    *("values", "verbs", "clients", "places", "copies", "erasing", "desktop", "migrations", "servers"),
-    "blocking",
+    *("values", "verbs", "clients", "places", "copies", "erasing", "audits", "desktop", "migrations"),
+    *("servers", "blocking"),
 )
 for area in AREAS:
     importlib.import_module(f"support.errors.{area}")

@@ -14,7 +14,7 @@ import axiom_persistence
 from axiom_persistence import errors
 from axiom_persistence.persistence import persistence as persistence_module
 
-TOP_LEVEL_MAX = 30  # beside the errors
+TOP_LEVEL_MAX = 34  # beside the errors
 MODULES = [
     info.name
     for info in pkgutil.walk_packages(axiom_persistence.__path__, "axiom_persistence.")
@@ -25,7 +25,7 @@ PUBLIC = [name for name in MODULES if "._" not in name and ".cli" not in name]
 
 
 def test_the_top_level_is_what_it_says():
-    """__all__, dir() and what can be got agree, and are few: every error, and at most 30 names more."""
+    """__all__, dir() and what can be got agree, and are few: every error, and at most 34 names more."""
     names = axiom_persistence.__all__
     assert len(names) == len(set(names))
     assert set(names) >= {name for name in errors.__all__ if name.endswith("Error")}

@@ -44,6 +44,7 @@ BASES = {
     "platform/secrets",
     "persistence/capability",
     "jobs/walk",
+    "security/audit",
     "security/cipher",
     "security/keys",
     "security/presence",
@@ -289,8 +290,8 @@ AT_START = {
     *[".store._recovery", ".store._standing", ".store._tagged", ".store.describe"],
     *[".persistence", ".persistence._arguments", ".persistence._maintenance", ".persistence.capability"],
     *[".persistence.persistence", ".persistence._several", ".persistence._turns", ".persistence._values"],
-    *[".persistence._archives", ".persistence._quarantine", ".persistence._snapshots"],
-    *[".persistence._privacy", ".persistence._watching"],
+    *[".persistence._archives", ".persistence._audits", ".persistence._privacy", ".persistence._quarantine"],
+    *[".persistence._snapshots", ".persistence._watching"],
     *[".jobs", ".jobs._schedule", ".runtime.upkeep", ".opening._chores"],
     *[".opening", ".opening._stack", ".opening.addresses", ".opening.open"],
 }

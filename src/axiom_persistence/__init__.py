@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 _NAMES = {
     "adapters.file": ("FileStorageAdapter",),
     "adapters.memory": ("MemoryAdapter",),
+    "adapters.postgres": ("PostgresAdapter",),
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
     "errors": (
@@ -41,6 +42,7 @@ _NAMES = {
     "persistence.persistence": ("AdapterBasedPersistence",),
     "persistence.protocol": ("PersistenceCapability",),
     "records.codec": ("register",),
+    "runtime.acting": ("actor",),
     "records.corruption": ("Corruption", "CorruptionReport"),
     "records.migrations": ("Migrations",),
     "records._secret": ("Secret",),
@@ -52,6 +54,7 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 if TYPE_CHECKING:
     from .adapters.file import FileStorageAdapter
     from .adapters.memory import MemoryAdapter
+    from .adapters.postgres import PostgresAdapter
     from .adapters.sqlite import SQLiteAdapter
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
     from .errors import (
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
     from .records.codec import register
     from .records.corruption import Corruption, CorruptionReport
     from .records.migrations import Migrations
+    from .runtime.acting import actor
     from .storage.adapter import Durability, StorageAdapter
     from .storage.basic import BasicAdapter
 
@@ -127,6 +131,7 @@ __all__ = [
     "Persistable",
     "PersistenceCapability",
     "PersistenceError",
+    "PostgresAdapter",
     "SQLiteAdapter",
     "SchemaTooNewError",
     "Secret",
@@ -139,6 +144,7 @@ __all__ = [
     "TypeMismatchError",
     "ValidationError",
     "action",
+    "actor",
     "adapter_for",
     "client_state",
     "is_key",

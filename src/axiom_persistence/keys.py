@@ -14,10 +14,12 @@ from .errors import ConfigurationError, InvalidKeyError, PersistenceError, shown
 from .records.codec import Codec, can_change_in_place, is_hashable
 
 __all__ = [
+    "AUDIT",
     "INTERNAL",
     "KEYSET",
     "MAX_KEY_BYTES",
     "MISSING",
+    "TRAIL",
     "Key",
     "Missing",
     "check_key",
@@ -61,6 +63,13 @@ INTERNAL: Final = "\x01"
 
 KEYSET: Final = INTERNAL + "keys"
 """Where an encrypted store keeps the keys of its records, sealed. In plain stores there is no such record."""
+
+
+AUDIT: Final = INTERNAL + "audit/"
+"""What every key of the audit trail begins with."""
+
+TRAIL: Final = AUDIT + "trail"
+"""Where a store says that it is audited. In others there is no such record."""
 
 
 @lru_cache(maxsize=8192)

@@ -12,7 +12,7 @@ from support.contender import ACCOUNTS, COUNTERS, STACKS, TOTAL, bank
 from support.contenders import Contenders
 from support.embedded import Kept
 
-STEPS = {"sqlite": 48, "file": 12}
+STEPS = {"sqlite": 48, "file": 12, "postgres": 8}
 
 
 async def endow(stack, place):
@@ -33,7 +33,7 @@ async def audit(stack, place, reports):
         assert sum(accounts.values()) == TOTAL
 
 
-@pytest.mark.parametrize("stack", ["sqlite", "file"])
+@pytest.mark.parametrize("stack", ["sqlite", "file", "postgres"])
 async def test_sums_are_exact_among_four_processes_of_eight_tasks(stack, tmp_path, record_property):
     """Increments and transfers lose nothing, and no load_many or transaction sees half a transfer."""
     place = tmp_path / "store"

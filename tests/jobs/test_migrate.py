@@ -111,7 +111,7 @@ async def test_a_failing_step_changes_nothing(kept):
         async with kept.open(migrations=chain(fail=step, how=how)) as new:
             with pytest.raises(MigrationError) as caught:
                 await new.migrate("1.0", "4.0")
-            if how in ("raises", "async"):
+            if how in ("raises", "async") or step not in STORE_STEPS:
                 assert caught.value.step == step
                 assert step in str(caught.value)
             if how != "raises" or step not in STORE_STEPS:

@@ -25,7 +25,7 @@ from axiom_persistence.errors import (
     StoreNotFoundError,
 )
 from axiom_persistence.layers.prefixed import Prefixed
-from axiom_persistence.security import StaticKey
+from axiom_persistence.security import AuditLog, StaticKey
 from axiom_persistence.testing import ConfidentialMemory
 from support.embedded import EMBEDDED, Kept, listed, plant, quarantined
 
@@ -52,10 +52,11 @@ async def test_a_snapshot_is_a_store_with_everything(tmp_path, kind):
         await persistence.save("a", 7)
         assert await persistence.snapshots(tmp_path / "copies") == [made]
         keys = store.keys if kind.startswith("encrypted") else None
+        audit = AuditLog() if kind == "encrypted sqlite" else None
         async with open_persistence(Path(made.path), keys=keys, mode="inspect") as copy:
             assert await contents(copy) == before
             assert await copy.verify()
-        async with open_persistence(Path(made.path), keys=keys) as copy:
+        async with open_persistence(Path(made.path), keys=keys, audit=audit) as copy:
             await copy.save("a", 8)
         assert await persistence.load("a", int) == 7
         names = [name for name in os.listdir(tmp_path / "copies") if name[0] == "."]
@@ -246,10 +247,11 @@ async def test_every_record_of_a_snapshot_is_checked(tmp_path, kind):
     """By its own checksum: what was damaged in it is not put back, until the snapshot is repaired."""
     store = Kept(kind, tmp_path)
     keys = store.keys if kind.startswith("encrypted") else None
+    audit = AuditLog() if kind == "encrypted sqlite" else None
     async with store.open() as persistence:
         await persistence.save_many({"a": 1, "b": 2})
         made = await persistence.snapshot(tmp_path / "copies")
-        async with open_persistence(Path(made.path), keys=keys) as copy:
+        async with open_persistence(Path(made.path), keys=keys, audit=audit) as copy:
             await plant(copy, "b", (await copy.adapter.read("b"))[:-2] + b"3}")
         await persistence.save_many({"a": 10, "b": 20})
         with pytest.raises(CorruptedDataError, match="the snapshot is damaged: its checksum") as caught:
@@ -257,7 +259,7 @@ async def test_every_record_of_a_snapshot_is_checked(tmp_path, kind):
         assert caught.value.key == "b"
         assert await persistence.load_many(["a", "b"], int) == {"a": 10, "b": 20}
         assert await persistence.verify()
-        async with open_persistence(Path(made.path), keys=keys) as copy:
+        async with open_persistence(Path(made.path), keys=keys, audit=audit) as copy:
             assert await copy.verify(repair=True)
         await persistence.restore(made)
         assert await persistence.load_many(["a", "b"], int) == {"a": 1, "b": 2}

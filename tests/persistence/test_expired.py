@@ -103,6 +103,7 @@ PERSISTENCE = {
     "collection": lambda v, _: v.collection("c", int).get("x") == 1,
     "namespace": lambda v, _: v.namespace("c").load("x", int) == 1,
     **dict.fromkeys(("save", "save_many"), NO_LOOK),  # they replace what is there, whatever it is
+    **dict.fromkeys(("audit", "verify_audit"), NO_LOOK),
     **dict.fromkeys(
         ("verify", "rotate_keys", "change_key", "migrate", "rollback", "finalize", "changes", "flush"),
         NO_LOOK,
@@ -355,7 +356,7 @@ COMMANDS = {
     "sweep": lambda run, where: json.loads(run("sweep", where, "--json")[1])["expired"] == 0,
     **dict.fromkeys(("demo", "set", "path", "verify", "completion", "watch"), NO_LOOK),
     **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine", "erase"), NO_LOOK),  # see bytes
-    **dict.fromkeys(("encrypt", "decrypt", "keys", "doctor"), NO_LOOK),  # the same
+    **dict.fromkeys(("encrypt", "decrypt", "keys", "doctor", "audit"), NO_LOOK),  # the same
     **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
 }
 

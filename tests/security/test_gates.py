@@ -15,6 +15,7 @@ from axiom_persistence.layers.guarded import Guarded
 from axiom_persistence.layers.observed import Observed
 from axiom_persistence.runtime.upkeep import Upkeep
 from axiom_persistence.security import Authenticator, Gate, GuardedKey, StaticKey
+from axiom_persistence.storage.layer import Layer
 from axiom_persistence.testing import ConfidentialMemory
 from support.embedded import listed
 
@@ -424,3 +425,13 @@ async def test_nothing_below_the_gate_is_handed_out(place):
     assert not guarded.traits.immediate
     async with guarded:
         assert guarded.commit_now({"a": b"1"}) is None
+
+
+def test_every_way_of_an_adapter_is_guarded_or_open_on_purpose():
+    """A way that adapters get later is to be put behind the gate, or into this list."""
+    forwarded = {name for name in vars(Layer) if not name.startswith("_")} - vars(Guarded).keys()
+    assert forwarded == {
+        *("location", "aopen", "aclose", "change_mark", "mark_reader", "stats", "keeps_values"),
+        *("saved_at", "check"),  # times and faults: no values
+        *("scrub", "salvage", "tidy"),  # what is there is overwritten or mended, and given to nobody
+    }

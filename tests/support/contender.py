@@ -9,7 +9,14 @@ import pickle
 import random
 import sys
 
-from axiom_persistence import Client, FileStorageAdapter, SQLiteAdapter, client_state, open_persistence
+from axiom_persistence import (
+    Client,
+    FileStorageAdapter,
+    PostgresAdapter,
+    SQLiteAdapter,
+    client_state,
+    open_persistence,
+)
 from axiom_persistence.errors import ConflictError
 from axiom_persistence.keys import MISSING
 from axiom_persistence.storage.layer import Layer
@@ -44,7 +51,16 @@ class CommitsKeyByKey(Layer):
         return versions
 
 
+def on_server(place):
+    """The store on the server of the tests that stands for a directory."""
+    from support.postgres import address_at  # which the embedded ones do not need
+
+    return PostgresAdapter(address_at(place))
+
+
 STACKS = {
+    "postgres": lambda place: open_persistence(on_server(place)),
+    "lost update on a server": lambda place: open_persistence(UpdatesWithoutExpect(on_server(place))),
     "sqlite": lambda place: open_persistence(SQLiteAdapter(place)),
     "file": lambda place: open_persistence(FileStorageAdapter(place)),
     "torn commit": lambda place: open_persistence(CommitsKeyByKey(SQLiteAdapter(place))),

@@ -1,23 +1,27 @@
 """Several processes that contend for one store."""
 
+import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 PROGRAM = Path(__file__).with_name("contender.py")
+TESTS = str(PROGRAM.parents[1])
 
 
 class Contenders:
     """``count`` processes with the store open. ``work`` has all of them do the same at once."""
 
     def __init__(self, stack, place, count):
+        path = os.pathsep.join(filter(None, (TESTS, os.environ.get("PYTHONPATH"))))
         self._processes = [
             subprocess.Popen(
                 [sys.executable, "-W", "error", PROGRAM, stack, place, f"p{number}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
             )
             for number in range(count)
         ]

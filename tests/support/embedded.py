@@ -1,22 +1,40 @@
 """The embedded stores as tests use them: closed and opened again at will, and looked into."""
 
+import os
+
 from msgspec.json import decode
 
 from axiom_persistence import (
     AdapterBasedPersistence,
     FileStorageAdapter,
     MemoryAdapter,
+    PostgresAdapter,
     SQLiteAdapter,
     open_persistence,
 )
+from axiom_persistence.layers.audited import Audited
 from axiom_persistence.layers.encrypted import Encrypted
 from axiom_persistence.records.corruption import QUARANTINE, Quarantined
 from axiom_persistence.records.record import open_record
+from axiom_persistence.security.audit import AuditLog
 from axiom_persistence.security.keys import StaticKey
 
 EMBEDDED = ("memory", "sqlite", "file", "stack", "encrypted sqlite", "encrypted file")
 """The three embedded stores bare, SQLite under all layers of open_persistence, and the two that are kept on a
-disk with every record encrypted."""
+disk with every record encrypted; in SQLite every commit then leaves an entry in an audit trail, too."""
+
+
+SERVED = ("postgres",)
+"""Stores on servers. They are slow to come to, so the suite asks a few modules; ``make torture`` asks all."""
+ASKED_OF_SERVERS = ("test_transaction", "test_collection_saves")
+
+
+def stores_for(module):
+    """The stores that the tests of a module run over; ``AXIOM_TEST_STORES`` names others."""
+    named = os.environ.get("AXIOM_TEST_STORES")
+    if named:
+        return tuple(named.split(","))
+    return EMBEDDED + (SERVED if module.rpartition(".")[2] in ASKED_OF_SERVERS else ())
 
 
 class Kept:
@@ -31,8 +49,15 @@ class Kept:
     def adapter(self):
         if self.kind == "memory":
             return self._memory
+        if self.kind == "postgres":
+            from support.postgres import address_at
+
+            return PostgresAdapter(address_at(self.path))
         adapter = FileStorageAdapter(self.path) if self.kind.endswith("file") else SQLiteAdapter(self.path)
-        return Encrypted(adapter, self.keys) if self.kind.startswith("encrypted") else adapter
+        if not self.kind.startswith("encrypted"):
+            return adapter
+        encrypted = Encrypted(adapter, self.keys)
+        return encrypted if self.kind.endswith("file") else Audited(encrypted, AuditLog())
 
     def open(self, **options):
         if self.kind == "stack":

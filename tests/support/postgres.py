@@ -68,11 +68,24 @@ class Postgres:
     def address(self):
         return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
 
+    def standby(self, path):
+        """Another server that follows this one, not yet started."""
+        other = object.__new__(Postgres)
+        other.directory, other.data, other.port = Path(path), Path(path) / "data", free_port()
+        other.settings, other.process = self.settings, None
+        who = unprivileged()
+        if who:
+            os.chown(path, who["user"], who["group"])
+        command = [program("pg_basebackup"), "-D", other.data, "-R", "-c", "fast", "-h", "127.0.0.1"]
+        command += ["-p", str(self.port), "-U", USER, "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, cwd=path, **who)
+        return other
+
     def start(self):
         options = ["-clisten_addresses=127.0.0.1"]
         options += [f"-c{name}={value}" for name, value in self.settings.items()]
         self.process = subprocess.Popen(
-            [program("postgres"), "-D", self.data, "-p", str(self.port), "-k", self.directory, *options],
+            [program("postgres"), "-D", self.data, "-p", str(self.port), "-k", "", *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self.directory,

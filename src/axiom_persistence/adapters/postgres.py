@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..errors import CapabilityUnavailableError, ConfigurationError
 from ..keys import check_stored_key
@@ -18,6 +18,7 @@ from ..storage.adapter import (
     Traits,
     check_changes,
 )
+from ..storage.changelog import Changed, ChangeLog
 from ..storage.listing import Listing
 from ._networked.loops import PerLoop
 from ._networked.settle import Unreachable
@@ -34,7 +35,7 @@ _OPENING_S: Final = 4.0
 """How long an opening tries to reach a server; a person may wait for it."""
 
 
-class PostgresAdapter(StorageAdapter):
+class PostgresAdapter(StorageAdapter, ChangeLog):
     """Keeps every record as one row of a table of the database at ``address`` (extra ``postgres``).
 
     ``postgresql://user:password@host:5432/database``, and behind ``?``, with ``&`` between them: ``table``
@@ -82,7 +83,7 @@ class PostgresAdapter(StorageAdapter):
     # -- lifecycle ---------------------------------------------------------------------------------
 
     async def aopen(self) -> None:
-        if self._loops is not None and self._loops.is_usable:
+        if self._is_open():
             return
         try:
             from ._postgres import errors, probe, tables
@@ -100,16 +101,23 @@ class PostgresAdapter(StorageAdapter):
         try:
             async with asyncio.timeout(_OPENING_S):
                 await line.connect()
-                if not self._inspect:
-                    probe.refuse_read_only(line.settings, self)
+            if not self._inspect:
+                probe.refuse_read_only(line.settings, self)
+            async with asyncio.timeout(self._place.timeout):
                 await tables.make_tables(line, self._say, self, inspect=self._inspect)
         except BaseException as error:
             await loops.aclose(_nothing)
             if isinstance(error, TimeoutError | Unreachable):
                 raise errors.not_reached(self, _OPENING_S, str(error)) from error
             raise
+        if self._is_open():  # somebody else has opened it meanwhile
+            await loops.aclose(_nothing)
+            return
         self._settings = line.settings
         self._loops = loops
+
+    def _is_open(self) -> bool:
+        return self._loops is not None and self._loops.is_usable
 
     async def aclose(self) -> None:
         loops, self._loops = self._loops, None
@@ -152,8 +160,11 @@ class PostgresAdapter(StorageAdapter):
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> AsyncIterator[str]:
+        if after is not None and "\0" in after:
+            # It is in no key, and in no text of PostgreSQL; keys behind it are behind what stands before it.
+            after = after.partition("\0")[0] + ("\1" if reverse else "")
         rest = Listing(prefix, after, limit, reverse)
-        while not rest.is_empty:
+        while not (rest.is_empty or "\0" in prefix):
             page = await self._page(rest)
             for key in page:
                 yield key
@@ -168,13 +179,20 @@ class PostgresAdapter(StorageAdapter):
         statement, after = (
             (self._say.page_back, listing.after) if listing.reverse else (self._say.page, listing.after or "")
         )
-        rows = await lanes.read(statement, listing.prefix, listing.end, after, size)
-        return [row["key"] for row in rows]
+        ((keys,),) = await lanes.read(statement, listing.prefix, listing.end, after, size)
+        return cast("list[str]", keys)
 
-    async def check(self) -> list[str]:
-        """Whether every key is one that could have been saved."""
-        ((count,),) = await self._lanes().read(self._say.check, MAX_STORED_KEY_BYTES)
-        return [f"{count} rows have a key that this library does not save"] if count else []
+    # -- changes -----------------------------------------------------------------------------------
+
+    async def changed(self, since: str | None) -> Changed:
+        """From the log of commits, by the numbers of their transactions: it misses none.
+
+        One transaction anywhere on the server that stays open delays what comes after it.
+        """
+        return await self._lanes().changes.since(since)
+
+    async def wait_for_change(self, timeout: float) -> None:
+        await self._lanes().changes.wait(timeout)
 
     # -- writing -----------------------------------------------------------------------------------
 

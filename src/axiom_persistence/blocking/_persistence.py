@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, overload
 
@@ -28,12 +29,14 @@ from ._background import entered, in_caller, run
 from ._collection import Collection
 from ._mapping import PersistentMapping
 from ._spelling import Entering
-from ._streams import Stream
+from ._streams import Stream, paged
 from ._transaction import Transaction
 from ._values import Values
 from ._waiting import waiting
 
 if TYPE_CHECKING:
+    from ..jobs.audit import Operation
+    from ..security.audit import AuditEntry, AuditLog
     from ..security.gates import Gate
     from ..security.keys import KeyProvider
     from ..storage._salvage import SalvageReport
@@ -57,6 +60,7 @@ def open_persistence(
     guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    audit: AuditLog | None = None,
     mode: Literal["normal", "inspect"] = "normal",
     exclusive: bool = False,
 ) -> Persistence:
@@ -72,6 +76,7 @@ def open_persistence(
             guard=guard,
             migrations=migrations,
             snapshots=snapshots,
+            audit=audit,
             mode=mode,
             exclusive=exclusive,
         )
@@ -278,6 +283,23 @@ class Persistence(Values):
         """
         return Stream(self.inner.observe_prefix(prefix, type, default=default), timeout)
 
+    def audit(
+        self,
+        *,
+        since: datetime | float | None = None,
+        until: datetime | float | None = None,
+        actor: str | None = None,
+        key: str | None = None,
+        prefix: str = "",
+        operation: Operation | None = None,
+    ) -> Iterator[AuditEntry]:
+        """The entries of the audit trail, oldest first; see ``AdapterBasedPersistence.audit``."""
+        found = self.inner.audit(
+            since=since, until=until, actor=actor, key=key, prefix=prefix, operation=operation
+        )
+        return paged(found)
+
+    verify_audit: Final = waiting(AdapterBasedPersistence.verify_audit)
     about: Final = waiting(AdapterBasedPersistence.about)
     describe: Final = waiting(AdapterBasedPersistence.describe)
     verify: Final = waiting(AdapterBasedPersistence.verify)

@@ -17,7 +17,7 @@ from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
 from ._keys import keys_given, refuse_to_reveal, reveal_option
 from ._output import data, note, printable, writable
-from .base import complete_store, must_be_there, opened
+from .base import complete_store, kept_audit, must_be_there, opened
 
 if TYPE_CHECKING:
     from ..jobs._lines import ArchiveFault
@@ -120,7 +120,8 @@ def bring(where: str, source: str, conflict: Any, prefix: str, dry_run: bool, sh
     """
 
     async def work(progress: OnProgress) -> ImportReport:
-        async with open_persistence(await _target(where, dry_run), keys=keys_given()) as persistence:
+        target = await _target(where, dry_run)
+        async with open_persistence(target, keys=keys_given(), audit=kept_audit()) as persistence:
             return await persistence.import_from(
                 sys.stdin.buffer if source == "-" else source,
                 conflict=conflict,
@@ -163,7 +164,8 @@ def copy(
         from ..jobs._selection import Selection
         from ..jobs.intake import Place, copy_into
 
-        async with opened(where, "inspect") as source, open_persistence(await _target(to, dry_run)) as target:
+        opening = open_persistence(await _target(to, dry_run), audit=kept_audit())
+        async with opened(where, "inspect") as source, opening as target:
             confidential = [each.adapter.traits.confidential for each in (source, target)]
             if confidential == [True, False] and not reveal:
                 raise refuse_to_reveal("what is in this store")

@@ -17,7 +17,7 @@ from ._applications import named_in
 from ._endings import ExitCode
 from ._keys import keys_given
 from ._output import StatusLine, data, note, on_terminal, printable, style, to_json
-from .base import command, complete_store
+from .base import command, complete_store, kept_audit
 
 __all__ = ["import_legacy"]
 
@@ -75,7 +75,8 @@ def import_legacy(
 async def _import(where: str, source: str, options: dict[str, Any]) -> ImportReport:
     mode: Any = "inspect" if options["dry_run"] else "normal"
     try:
-        async with open_persistence(where, mode=mode, keys=keys_given()) as persistence:
+        opening = open_persistence(where, mode=mode, keys=keys_given(), audit=kept_audit())
+        async with opening as persistence:
             return await persistence.import_legacy(source, **options)
     except StoreNotFoundError:
         if not options["dry_run"]:

@@ -22,6 +22,7 @@ from .base import (
     complete_key,
     complete_store,
     facts_of,
+    kept_audit,
     must_be_there,
     no_such_key,
     opened,
@@ -166,7 +167,8 @@ async def _set(where: str, key: str, value: Any) -> None:
         if ending.code is not ExitCode.NO_SUCH_STORE:
             raise
         migrations, new = None, True
-    async with open_persistence(where, migrations=migrations, keys=keys_given()) as persistence:
+    opening = open_persistence(where, migrations=migrations, keys=keys_given(), audit=kept_audit())
+    async with opening as persistence:
         await persistence.save(key, value)
     if new:
         note(f"made a new store at {adapter.location}")

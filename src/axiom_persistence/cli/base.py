@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -26,6 +28,8 @@ from ..opening.open import keychain_key, open_persistence
 from ..persistence.persistence import AdapterBasedPersistence
 from ..records.migrations import Migrations
 from ..records.record import INTERNAL_SCHEMA, look_at
+from ..runtime.acting import LONGEST
+from ..security.audit import AuditLog, KeptAudit
 from ..storage.adapter import StorageAdapter
 from ..store._header import HEADER, Header
 from ._endings import Ending, ExitCode, message_of
@@ -38,6 +42,7 @@ __all__ = [
     "complete_key",
     "complete_store",
     "facts_of",
+    "kept_audit",
     "must_be_there",
     "no_such_key",
     "opened",
@@ -104,18 +109,31 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 @asynccontextmanager
 async def opened(
-    where: str, mode: Literal["normal", "inspect", "encrypt"], migrations: Migrations | None = None
+    where: str,
+    mode: Literal["normal", "inspect", "encrypt"],
+    migrations: Migrations | None = None,
+    audit: AuditLog | None = None,
 ) -> AsyncIterator[AdapterBasedPersistence]:
     """The store at ``where``, which must be there: only ``set`` makes one.
 
-    Without ``migrations`` it is read and saved as the version that it has.
+    Without ``migrations`` it is read and saved as the version that it has. An audit trail is kept on.
     """
     async with _explained(where):
         as_stored = await versions_of(where)
-        keys = keys_given(create=mode == "encrypt")
-        opening = open_persistence(where, mode=mode, migrations=migrations or as_stored, keys=keys)
+        keys, kept = keys_given(create=mode == "encrypt"), audit or kept_audit()
+        known = migrations or as_stored
+        opening = open_persistence(where, mode=mode, migrations=known, keys=keys, audit=kept)
         async with opening as persistence:
             yield persistence
+
+
+def kept_audit() -> AuditLog:
+    """What an audited store is opened with: the entries say who gave the command."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        name = f"user {os.getuid()}"
+    return KeptAudit(actor=name[:LONGEST])
 
 
 @asynccontextmanager
@@ -123,7 +141,8 @@ async def unopened(where: str, *, inspect: bool) -> AsyncIterator[StorageAdapter
     """What a persistence would stand on, for one who must not mind the header. Opened with ``--keys``."""
     given = keys_given()
     keys = keychain_key(where) if given == "keychain" else given
-    async with stack(adapter_for(where, inspect=inspect), cache=None, inspect=True, keys=keys) as adapter:
+    place = adapter_for(where, inspect=inspect)
+    async with stack(place, cache=None, inspect=True, keys=keys, audit=kept_audit()) as adapter:
         if await adapter.exists(KEYSET):
             raise KeyUnavailableError(
                 "this store is encrypted, and no key was given",

@@ -12,10 +12,11 @@ import msgspec
 from ..errors import MigrationError, PersistenceError, refused_by
 from ..keys import INTERNAL
 from ..records._subject import entry_key, tag_in
-from ..records.migrations import Edge, order
+from ..records.migrations import Edge, order, told
 from ..records.record import INTERNAL_SCHEMA, Damage, NewerFormat, Record, seal_record
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._header import HEADER, Header, sealed_header
+from ..store._tagged import entries_for
 from ..store.store import Store
 
 __all__ = [
@@ -38,10 +39,10 @@ async def user_keys(adapter: StorageAdapter, *, after: str | None = None) -> Asy
             yield key
 
 
-def validated(store: Store, key: str, body: bytes) -> None:
+def validated(store: Store, key: str, body: bytes, steps: tuple[str, ...] = ()) -> None:
     """Raise ``MigrationError`` unless a result is of the type that ``validate`` was told."""
     try:
-        store.migrations.validated(key, body)
+        store.migrations.validated(key, body, steps)
         return
     except MigrationError as error:
         if not store.confidential:
@@ -49,8 +50,9 @@ def validated(store: Store, key: str, body: bytes) -> None:
         hint = error.hint
     # Out of the handler: the reasons may quote the value.
     raise MigrationError(
-        "what the steps made would not load; the value is confidential",
+        f"what {told(steps)} made would not load; the value is confidential",
         key=key,
+        step=steps[-1] if steps else None,
         adapter=store.adapter,
         hint=hint,
     )
@@ -88,9 +90,12 @@ class Headline:
         expect: dict[str, str | None] | None = None,
         durability: Durability | None = None,
     ) -> None:
-        """Change the header and records in one commit. Raises ``ConflictError`` if either changed."""
+        """Change the header and records, with their entries, in one commit.
+
+        Raises ``ConflictError`` if either changed.
+        """
         versions = await self.store.adapter.commit(
-            {**(changes or {}), HEADER: sealed_header(header)},
+            {**(changes or {}), **entries_for(changes or {}), HEADER: sealed_header(header)},
             expect={**(expect or {}), HEADER: self.version},
             durability=durability,
         )
@@ -103,6 +108,8 @@ class _Entry(NamedTuple):
     expires: int | None
     version: str
     subject: str | None = None
+    steps: tuple[str, ...] = ()
+    """The store step that wrote it."""
 
 
 class View:
@@ -111,6 +118,7 @@ class View:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.version = ""
+        self.steps: tuple[str, ...] = ()
         self.changes: dict[str, _Entry | None] = {}
         self.found: dict[str, str | None] = {}
         """The version of every record that was looked at."""
@@ -118,7 +126,7 @@ class View:
 
     async def run(self, edge: Edge, name: str, function: Callable[[Any], Awaitable[None]]) -> None:
         """Let one store step change the view. Raises ``MigrationError``, naming it."""
-        self.version = edge.start
+        self.version, self.steps = edge.start, (name,)
         try:
             waiting = function(self)
             if not isawaitable(waiting):
@@ -159,7 +167,7 @@ class View:
         self.store.check_key(key)
         entry = await self._entry(key)
         expires, subject = (None, None) if entry is None else (entry.expires, entry.subject)
-        self.changes[key] = _Entry(value, expires, self.version, subject)
+        self.changes[key] = _Entry(value, expires, self.version, subject, self.steps)
 
     async def delete(self, key: str) -> None:
         """Forget ``key``. Fine when it is absent."""
@@ -181,7 +189,7 @@ class View:
             entry = self.changes[key]
             if entry is None:
                 return None
-            value = msgspec.json.decode(self.store.migrations.encoded(key, entry.value))
+            value = msgspec.json.decode(self.store.migrations.encoded(key, entry.value, entry.steps))
             return entry._replace(value=self._at(key, value, entry.version), version=self.version)
         record = await self._record(key)
         if record is None:
@@ -228,8 +236,9 @@ class View:
             else:
                 line = migrations.line_of(key)
                 start = line.current if line.name else entry.version
-                body = migrations.encoded(key, migrations.up(key, entry.value, start))
-                validated(self.store, key, body)
+                steps = (*entry.steps, *migrations.steps_of(key, start))
+                body = migrations.encoded(key, migrations.up(key, entry.value, start), steps)
+                validated(self.store, key, body, steps)
                 made[key] = migrations.sealed(key, body, entry.expires, subject=entry.subject)
         before = {**self.before, **_entries(self.before)}
         made = {**dict.fromkeys(before.keys() - self.before.keys()), **made, **_entries(made)}

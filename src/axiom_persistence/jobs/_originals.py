@@ -16,9 +16,21 @@ from ..errors import CorruptedDataError
 from ..keys import INTERNAL
 from ..records._subject import entry_key, tag_in
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_about, seal_record
+from ..storage.adapter import StorageAdapter
 from ..store.store import Store
 
-__all__ = ["ORIGINALS", "Original", "digest", "keep", "kept_at", "originals_of", "places", "without"]
+__all__ = [
+    "ORIGINALS",
+    "Original",
+    "digest",
+    "erase_originals",
+    "keep",
+    "kept_at",
+    "original_key",
+    "originals_of",
+    "places",
+    "without",
+]
 
 ORIGINALS: Final = INTERNAL + "migrate/"
 
@@ -45,6 +57,33 @@ def digest(data: bytes | None) -> str:
 def _begin(id: str, by_step: bool) -> str:
     """What their places begin with. What store steps changed stands apart: it goes back at once."""
     return f"{ORIGINALS}{id}/{'steps' if by_step else 'values'}/"
+
+
+def original_key(id: str, key: str, *, by_step: bool = False) -> str:
+    """Where the original of ``key`` is if it has a place of its own, as what is about a subject has."""
+    return _begin(id, by_step) + key
+
+
+async def erase_originals(adapter: StorageAdapter, id: str, prefix: str) -> None:
+    """Purge the originals of keys that begin with ``prefix`` from those that are kept together."""
+    for by_step in (False, True):
+        async for place in adapter.keys(_begin(id, by_step)):
+            stored = (await adapter.fetch((place,))).get(place)
+            if stored is None or tag_in(stored.data) is not None:
+                continue  # one about a subject has a place of its own, and goes with its key
+            packed = stored.data[_SUM:]
+            if stored.data[:_SUM] != xxh3_64_hexdigest(packed).encode():
+                await adapter.purge((place,))  # damaged: no rollback can use it
+                continue
+            some = msgspec.msgpack.decode(packed, type=list[Original])
+            left = [original for original in some if not original.key.startswith(prefix)]
+            if len(left) < len(some):
+                if left:
+                    rest = _begin(id, by_step) + left[0].key
+                    await adapter.commit({rest: _packed(left)})
+                    await adapter.purge(() if rest == place else (place,), previous_of=(rest,))
+                else:
+                    await adapter.purge((place,))
 
 
 def places(store: Store, id: str, *, by_step: bool = False) -> AsyncIterator[str]:

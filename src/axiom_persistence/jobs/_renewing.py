@@ -105,6 +105,6 @@ class Renewing:
         made = store.renewed(key, record)
         if made is None:
             return None
-        validated(store, key, made.body)
+        validated(store, key, made.body, made.steps)
         data = store.migrations.sealed(key, made.body, record.expires, made.label, record.subject)
         return None if data == stored.data else Renewed(stored.version, stored.data, data, made.steps)

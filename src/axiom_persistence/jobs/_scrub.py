@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 from xxhash import xxh3_64_hexdigest
@@ -13,6 +13,7 @@ from ..records.record import INTERNAL_SCHEMA, look_at
 from ..storage.adapter import StorageAdapter, Stored
 from ..store.store import Store
 from ._erasures import marks
+from ._originals import erase_originals, original_key
 from ._snapshots import Snapshot, source_in
 from .walk import pages
 
@@ -24,12 +25,14 @@ _PAGE: Final = 64
 class Scrub:
     """Purges what bears ``tag`` or, with ``prefix``, has such a key."""
 
-    def __init__(self, tag: str, prefix: str | None) -> None:
+    def __init__(self, tag: str, prefix: str | None, migrations: Sequence[str] = ()) -> None:
+        """``migrations``: the ids of those whose originals are kept."""
         self.tag = tag
         self.prefix = prefix
+        self._migrations = migrations
 
     async def keys(self, adapter: StorageAdapter) -> AsyncIterator[str]:
-        """Of the records to be purged, also the library's own, such as originals of a migration."""
+        """The keys of the records to be purged."""
         begin = entries_of(self.tag) if self.prefix is None else self.prefix
         cut = len(begin) if self.prefix is None else 0
         async for key in adapter.keys(begin):
@@ -44,10 +47,20 @@ class Scrub:
             others = [key for key, stored in found.items() if self._is_of_another(key, stored)]
             gone = [key for key in page if key not in others]
             for key in page:
-                damaged = f"{QUARANTINE}{xxh3_64_hexdigest(key.encode())}-"
-                gone += [place async for place in adapter.keys(damaged)]
+                gone += await self._left_of(adapter, key)
             await adapter.purge([*gone, *self._entries(page, found)], previous_of=others)
             done(page)
+        if self.prefix is not None:
+            for id in self._migrations:
+                await erase_originals(adapter, id, self.prefix)
+
+    async def _left_of(self, adapter: StorageAdapter, key: str) -> list[str]:
+        """Where bytes of earlier values of ``key`` are: in quarantine, and kept by a migration."""
+        found = f"{QUARANTINE}{xxh3_64_hexdigest(key.encode())}-"
+        left = [place async for place in adapter.keys(found)]
+        return left + [
+            original_key(id, key, by_step=by_step) for id in self._migrations for by_step in (False, True)
+        ]
 
     def _entries(self, page: list[str], found: Mapping[str, Stored]) -> list[str]:
         if self.prefix is None:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..errors import ConflictError, MigrationError
+from ..errors import ConflictError
 from ..keys import INTERNAL
 from ..records._subject import ENTRIES, name_of
 from ..runtime.turn import backoff
@@ -81,33 +81,28 @@ async def erase(
 
 async def _look(store: Store, target: Target, report: ErasureReport) -> None:
     for mark in await _open_marks(store, target, begin=False):
-        scrub = Scrub(mark.tag, target.prefix)
-        report.keys += _users([key async for key in scrub.keys(store.adapter)])
+        report.keys += _users([key async for key in _scrub(store, target, mark).keys(store.adapter)])
     report.records = len(report.keys)
     report.snapshots += len(await made_beside(store))
 
 
 def _users(keys: Iterable[str]) -> list[str]:
+    """Without records of the library's own, such as originals of a migration."""
     return [key for key in keys if key[0] != INTERNAL]
 
 
-def _refuse_originals(store: Store, target: Target) -> None:
-    if target.prefix is not None and store.header is not None and store.header.kept:
-        raise MigrationError(
-            "the originals of a migration are kept, and may hold what is to be erased",
-            adapter=store.adapter,
-            hint="call finalize() first; what was saved with subject= can be erased before",
-        )
+def _scrub(store: Store, target: Target, mark: Mark) -> Scrub:
+    kept = () if store.header is None else store.header.kept
+    return Scrub(mark.tag, target.prefix, [migration.id for migration in kept])
 
 
 async def _erase(
     store: Store, target: Target, report: ErasureReport, progress: OnProgress | None
 ) -> Erased | None:
     await store.look()
-    _refuse_originals(store, target)
     await store.settle()  # what was called before is in the store, and not in a cache
     for mark in await _open_marks(store, target, begin=True):
-        scrub = Scrub(mark.tag, target.prefix)
+        scrub = _scrub(store, target, mark)
         counted = await _counted(store, scrub, mark)
         await _go_through(store, scrub, counted, report, progress)
         await _changed(store, counted, ended=store.clock())

@@ -19,6 +19,7 @@ from ..errors import (
 from ..records._subject import tag_in
 from ..records.head import HEAD_BYTES, UNSAID, expiry_in
 from ..records.record import Damage, NewerFormat, look_at, open_record, seal_about, seal_body
+from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
@@ -247,8 +248,7 @@ class _Intake:
                 self.report.erased += 1
             else:
                 wanted[name] = entry, data, expires is not None
-        plain = all(tag_in(data) is None for _, data, _ in wanted.values())  # else there is more to commit
-        if plain and self._all_new and await self._commit_new(wanted, store):
+        if self._all_new and await self._commit_new(wanted, store):
             return
         for attempt in range(_ATTEMPTS):
             try:
@@ -265,15 +265,11 @@ class _Intake:
             hint="stop them, or try again later: what was imported is not imported twice",
         )
 
-    async def _erasures_of(self, store: Store) -> Erasures:
-        found = self._erasures.get(store)
-        if found is None:
-            found = self._erasures[store] = await Erasures.of(store)
-        return found
-
     async def _commit_new(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> bool:
         """Take in what is not there, without looking first, as most imports can. False: something is."""
         changes = {name: data for name, (_, data, _) in wanted.items()}
+        if any(tag_in(data) is not None for data in changes.values()):
+            return False  # whom it is about has another tag here
         for _, _, expires in wanted.values():
             if expires:
                 store.note_expiry()
@@ -286,6 +282,12 @@ class _Intake:
             return False
         self.report.added += len(changes)
         return True
+
+    async def _erasures_of(self, store: Store) -> Erasures:
+        found = self._erasures.get(store)
+        if found is None:
+            found = self._erasures[store] = await Erasures.of(store)
+        return found
 
     async def _commit(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> None:
         there = await store.adapter.fetch_range(list(wanted), 0, 1)  # nothing is kept of what is not
@@ -310,7 +312,8 @@ class _Intake:
                 changes.update(_rescued(store, name, stored))
                 store.forget_refusal(name)
         if changes and not self._dry_run:
-            await store.commit(changes, expect=expect, durability=store.weakest)
+            with because("import"):
+                await store.commit(changes, expect=expect, durability=store.weakest)
         report = self.report
         for outcome, count in counts.items():
             setattr(report, outcome, getattr(report, outcome) + count)

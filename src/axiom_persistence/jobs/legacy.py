@@ -14,6 +14,7 @@ import msgspec
 
 from ..errors import ConfigurationError, ConflictError, PersistenceError, StoreNotFoundError
 from ..records.record import look_at
+from ..runtime.acting import because
 from ..storage.adapter import Stored
 from ..store.store import Store
 from ._legacy import Found, Unreadable, why
@@ -147,7 +148,8 @@ async def _store(store: Store, report: ImportReport, plans: list[_Plan]) -> None
         if now and not report.dry_run:
             try:
                 expect = {p.key: found[p.key].version if p.key in found else None for p in now}
-                await store.commit({p.key: p.data for p in now}, expect=expect)
+                with because("import of what another library stored"):
+                    await store.commit({p.key: p.data for p in now}, expect=expect)
             except ConflictError:
                 continue
         report.entries += [Imported(plan.found.name, plan.key, "imported") for plan in now]

@@ -19,6 +19,7 @@ import msgspec
 from ..errors import ConfigurationError, ConflictError, MigrationError, SchemaTooNewError
 from ..keys import INTERNAL
 from ..records.migrations import Edge, check_version, order
+from ..runtime.acting import because
 from ..runtime.turn import backoff
 from ..store._header import HEADER
 from ..store._standing import (
@@ -125,7 +126,7 @@ async def migrate(
         )
     report = MigrationReport(from_version, to_version, dry_run)
     async with store.turn("migrate"):
-        with naming(store):
+        with naming(store), because(f"migration from {from_version} to {to_version}"):
             await _Migration(store, report, progress).run()
     return report
 

@@ -10,6 +10,7 @@ import msgspec
 from ..errors import ConflictError, CorruptedDataError
 from ..records.corruption import QUARANTINE, Quarantined
 from ..records.record import INTERNAL_SCHEMA, look_at
+from ..runtime.acting import because
 from ..storage.adapter import Stored
 from ..store.store import Store
 from .walk import pages
@@ -79,10 +80,11 @@ async def put_back(store: Store, item: Item) -> None:
             hint="look at them, repair what they say by hand, and save that",
         )
     try:
-        await store.adapter.commit(
-            {item.key: item.data, QUARANTINE + item.id: None},
-            expect={item.key: None, QUARANTINE + item.id: item.version},
-        )
+        with because("put back from quarantine"):
+            await store.adapter.commit(
+                {item.key: item.data, QUARANTINE + item.id: None},
+                expect={item.key: None, QUARANTINE + item.id: item.version},
+            )
     except ConflictError:
         raise ConflictError(
             "the key has another value by now; nothing was changed",
@@ -95,4 +97,5 @@ async def put_back(store: Store, item: Item) -> None:
 async def drop(store: Store, item: Item) -> None:
     """Throw the bytes away for ever."""
     place = QUARANTINE + item.id
-    await store.adapter.commit({place: None}, expect={place: item.version})
+    with because("dropped from quarantine"):
+        await store.adapter.commit({place: None}, expect={place: item.version})

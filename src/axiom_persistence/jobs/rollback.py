@@ -7,6 +7,7 @@ import msgspec
 from ..errors import ConfigurationError, ConflictError, CorruptedDataError, MigrationError
 from ..keys import INTERNAL
 from ..records.migrations import Edge, check_version, order
+from ..runtime.acting import because
 from ..runtime.turn import backoff
 from ..store._header import HEADER
 from ..store._standing import ROLLING_BACK, Header, Running, layout_of
@@ -34,7 +35,7 @@ async def rollback(store: Store, to_version: str) -> RollbackReport:
     """
     check_version(to_version)
     async with store.turn("migrate"):
-        with naming(store):
+        with naming(store), because(f"rollback to {to_version}"):
             head = Headline(store)
             header = await head.read()
             work = Undoing(store, head)
@@ -124,25 +125,26 @@ async def finalize(store: Store) -> int:
     finished. Killed at any point, the next ``finalize`` drops the rest.
     """
     async with store.turn("migrate"):
-        head, dropped = Headline(store), 0
-        header = await _without_kept(store, head)
-        if header is None:
-            return 0
-        async for page in pages(store.adapter.keys(ORIGINALS), size=_PLACES):
-            header = await head.read()
-            assert header is not None
-            needed = tuple(f"{ORIGINALS}{kept.id}/" for kept in header.kept)  # of a migration since
-            old = [place for place in page if not place.startswith(needed or ("\0",))]
-            gone: dict[str, bytes | None] = dict.fromkeys(old)
-            count = 0
-            for place, stored in (await store.adapter.fetch(old)).items():
-                gone |= without(place, stored.data)
-                count += _how_many(store, place, stored.data)
-            if gone:
-                await store.adapter.commit(gone, expect={HEADER: head.version}, durability=store.together)
-            dropped += count
-        await store.adapter.commit({})
-        return dropped
+        with because("originals of migrations are dropped"):
+            head, dropped = Headline(store), 0
+            header = await _without_kept(store, head)
+            if header is None:
+                return 0
+            async for page in pages(store.adapter.keys(ORIGINALS), size=_PLACES):
+                header = await head.read()
+                assert header is not None
+                needed = tuple(f"{ORIGINALS}{kept.id}/" for kept in header.kept)  # of a migration since
+                old = [place for place in page if not place.startswith(needed or ("\0",))]
+                gone: dict[str, bytes | None] = dict.fromkeys(old)
+                count = 0
+                for place, stored in (await store.adapter.fetch(old)).items():
+                    gone |= without(place, stored.data)
+                    count += _how_many(store, place, stored.data)
+                if gone:
+                    await store.adapter.commit(gone, expect={HEADER: head.version}, durability=store.together)
+                dropped += count
+            await store.adapter.commit({})
+            return dropped
 
 
 def _how_many(store: Store, place: str, data: bytes) -> int:

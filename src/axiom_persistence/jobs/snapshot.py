@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,11 +22,12 @@ from ..errors import (
     StoreNotFoundError,
     from_os_error,
 )
-from ..keys import INTERNAL
+from ..keys import AUDIT, INTERNAL
 from ..platform.making import make_directories, sync_directory
 from ..records._subject import DIRECTORY
 from ..records.corruption import QUARANTINE, Corruption
 from ..records.record import look_at, whole_body
+from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
 from ..storage.adapter import StorageAdapter, Stored
@@ -245,6 +247,12 @@ class RestoreReport:
     keys: list[str] = field(default_factory=list)
     """The first hundred keys that were changed or removed."""
 
+    def count(self, changes: Mapping[str, bytes | None]) -> None:
+        """Say what a commit of ``changes`` does."""
+        self.changed = sum(data is not None for data in changes.values())
+        self.removed = len(changes) - self.changed
+        self.keys = [key for key in changes if key[0] != INTERNAL][:100]
+
 
 async def restore(
     store: Store,
@@ -275,25 +283,30 @@ async def restore(
         for attempt in range(_ATTEMPTS):
             returning = Returning(await Erasures.of(store), time_of(path))
             changes, expect = await _difference(store, source, returning, progress)
-            report.changed = sum(data is not None for data in changes.values())
-            report.removed = len(changes) - report.changed
-            report.keys = [key for key in changes if key[0] != INTERNAL][:100]
-            if dry_run:
-                return report
-            try:
-                await adapter.commit(changes, expect=expect)
-            except ConflictError:
-                await backoff(attempt)
-                continue
-            for key in changes:
-                store.forget_refusal(key)
-            await store.aopen()  # the header may be another one
-            return report
+            report.count(changes)
+            with because(f"restore of the snapshot {os.path.basename(path)}"):
+                if dry_run or await _commit(store, changes, expect):
+                    return report
+            await backoff(attempt)
     raise ConflictError(
         f"the store was changed all the time; {_ATTEMPTS} attempts to restore it were in vain",
         adapter=adapter,
         hint="close the programs that write to it",
     )
+
+
+async def _commit(
+    store: Store, changes: Mapping[str, bytes | None], expect: Mapping[str, str | None]
+) -> bool:
+    """Whether the store is as in the snapshot now. False: somebody changed it; nothing was done."""
+    try:
+        await store.adapter.commit(changes, expect=expect)
+    except ConflictError:
+        return False
+    for key in changes:
+        store.forget_refusal(key)
+    await store.aopen()  # the header may be another one
+    return True
 
 
 def _place_for_before(store: Store, path: str) -> str | None:
@@ -347,7 +360,7 @@ async def _difference(
     expect: dict[str, str | None] = {}
     adapter, total = store.adapter, 0
     async for page in pages(source.keys()):
-        wanted = [key for key in page if not key.startswith((QUARANTINE, *STAYS))]
+        wanted = [key for key in page if not key.startswith((QUARANTINE, AUDIT, *STAYS))]
         theirs, ours = await source.fetch(wanted), await adapter.fetch(wanted)
         for key, stored in theirs.items():
             _refuse_damaged(store, source, key, stored)

@@ -12,6 +12,7 @@ import msgspec
 from ..errors import ConfigurationError, ConflictError, StorageFullError, StorageLockedError, shown
 from ..records.corruption import QUARANTINE, Quarantined
 from ..records.record import INTERNAL_SCHEMA, look_at
+from ..runtime.acting import because
 from ..store.store import Store
 from ._sweeping import SWEPT_TOGETHER, sweep_some
 from .walk import OnProgress, Progress, pages
@@ -91,7 +92,8 @@ async def sweep_quarantine(store: Store, age: timedelta, *, dry_run: bool = Fals
                 expect[key] = stored.version
         if expect and not dry_run:
             try:
-                await store.adapter.commit(dict.fromkeys(expect), expect=expect, durability=store.weakest)
+                with because("in quarantine for long enough"):
+                    await store.adapter.commit(dict.fromkeys(expect), expect=expect, durability=store.weakest)
             except ConflictError:
                 continue  # somebody else sweeps it, too
         count += len(expect)

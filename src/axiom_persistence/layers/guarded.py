@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from ..errors import PersistenceError
-from ..keys import INTERNAL, KEYSET
+from ..keys import INTERNAL, KEYSET, TRAIL
 from ..runtime.upkeep import UNATTENDED
 from ..security.gates import Gate
 from ..storage.adapter import (
@@ -27,7 +27,7 @@ __all__ = ["Guarded"]
 
 T = TypeVar("T")
 
-_OPEN: Final = frozenset((INTERNAL + "store", INTERNAL + "expiring", KEYSET))
+_OPEN: Final = frozenset((INTERNAL + "store", INTERNAL + "expiring", KEYSET, TRAIL))
 """What the library says of the store as a whole, and asks for when it is opened."""
 
 
@@ -67,6 +67,14 @@ class Guarded(Layer):
     async def previous(self, key: str) -> Stored | None:
         await self._enter((key,))
         return await self.inner.previous(key)
+
+    async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
+        await self._enter(keys)
+        return await self.inner.previous_many(keys)
+
+    async def set_previous(self, generations: Mapping[str, bytes | None]) -> None:
+        await self._enter(generations)
+        await self.inner.set_previous(generations)
 
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False

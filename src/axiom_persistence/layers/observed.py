@@ -54,6 +54,7 @@ class Observed(Layer):
         ``exact``: of the one key that is ``prefix``.
         At most ``limit`` changes wait (None: 4,096); what does not fit is found again by comparing.
         """
+        from ..storage.changelog import ChangeLog
         from ._changes.stream import MAX_PENDING, ChangeStream
 
         limit = MAX_PENDING if limit is None else limit
@@ -68,6 +69,7 @@ class Observed(Layer):
             limit=limit,
             exact=exact,
             started=self._follow_files,
+            log=self.inner.find(ChangeLog) if self._foreign else None,  # type: ignore[type-abstract]
         )
         with self._lock:
             self._streams = (*self._streams, weakref.ref(stream, self._forget))

@@ -20,7 +20,7 @@ FIRST_SWEEP_SECONDS: Final = 5.0
 TURN_SECONDS: Final = 0.012
 IDLE_TURN_SECONDS: Final = 0.05
 """Between two turns: what a turn takes, about a millisecond, is a small part of either."""
-REMOVED_TOGETHER: Final = 32
+REMOVED_TOGETHER: Final = 64
 """Keys of a turn where there is something to remove, which takes longer than to look: saves wait for it."""
 SWEEP_PAUSE_SECONDS: Final = 60.0
 """Between the end of a sweep and the next, at least."""
@@ -38,6 +38,10 @@ def chores_of(every: Every | None) -> Callable[[Store], Sequence[tuple[float, Ch
         chores: list[tuple[float, Chore]] = [(FIRST_SWEEP_SECONDS, _Sweeping(store))]
         if every is not None:
             chores.append((0.0, _Scheduled(store, every)))
+        if store.adapter.traits.audited:
+            from ._auditing import sealing
+
+            chores.append((0.0, sealing(store.adapter)))
         return chores
 
     return of

@@ -10,6 +10,7 @@ from ..layers.observed import Observed
 from ..storage.adapter import Durability, StorageAdapter
 
 if TYPE_CHECKING:
+    from ..security.audit import AuditLog
     from ..security.gates import Gate
     from ..security.keys import KeyProvider
 
@@ -24,6 +25,7 @@ def stack(
     keys: KeyProvider | None = None,
     guard: Gate | None = None,
     plain: bool = False,
+    audit: AuditLog | None = None,
 ) -> StorageAdapter:
     """``adapter`` with the layers of an opened store around it, be it the plain or the secure one.
 
@@ -32,6 +34,10 @@ def stack(
     """
     if keys is not None:
         adapter = _encrypted(adapter, keys, inspect, plain)
+    if audit is not None or inspect:
+        from ..layers.audited import Audited  # not every store is audited
+
+        adapter = Audited(adapter, audit, inspect=inspect)
     if not inspect:
         if cache is not None and adapter.traits.durability > Durability.MEMORY:
             adapter = Cached(adapter, cache)

@@ -17,6 +17,7 @@ from ._stack import stack
 from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
+    from ..security.audit import AuditLog
     from ..security.gates import Gate
     from ..security.keys import KeyProvider
 
@@ -36,6 +37,7 @@ def open_persistence(
     guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    audit: AuditLog | None = None,
     mode: Literal["normal", "inspect", "encrypt"] = "normal",
     exclusive: bool = False,
 ) -> AdapterBasedPersistence:
@@ -53,19 +55,20 @@ def open_persistence(
     ``secure``: a confidential adapter for secrets, never cached, or its address; ``"keychain"``: the system's
     keychain, under the application's name (extra ``keychain``). ``keys``: who gives the key that all is
     encrypted under (extra ``encryption``); ``"keychain"``: a key of its own there. ``guard``: asks the
-    person before anything is read or changed. ``migrations``: the version that this program knows, and the
-    steps to it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``mode="inspect"`` creates,
-    migrates, repairs and sweeps nothing, and refuses to write; ``"encrypt"`` opens a plain store with
-    ``keys``, for ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file.
+    person before anything is read or changed. ``migrations``: the version this program knows, and the steps
+    to it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``audit=AuditLog()``: every commit
+    says who changed what. ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to
+    write; ``"encrypt"`` opens a plain store with ``keys``, for ``persistence.encrypt()``. ``exclusive``: no
+    other process may use the SQLite file.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
-    _refuse_wrong_options(mode, cache, secure, snapshots, keys)
+    _refuse_wrong_options(mode, cache, secure, snapshots, keys, audit)
     inspect = mode == "inspect"
     keys = keychain_key(where) if keys == "keychain" else keys
     return AdapterBasedPersistence(
-        _plain_stack(where, cache, keys, guard, mode, exclusive),
+        _plain_stack(where, cache, keys, guard, audit, mode, exclusive),
         durability=_durability(durability, cache, inspect),
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=None if secure is None else _secure_stack(secure, where, inspect, guard),
@@ -79,12 +82,14 @@ def _plain_stack(
     cache: CachePolicy | None,
     keys: KeyProvider | None,
     guard: Gate | None,
+    audit: AuditLog | None,
     mode: str,
     exclusive: bool,
 ) -> StorageAdapter:
     inspect = mode == "inspect"
     adapter = adapter_for(where, inspect=inspect, exclusive=exclusive)
-    return stack(adapter, cache=cache, inspect=inspect, keys=keys, guard=guard, plain=mode == "encrypt")
+    plain = mode == "encrypt"
+    return stack(adapter, cache=cache, inspect=inspect, keys=keys, guard=guard, plain=plain, audit=audit)
 
 
 def _durability(
@@ -103,7 +108,7 @@ def _secure_stack(
 
 
 def _refuse_wrong_options(
-    mode: object, cache: object, secure: object, snapshots: object, keys: object
+    mode: object, cache: object, secure: object, snapshots: object, keys: object, audit: object
 ) -> None:
     if mode == "encrypt" and keys is None:
         raise ConfigurationError("mode='encrypt' needs keys=", hint="keys='keychain', or a KeyProvider")
@@ -128,6 +133,10 @@ def _refuse_wrong_options(
         raise ConfigurationError(
             f"snapshots is an Every or None, not {shown(snapshots)}", hint="snapshots=Every(hours=24, keep=7)"
         )
+    if audit is not None:
+        from ._auditing import checked_audit  # not every store is audited
+
+        checked_audit(audit, writes_back=isinstance(cache, CachePolicy) and cache.interval is not None)
 
 
 def keychain_key(where: Where) -> KeyProvider:

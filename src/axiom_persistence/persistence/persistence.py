@@ -15,7 +15,7 @@ from ..runtime.upkeep import Chore, Upkeep
 from ..storage.adapter import Durability, StorageAdapter
 from ..store._options import Ttl
 from ..store.store import Store
-from ._privacy import Privacy
+from ._audits import Audits
 from ._snapshots import look_in_snapshots
 from ._turns import ATTEMPTS
 from ._watching import Watching
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AdapterBasedPersistence(Privacy, Watching, Capability):
+class AdapterBasedPersistence(Audits, Watching, Capability):
     """Typed values under string keys, in whatever place the adapter is.
 
     Use it as an async context manager, or ``await`` it and close it with ``aclose``. Any number of tasks,

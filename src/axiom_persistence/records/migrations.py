@@ -31,6 +31,7 @@ __all__ = [
     "ValueStep",
     "check_version",
     "order",
+    "told",
 ]
 
 _INTERNAL: Final = Line("", INTERNAL_SCHEMA)
@@ -268,6 +269,11 @@ class Migrations:
                 value = _run(edge, step.name, step.function, value, key)
         return value
 
+    def steps_of(self, key: str, start: str) -> tuple[str, ...]:
+        """The names of the value steps that lead from ``start`` to today."""
+        way = self.line_of(key).way(start) or ()
+        return tuple(step.name for edge in way for step in edge.touching(key))
+
     def down(self, key: str, value: Any, end: str, start: str | None = None) -> Any:
         """``value`` at ``start`` (None: the current version) as ``end`` has it. Raises ``MigrationError``."""
         line = self.line_of(key)
@@ -308,7 +314,7 @@ class Migrations:
                         value = msgspec.json.decode(record.value)
                     value = _run(edge, step.name, step.function, value, key)
                     label, names = edge.end, (*names, step.name)
-        return Renewed(self.encoded(key, value), label, names) if names else None
+        return Renewed(self.encoded(key, value, names), label, names) if names else None
 
     def _way(self, line: Line, schema: str, floor: str) -> tuple[Edge, ...] | None:
         """The edges from a record's version on. The steps up to ``floor`` may be gone from the program."""
@@ -331,13 +337,16 @@ class Migrations:
         made = self.renewed(key, record, floor)
         return record.value if made is None else made.body
 
-    def encoded(self, key: str, value: Any) -> bytes:
+    def encoded(self, key: str, value: Any, steps: tuple[str, ...] = ()) -> bytes:
         """What the steps made of a value, as JSON. Raises ``MigrationError`` for what cannot be written."""
         try:
             return encode_value(value)
         except PersistenceError as error:
             raise MigrationError(
-                f"what the steps made cannot be written: {error.message}", key=key, hint=error.hint
+                f"what {told(steps)} made cannot be written: {error.message}",
+                key=key,
+                step=steps[-1] if steps else None,
+                hint=error.hint,
             ) from error
 
     def compat(self, key: str, body: bytes) -> bytes | None:
@@ -351,7 +360,7 @@ class Migrations:
             return None
         return self.encoded(key, self.down(key, msgspec.json.decode(body), before))
 
-    def validated(self, key: str, body: bytes) -> None:
+    def validated(self, key: str, body: bytes, steps: tuple[str, ...] = ()) -> None:
         """Raise ``MigrationError`` unless a result is of the types that ``validate`` was told."""
         for check in self._checks:
             if check.matches(key):
@@ -359,8 +368,9 @@ class Migrations:
                     self._codec.decode(body, check.kind)
                 except PersistenceError as error:
                     raise MigrationError(
-                        f"what the steps made would not load: {error.message}",
+                        f"what {told(steps)} made would not load: {error.message}",
                         key=key,
+                        step=steps[-1] if steps else None,
                         hint="correct the step, or what validate() says of this key",
                     ) from error
 
@@ -404,6 +414,11 @@ def _run(edge: Edge, name: str, function: Callable[[Any], Any], value: Any, key:
             hint="write it with def; a store step is async, and changes several keys at once",
         )
     return result
+
+
+def told(steps: tuple[str, ...]) -> str:
+    """Steps by their names, for a message."""
+    return f"the step{'s' if len(steps) != 1 else ''}{' ' if steps else ''}{', '.join(map(repr, steps))}"
 
 
 def _pattern(pattern: str) -> Callable[[str], object]:

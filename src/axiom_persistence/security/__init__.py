@@ -1,9 +1,11 @@
-"""Who gives the key of an encrypted store, what is sealed with it, and who may use either."""
+"""Who gives the key of an encrypted store, what is sealed with it, who may use either,
+and what an audit trail says."""
 
 from ._fingerprint import FingerprintAuthenticator
 from ._polkit import PolkitAuthenticator
 from ._touch_id import TouchIDAuthenticator
 from ._windows_hello import WindowsHelloAuthenticator
+from .audit import AuditEntry, AuditLog
 from .gates import Gate, GuardedKey
 from .keys import (
     CredentialKey,
@@ -17,6 +19,8 @@ from .keys import (
 from .presence import Authenticator
 
 __all__ = [
+    "AuditEntry",
+    "AuditLog",
     "Authenticator",
     "CredentialKey",
     "EnvironmentKey",

@@ -91,7 +91,7 @@ class Gate:
             raise AuthenticationError(
                 "the gate is closed, and what a program does in the background asks nobody",
                 outcome="unavailable",
-                hint="open it first: await gate.enter(), or read or save something",
+                hint="open it first: read or save something, which asks the person",
             )
         seen = self._answers
         async with self._turn:

@@ -143,6 +143,8 @@ class Traits:
     """What is stored cannot be read by somebody who gets the medium."""
     immediate: bool = False
     """``commit_now`` works for one key, though it may be refused at times. Clients then store at once."""
+    audited: bool = False
+    """Every commit leaves an entry in the audit trail."""
     ordered: bool = False
     """A loss of power leaves what a first part of the commits made, whole ones, however durable each was.
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from ..keys import AUDIT
+
 __all__ = ["Generations"]
 
 MINUTE_S: Final = 60.0
@@ -27,6 +29,8 @@ class Generations:
 
     def is_due(self, key: str) -> bool:
         """Whether what ``key`` holds is to be kept when it is overwritten."""
+        if key.startswith(AUDIT):
+            return False  # nothing of an audit trail is ever overwritten
         since = self._since.get(key)
         return since is None or time.monotonic() - since >= MINUTE_S
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Unpack
@@ -10,8 +11,14 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from ..errors import ConflictError, CorruptedDataError, KeyUnavailableError, SchemaTooNewError
-from ..keys import INTERNAL, KEYSET
+from ..errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptedDataError,
+    KeyUnavailableError,
+    SchemaTooNewError,
+)
+from ..keys import INTERNAL, KEYSET, TRAIL
 from ..records.record import FIRST_SCHEMA, FORMAT, INTERNAL_SCHEMA, look_at, seal_record
 from ..runtime.turn import Turn
 from ..storage.adapter import Changes, Durability, Expect, NotNow, StorageAdapter
@@ -30,6 +37,7 @@ _KEY_TURNS: Final = 64
 _VERSIONS: Final = ("schema", "layout", "migrated")
 
 _NEVER: Final = object()
+_TRUSTED_S: Final = 1.0
 """In place of a mark that tells nothing: the header is never known to be as it was."""
 
 
@@ -48,6 +56,7 @@ class Headed(Reading):
         super().__init__(adapter, **asked)
         self._header: Header | None = None
         self._header_version: str | None = None
+        self._taken = 0.0
         self._beginning: set[object] = set()
         self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
         self._key_turns: dict[int, Turn] = {}
@@ -69,6 +78,12 @@ class Headed(Reading):
         await self.adapter.aopen()
         if await self.adapter.exists(KEYSET):  # the layer that encrypts keeps its key to itself
             raise self._encrypted()
+        if not self.adapter.traits.audited and await self.adapter.exists(TRAIL):
+            raise ConfigurationError(
+                "this store keeps an audit trail, and was opened without audit=",
+                adapter=self.adapter,
+                hint="open it with audit=AuditLog(); nothing was changed",
+            )
         self._forget()
         try:
             await self.look()
@@ -129,6 +144,7 @@ class Headed(Reading):
             self._header, self._header_version = header, seen.version
             self.standing = None if header is None else Standing.of(header, self.migrations)
             self._floor = "" if header is None else header.migrated
+        self._taken = time.monotonic()
         tells = mark is not None or not self.adapter.traits.shared
         self._looked = mark if tells else _NEVER
 
@@ -225,13 +241,13 @@ class Headed(Reading):
         preparing: bool = False,
     ) -> Mapping[str, str]:
         while True:
-            await self.refuse(changes)
+            relies = await self._rely_on_header(changes, durability)
             full: dict[str, bytes | None] = dict(changes)
             wanted: dict[str, str | None] = {}
             header = self._due_header() if changes or preparing else None
             if header is not None:
                 full[HEADER] = sealed_header(header)
-            if header is not None or self._looked is _NEVER:
+            if header is not None or relies:
                 wanted[HEADER] = self._header_version
             for key in changes.keys() & self._too_new.keys():
                 wanted[key] = self._refuse_too_new(key)
@@ -242,11 +258,7 @@ class Headed(Reading):
                 wanted[key] = bad.version
             wanted.update(expect or {})
             try:
-                versions = await self.adapter.commit(
-                    full,
-                    expect=wanted or None,
-                    durability=durability,
-                )
+                versions = await self.adapter.commit(full, expect=wanted or None, durability=durability)
             except ConflictError as conflict:
                 if conflict.key == HEADER:
                     # Another process made the store meanwhile, or changed what it says.
@@ -261,8 +273,24 @@ class Headed(Reading):
                 self._begun(header, versions[HEADER])
             for key in rescued:
                 self.recovery.unreadable.pop(key, None)
-            await self.refuse(changes)
+            if self._looked is not _NEVER:
+                await self.refuse(changes)
             return {key: version for key, version in versions.items() if key in changes}
+
+    async def _rely_on_header(self, keys: Iterable[str], durability: Durability | None) -> bool:
+        """Raise unless this program may save ``keys``; whether the commit has to check the header, too.
+
+        It has where nothing tells that the header has changed: that costs no trip. What is only accepted in
+        memory cannot be checked later, so the header is then looked at once a second.
+        """
+        if self._looked is not _NEVER or self._header is None or self.standing or self._lacks_key():
+            await self.refuse(keys)
+            return self._looked is _NEVER
+        if durability != Durability.MEMORY:
+            return True
+        if time.monotonic() - self._taken > _TRUSTED_S:
+            await self.refuse(keys)
+        return False
 
     def _due_header(self) -> Header | None:
         """The header that is to be written, since there is none or it does not know this program yet."""

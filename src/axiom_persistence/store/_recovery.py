@@ -83,7 +83,10 @@ class Recovery:
         changes: dict[str, bytes | None] = {**self.quarantined(key, bad)}
         changes[key] = good
         try:
-            versions = await self.adapter.commit(changes, expect={key: bad.version})
+            from ..runtime.acting import because  # few programs ever recover
+
+            with because("recovery of a damaged record"):
+                versions = await self.adapter.commit(changes, expect={key: bad.version})
         except ConflictError:  # somebody healed or replaced it meanwhile: look again
             return (await self.adapter.fetch((key,))).get(key)
         except PersistenceError as error:

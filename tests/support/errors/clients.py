@@ -583,3 +583,14 @@ async def a_client_of_another_persistence(world):
     one, other = open_persistence("memory:"), open_persistence("memory:")
     async with one, other, Player(other) as client, one.transaction(client):
         pass
+
+
+@case(
+    ConfigurationError,
+    "the default of declare_a_secret_with_a_wrong_default.<locals>.Account.token cannot be used: "
+    "it does not fit",
+    no_hint="what is wrong with a secret is not told",
+)
+async def declare_a_secret_with_a_wrong_default(world):
+    class Account(Client):
+        token: int = client_state(MARK, secure=True)

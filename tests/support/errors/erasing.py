@@ -2,13 +2,12 @@
 
 import msgspec
 
-from axiom_persistence import Migrations, SQLiteAdapter, open_persistence
+from axiom_persistence import SQLiteAdapter, open_persistence
 from axiom_persistence.errors import (
     ConfigurationError,
     ConflictError,
     CorruptedDataError,
     InvalidKeyError,
-    MigrationError,
     StorageError,
     StorageLockedError,
 )
@@ -212,20 +211,3 @@ async def export_what_stays_sealed_from_a_plain_store(world):
     async with open_persistence(world.db()) as persistence:
         await persistence.save("k", MARK)
         await persistence.export_to(world.path / "notes.jsonl", sealed=True)
-
-
-@case(
-    MigrationError,
-    "the originals of a migration are kept, and may hold what is to be erased [in "
-    "SQLiteAdapter(<path>/notes.db)]; call finalize() first; what was saved with subject= can"
-    " be erased before",
-    place=True,
-)
-async def erase_a_prefix_while_originals_are_kept(world):
-    async with open_persistence(world.db()) as persistence:
-        await persistence.save("k", MARK)
-    migrations = Migrations(current="2.0")
-    migrations.value("1.0", "2.0", key="k")(str.upper)
-    async with open_persistence(world.db(), migrations=migrations) as persistence:
-        await persistence.migrate("1.0", "2.0")
-        await persistence.erase(prefix="k")

@@ -190,7 +190,7 @@ async def load_with_a_step_that_is_async(world):
 
 @case(
     MigrationError,
-    "what the steps made cannot be written: object is a class this library cannot write (at "
+    "what the step 'raise_voice' made cannot be written: object is a class this library cannot write (at "
     "$[0]) [key 'k'] [in SQLiteAdapter(<path>/notes.db)]; save what it can be built from, its "
     "text or a list of its items, and build it after loading",
     key="k",
@@ -241,7 +241,7 @@ async def migrate_with_a_step_that_raises(world):
 
 @case(
     MigrationError,
-    "what the steps made would not load: the stored value is not of type str: Expected `str`, "
+    "what the step 'raise_voice' made would not load: the stored value is not of type str: Expected `str`, "
     "got `int` at $; it is a JSON number [key 'k'] [in SQLiteAdapter(<path>/notes.db)]; correct "
     "the step, or what validate() says of this key",
     key="k",
@@ -256,7 +256,7 @@ async def migrate_to_what_is_not_valid(world):
 
 @case(
     MigrationError,
-    "what the steps made would not load; the value is confidential [key 'k'] [in "
+    "what the step 'raise_voice' made would not load; the value is confidential [key 'k'] [in "
     "SQLiteAdapter(<path>/notes.db)]; correct the step, or what validate() says of this key",
     key="k",
     place=True,
@@ -329,7 +329,7 @@ async def migrate_with_a_store_step_that_writes_no_key(world):
 
 @case(
     MigrationError,
-    "what the steps made cannot be written: object is a class this library cannot write [key "
+    "what the step 'move' made cannot be written: object is a class this library cannot write [key "
     "'k'] [in SQLiteAdapter(<path>/notes.db)]; save what it can be built from, its text or a "
     "list of its items, and build it after loading",
     key="k",

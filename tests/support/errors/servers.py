@@ -41,6 +41,15 @@ def a_timeout_that_is_none(world: World) -> None:
 
 @case(
     ConfigurationError,
+    "the option timeout is at most 1200 seconds: a commit is remembered for an hour [in "
+    "postgresql://host:5432/notes]; for example 30",
+)
+def a_timeout_of_hours(world: World) -> None:
+    open_persistence("postgresql://host/notes?timeout=7200")
+
+
+@case(
+    ConfigurationError,
     "the option pgbouncer is true or false [in postgresql://host:5432/notes]; leave it out for the usual",
 )
 def a_flag_that_is_none(world: World) -> None:

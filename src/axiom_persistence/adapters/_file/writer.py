@@ -166,9 +166,6 @@ class FileWriter:
         self.counts["groups"] += 1
         self.counts["commits"] += len(accepted)
 
-    def _do(self, jobs: list[Job]) -> None:
-        (self._commit if jobs[0].purges is None else self._purge)(jobs)
-
     def _set_previous(self, job: Job, generations: Mapping[str, bytes | None]) -> None:
         from .generations import set_previous  # few programs take anything back
 
@@ -176,6 +173,9 @@ class FileWriter:
             set_previous(self.tree, generations)
         except StorageError as error:
             _blame(job, error, self.tree.label)
+
+    def _do(self, jobs: list[Job]) -> None:
+        (self._commit if jobs[0].purges is None else self._purge)(jobs)
 
     def _purge(self, jobs: list[Job]) -> None:
         self._refuse_failed()

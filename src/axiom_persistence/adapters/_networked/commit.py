@@ -35,7 +35,18 @@ class Commit:
     ``failed``, once; the future is that of the caller, who may have gone.
     """
 
-    __slots__ = ("changes", "deadline", "expect", "future", "id", "is_answered", "is_sent", "keys", "size")
+    __slots__ = (
+        "changes",
+        "deadline",
+        "expect",
+        "future",
+        "id",
+        "is_answered",
+        "is_sent",
+        "keys",
+        "size",
+        "written",
+    )
 
     def __init__(self, changes: Changes, expect: Expect | None, timeout: float) -> None:
         loop = asyncio.get_running_loop()
@@ -44,6 +55,11 @@ class Commit:
         self.changes: dict[str, bytes | None] = dict(changes)
         self.expect: dict[str, str | None] = dict(expect) if expect else {}
         self.keys: set[str] = {*self.changes, *self.expect}
+        self.written: set[str] = {
+            *self.changes,
+            *(key for key, version in self.expect.items() if version is None),
+        }
+        """What it changes, and what it relies on to be absent: nobody else may touch that meanwhile."""
         self.size: int = sum(len(data) for data in self.changes.values() if data is not None)
         self.deadline: float = loop.time() + timeout
         self.future: asyncio.Future[Mapping[str, str]] = loop.create_future()

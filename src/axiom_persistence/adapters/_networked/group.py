@@ -27,7 +27,8 @@ class CommitGroup:
 
     ``send`` gives some commits to the server in one request: see ``settle``. ``refuse`` makes sure that
     commits which nobody knows the end of have taken effect by now, or never will: it is called before what
-    comes after them is sent. ``apart``: two commits that name a common key never share a request.
+    comes after them is sent. ``apart``: two commits never share a request where one changes a key
+    that the other names.
     ``timeout``: seconds that a commit may take.
     """
 
@@ -86,13 +87,14 @@ class CommitGroup:
             commits[0].applied()
             return
         self.requests += 1
-        self.commits += len(commits)
+        self.commits += sum(not commit.is_sent for commit in commits)
         await self._send(commits)
 
     def _take(self) -> list[Commit]:
         """The next commits that go out together, in their order."""
         batch: list[Commit] = []
         named: set[str] = set()
+        written: set[str] = set()
         size = 0
         while self._waiting and len(batch) < _MOST:
             commit = self._waiting[0]
@@ -102,9 +104,10 @@ class CommitGroup:
             if not commit.keys:  # asks that all before it have come to their end
                 return batch or [self._waiting.popleft()]
             size += commit.size
-            if batch and (size > _MOST_BYTES or (self._apart and not named.isdisjoint(commit.keys))):
+            meets = not (named.isdisjoint(commit.written) and written.isdisjoint(commit.keys))
+            if batch and (size > _MOST_BYTES or (self._apart and meets)):
                 break
-            if self._apart:
-                named |= commit.keys
+            named |= commit.keys
+            written |= commit.written
             batch.append(self._waiting.popleft())
         return batch

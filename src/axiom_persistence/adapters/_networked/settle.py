@@ -43,8 +43,6 @@ async def answer(
             async with asyncio.timeout_at(min(deadline, loop.time() + timeout / _ATTEMPTS)):
                 return await ask()
         except (Unreachable, TimeoutError) as error:
-            if isinstance(error, PersistenceError):
-                raise
             if loop.time() >= deadline:
                 raise _unavailable(error, timeout, adapter, key, is_sent=False) from error
         await _pause(attempt, deadline)

@@ -51,7 +51,7 @@ def unreachable(error: BaseException) -> Unreachable:
         return Unreachable("it is starting or shutting down")
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return Unreachable("it has too many connections already")
-    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError | asyncpg.TargetServerAttributeNotMatched):
         return Unreachable("it takes no writes")
     return Unreachable(f"{type(error).__name__}")
 

@@ -16,6 +16,7 @@ from .._networked.fetch import FetchGroup
 from .._networked.group import CommitGroup
 from .._networked.settle import answer
 from . import errors
+from .changes import Changes
 from .line import Line
 from .place import Place
 from .statements import Statements
@@ -43,6 +44,7 @@ class Lanes:
             self._send, self._refuse, apart=True, timeout=place.timeout, adapter=adapter
         )
         self.fetches: FetchGroup = FetchGroup(self._fetch, _READING)
+        self.changes: Changes = Changes(place, statements, self.read, adapter)
         self.repeats = 0
         self._swept = asyncio.get_running_loop().time()
         self._sweeping: asyncio.Task[None] | None = None
@@ -50,6 +52,7 @@ class Lanes:
     async def aclose(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self.changes.stop()
         for line in (self.writing, *self._reading):
             line.hang_up()
 
@@ -74,7 +77,11 @@ class Lanes:
         return await answer(ask, self._place.timeout, self._adapter, key)
 
     async def _fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        rows = await self.read(self._say.fetch, list(keys), key=next(iter(keys), None))
+        if len(keys) == 1:
+            (key,) = keys
+            rows = await self.read(self._say.fetch_one, key, key=key)
+        else:
+            rows = await self.read(self._say.fetch, list(keys), key=next(iter(keys)))
         return {key: Stored(data, version) for key, data, version in rows}
 
     # -- writing -----------------------------------------------------------------------------------
@@ -86,6 +93,7 @@ class Lanes:
             # Nothing was done. Which of them met somebody else is not known, so each goes alone.
             for commit in commits:
                 await self._ask_alone(commit)
+        self.changes.announce()
         self._sweep_at_times()
 
     async def _ask_alone(self, commit: Commit) -> None:
@@ -98,13 +106,15 @@ class Lanes:
 
     async def _ask(self, commits: Sequence[Commit]) -> None:
         """Have one statement apply ``commits``, and answer each."""
+        if len(commits) == 1 and await self._save(commits[0]):
+            return
         again = [commit.is_sent for commit in commits]
         ids, keys, *puts = _puts(commits)
         arguments: list[Any] = [ids, keys, *puts]
         guarded = any(commit.expect for commit in commits)
         if guarded:
             rows = [(each.id, key, version) for each in commits for key, version in each.expect.items()]
-            arguments = [ids, keys, again, *puts, *_columns(rows)]
+            arguments = [ids, keys, again, *puts, *_columns(rows), *_locks(commits)]
 
         def sending() -> None:
             for commit in commits:
@@ -127,6 +137,22 @@ class Lanes:
                 unclear.append(commit)
         if unclear:
             await self._look_up(unclear, refused)
+
+    async def _save(self, commit: Commit) -> bool:
+        """Have the shortest statement apply a commit of one key that relies on one before it; if it did."""
+        if len(commit.changes) != 1 or len(commit.expect) != 1 or commit.is_sent:
+            return False
+        ((key, data),), ((guard, version),) = commit.changes.items(), commit.expect.items()
+        if version is None or guard >= key:
+            return False
+        logged = encode([key]).decode()
+        arguments = (commit.id, logged, key, data, guard, version)
+        if not await self.writing.run(self._say.save, *arguments, sending=commit.sending):
+            # The server has answered that nothing was done: it is as if it had not been sent.
+            commit.is_sent = False
+            return False
+        commit.applied()
+        return True
 
     async def _look_up(self, commits: Sequence[Commit], refused: dict[str, str]) -> None:
         """What became of the first copies of ``commits``."""
@@ -155,7 +181,7 @@ class Lanes:
         try:
             while (await self.read(self._say.sweep, _SWEPT_AT_ONCE))[0]["n"] == _SWEPT_AT_ONCE:
                 pass
-        except StorageError:
+        except (StorageError, *errors.AGAIN):
             pass  # the next one will do; whoever saves is told what is wrong with the server
 
 
@@ -169,6 +195,21 @@ def _puts(commits: Sequence[Commit]) -> list[list[Any]]:
         rows += [(commit.id, key, data) for key, data in written.items()]
         logged.append(encode(list(written)).decode())
     return [[commit.id for commit in commits], logged, *_columns(rows)]
+
+
+def _locks(commits: Sequence[Commit]) -> tuple[list[str], list[str]]:
+    """The keys to be shared with others, then those to be held alone, all in one order.
+
+    Only what comes before everything that is written is shared, as the header of a store is: to share the
+    rest would be to lock out of order, and two that do so would wait for each other.
+    """
+    written = set().union(*(commit.written for commit in commits))
+    least = min(written, default=None)
+    expected = {key for commit in commits for key in commit.expect}
+    shared = {key for key in expected if least is None or key < least}
+    if expected == shared:
+        return sorted(shared), []  # what is written is locked by that, in the same order
+    return sorted(shared), sorted({*expected - shared, *written})
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -83,6 +83,19 @@ class Line:
         self.connected += 1
         return raw
 
+    async def listen(self, channel: str, heard: Callable[[], object]) -> None:
+        """Call ``heard`` at every notice on ``channel``, as long as the connection lives."""
+        raw = await self.connect()
+
+        def notice(*_: object) -> None:
+            heard()
+
+        await raw.add_listener(channel, notice)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._raw is not None and not self._raw.is_closed()
+
     async def in_turn(
         self, turn: str, is_done: Callable[[], Awaitable[bool]], statements: Sequence[str]
     ) -> None:

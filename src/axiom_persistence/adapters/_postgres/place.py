@@ -18,6 +18,8 @@ OPTIONS: Final = (
     *("sslmode", "sslrootcert", "sslcert", "sslkey"),
 )
 _MODES: Final = ("disable", "require", "verify-ca", "verify-full")
+LONGEST_S: Final = 1200
+"""Of a timeout. A second copy of a commit must find the note of the first."""
 _MOST_NAME: Final = 50
 """Bytes of a table's name: PostgreSQL cuts names at 63, and ours get endings."""
 _NO_SESSION: Final = frozenset({"application_name"})
@@ -58,11 +60,18 @@ class Place:
                 adapter=server,
                 hint="leave it out, and every save survives a crash of the server",
             )
+        timeout = server.seconds("timeout", 30.0)
+        if timeout > LONGEST_S:
+            raise ConfigurationError(
+                f"the option timeout is at most {LONGEST_S} seconds: a commit is remembered for an hour",
+                adapter=str(server),
+                hint="for example 30",
+            )
         return cls(
             server,
             *names,
             Durability(asked),
-            server.seconds("timeout", 30.0),
+            timeout,
             server.flag("pgbouncer", False),
             _tls(server),
         )
@@ -82,6 +91,8 @@ class Place:
             "password": None if address.password is None else address.password.reveal(),
             "database": address.path or None,
             "ssl": self.tls or False,
+            # Of several hosts, the one that is the primary now; of one, the probe says what it is.
+            "target_session_attrs": "read-write" if len(hosts) > 1 else "any",
             "statement_cache_size": 0 if self.pgbouncer else 100,
             "server_settings": self._settings,
         }

@@ -56,12 +56,19 @@ _KEEP: Final = (
     " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version, kept=excluded.kept"
     " RETURNING key, length(CAST(data AS BLOB))"
 )
+_DELETE: Final = ("DELETE FROM record WHERE key=? RETURNING version", "DELETE FROM previous WHERE key=?")
+_DELETE_ALL: Final = (
+    "DELETE FROM record WHERE key IN (SELECT value FROM json_each(?)) RETURNING version",
+    "DELETE FROM previous WHERE key IN (SELECT value FROM json_each(?))",
+)
 _SET_PREVIOUS: Final = (
     "INSERT INTO previous(key, data, version, kept) SELECT key, {}, ?3, 0 FROM record WHERE key=?1"
     " ON CONFLICT(key) DO UPDATE SET data=excluded.data, version=excluded.version, kept=excluded.kept"
 )
 DELETING_PAGES: Final = 32
 """What deletions may write beyond the room there is: they make some."""
+_MANY: Final = 8
+"""Keys that are deleted by one statement."""
 _LARGEST: Final = 1 << 62  # in microseconds, the year 148,000
 
 
@@ -262,14 +269,17 @@ class Batch:
 
     def _delete(self, keys: list[str]) -> None:
         """Forget keys and their previous generation; the clock row passes their versions."""
-        first, found = self._first, False
-        for key in keys:
-            row = self._cursor.execute("DELETE FROM record WHERE key=? RETURNING version", (key,)).fetchone()
-            if row is not None and _number(row[0]) >= first:
+        first, cursor, found = self._first, self._cursor, False
+        # One statement for many is a third of the work.
+        from_record, from_previous = _DELETE if len(keys) < _MANY else _DELETE_ALL
+        for given in keys if len(keys) < _MANY else [msgspec.json.encode(keys).decode()]:
+            versions = cursor.execute(from_record, (given,)).fetchall()
+            if any(_number(version) >= first for (version,) in versions):
                 raise ClockBehindError
-            previous = self._cursor.execute("DELETE FROM previous WHERE key=?", (key,)).rowcount
-            found = found or row is not None
-            self.wrote = self.wrote or row is not None or previous > 0
+            previous = cursor.execute(from_previous, (given,)).rowcount
+            found = found or bool(versions)
+            self.wrote = self.wrote or bool(versions) or previous > 0
+        for key in keys:
             self._generations.forget(key)
         # Past all that was deleted, and not past the puts of this batch, which come after it. Where nothing
         # was, nothing is written: a commit of the clock row alone says to which file a log belongs.

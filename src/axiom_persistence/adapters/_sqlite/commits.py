@@ -132,7 +132,7 @@ class Commits:
 
         It spares the job a thread's wake-up before its commit. False: it must be queued, nothing was done.
         """
-        if self._busy_since is not None or not self.transactions.is_one_put(job):
+        if self._busy_since is not None or not self.transactions.is_quick(job):
             return False
         if not self.lock.is_free_now():
             return False

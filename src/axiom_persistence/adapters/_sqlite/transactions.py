@@ -22,6 +22,8 @@ __all__ = ["Transactions"]
 
 _SMALL_BYTES: Final = 65_536
 """What is written on a caller's thread in some ten microseconds; more is the writer thread's."""
+_FEW: Final = 2
+"""A value and its entry in an audit trail."""
 
 FREED_BYTES_LEAST: Final = 1 << 20
 """Less room, or less than a quarter of the file, is not worth moving the rest: what comes next takes it."""
@@ -56,16 +58,15 @@ class Transactions:
         """Call ``tell`` whenever SQLite's write lock was taken: what others committed is in the log then."""
         self._locked = tell
 
-    def is_one_put(self, job: Job) -> bool:
-        """Whether one statement says it all: one small value, and no previous generation to be kept."""
-        if len(job.changes) != 1 or job.expect is not None:
+    def is_quick(self, job: Job) -> bool:
+        """Whether there are one or two small values to write, and no previous generation to be kept."""
+        changes = job.changes
+        if job.expect is not None or not 0 < len(changes) <= _FEW:
             return False
-        ((key, data),) = job.changes.items()
-        return (
-            data is not None
-            and len(data) <= _SMALL_BYTES
-            and not (job.durable and self._generations.is_due(key))
-        )
+        for key, data in changes.items():
+            if data is None or len(data) > _SMALL_BYTES or (job.durable and self._generations.is_due(key)):
+                return False
+        return True
 
     def commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
         """One commit that is not synced; the new versions."""
@@ -117,7 +118,7 @@ class Transactions:
 
     def write(self, jobs: Sequence[Job]) -> None:
         """Several commits in one transaction; sets their versions, or the error of a failed expectation."""
-        if len(jobs) == 1 and self.is_one_put(jobs[0]):
+        if len(jobs) == 1 and self.is_quick(jobs[0]):
             jobs[0].versions = self.commit(jobs[0].changes, None)
             return
 

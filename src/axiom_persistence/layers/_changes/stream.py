@@ -14,6 +14,7 @@ from ...errors import CapabilityUnavailableError
 from ...keys import INTERNAL
 from ...runtime.faces import not_iterable
 from ...storage.adapter import Changes, Stored
+from ...storage.changelog import ChangeLog
 
 __all__ = ["MAX_PENDING", "Change", "ChangeStream", "Origin", "Source"]
 
@@ -94,8 +95,13 @@ class ChangeStream:
         limit: int = MAX_PENDING,
         exact: bool = False,
         started: Callable[[], None] = lambda: None,
+        log: ChangeLog | None = None,
     ) -> None:
         self.prefix = prefix
+        self._log = log
+        # From where its log is to be read, and the keys it named that could not be compared yet.
+        self._since: str | None = None
+        self._named: set[str] = set()
         self._exact = exact
         self.poll = poll
         self._source = source
@@ -233,6 +239,8 @@ class ChangeStream:
         if not self._started:
             self._loop = asyncio.get_running_loop()
             self._tell_started()
+            if self._log is not None:
+                self._since = (await self._log.changed(None)).mark
             await self._compare(tell=False)
             self._started = True
 
@@ -261,6 +269,8 @@ class ChangeStream:
                 return told
             try:
                 await self._read_again()
+                if self._log is not None:
+                    await self._read_log(self._log)
                 if not self._pending and (self._compare_all or self._moved()):
                     await self._compare(tell=True)
                 if self._pending or self._compare_all:
@@ -302,18 +312,33 @@ class ChangeStream:
 
     def _moved(self) -> bool:
         """Whether somebody may have committed since everything was compared."""
-        if not self._foreign:
+        if not self._foreign or self._log is not None:
             return False
         mark = self._source.change_mark()
         return mark is None or mark != self._mark
 
     async def _wait(self) -> None:
+        if self._log is not None:
+            await self._wait_for_log(self._log)
+            return
         delay = max(self.poll, _SCAN_SHARE * self._scan_seconds) if self._foreign or self._doubtful else None
         try:
             async with asyncio.timeout(delay):
                 await self._wake.wait()
         except TimeoutError:
             pass  # time to look at the mark
+
+    async def _wait_for_log(self, log: ChangeLog) -> None:
+        waits = {
+            asyncio.ensure_future(self._wake.wait()),
+            asyncio.ensure_future(log.wait_for_change(self.poll)),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.wait(waits)
 
     # -- comparing ---------------------------------------------------------------------------------
 
@@ -330,6 +355,26 @@ class ChangeStream:
         except BaseException:
             self._unread |= unread
             raise
+
+    async def _read_log(self, log: ChangeLog) -> None:
+        """Compare what others may have changed since it was read last, by its keys."""
+        found = await log.changed(self._since)
+        if found.keys is None:
+            self._compare_all = True
+        else:
+            self._named.update(key for key in found.keys if self.wants(key))
+        self._since = found.mark
+        while self._named and not self._compare_all:
+            with self._lock:
+                self._written.clear()
+                self._skipped = False
+            page = list(self._named)[:_PAGE]
+            await self._compare_page(page, tell=True)
+            with self._lock:
+                # What was left to this process's own commits is looked at again, once they have returned.
+                self._named.difference_update(key for key in page if key not in self._on_its_way)
+            if self._skipped:
+                return
 
     async def _compare(self, *, tell: bool) -> None:
         """Compare all that is watched with what was told, and tell what differs, or just remember it."""

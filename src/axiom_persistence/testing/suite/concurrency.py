@@ -60,6 +60,22 @@ class ConcurrencyTests(SuiteBase):
                 group.create_task(increment(adapter, "count", EACH))
         assert await adapter.read("count") == b"%d" % (TASKS * EACH)
 
+    @at_place
+    async def test_absence_that_is_relied_upon(self, place: Path) -> None:
+        """Of two commits at once that each rely on the absence of what the other writes, one goes ahead."""
+        first, second = self.adapter(place), self.adapter(place)
+        if not first.traits.shared:
+            second = first
+        async with first, second:
+            for n in range(20):
+                outcomes = await asyncio.gather(
+                    first.commit({f"a{n}": b""}, expect={f"b{n}": None}, durability=Durability.MEMORY),
+                    second.commit({f"b{n}": b""}, expect={f"a{n}": None}, durability=Durability.MEMORY),
+                    return_exceptions=True,
+                )
+                refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+                assert [type(outcome) for outcome in refused] == [ConflictError]
+
     @on_adapter
     async def test_tasks_that_write(self, adapter: StorageAdapter) -> None:
         """Writes of many tasks to their own keys are all there, with the versions they were given."""

@@ -1,0 +1,1 @@
+"""The parts of the layer that keeps an audit trail."""

@@ -1,0 +1,88 @@
+"""``python -m support.adapters_page``: the table of docs/adapters.md, from the traits of the adapters."""
+
+from pathlib import Path
+
+from axiom_persistence import FileStorageAdapter, MemoryAdapter, PostgresAdapter, SQLiteAdapter
+from axiom_persistence.adapters.keychain import KeychainAdapter
+from axiom_persistence.adapters.preferences import UserDefaultsAdapter
+from axiom_persistence.storage.changelog import ChangeLog
+
+PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
+BEGIN, END = "<!-- generated: python -m support.adapters_page -->\n", "<!-- end -->\n"
+
+# The address, an adapter, its page, and what no trait says: what is lost when.
+ADAPTERS = [
+    ("`notes`, `sqlite:notes.db`", SQLiteAdapter("notes.db"), "[SQLite](design.md)", "the disk is lost"),
+    ("`file:notes`", FileStorageAdapter("notes"), "[files](design.md)", "the disk is lost"),
+    ("`memory:`", MemoryAdapter(), "", "the process ends"),
+    ("`keychain:notes`", KeychainAdapter("notes"), "[keychain](security.md)", "the keychain is reset"),
+    (
+        "`defaults:org.example.notes`",
+        UserDefaultsAdapter("org.example.notes"),
+        "[preferences](preferences.md)",
+        "the system's preferences are reset",
+    ),
+    (
+        "`postgresql://…`",
+        PostgresAdapter("postgresql://localhost/notes"),
+        "[PostgreSQL](postgres.md)",
+        "failover to a standby that is behind",
+    ),
+]
+
+MACHINES = "machines"
+
+
+def size(count):
+    for unit, power in (("MB", 20), ("KiB", 10)):
+        if count is not None and count >= 1 << power:
+            return f"{count >> power} {unit.replace('MB', 'MiB')}"
+    return "any" if count is None else f"{count} B"
+
+
+def row(address, adapter, page, lost):
+    traits = adapter.traits
+    if isinstance(adapter, ChangeLog):
+        changes = "a log: none is missed"
+    elif not traits.shared:
+        changes = "its own"
+    else:
+        changes = "a mark, then comparing"
+    cells = [
+        page or type(adapter).__name__,
+        address,
+        f"`{traits.durability}`",
+        "several keys, one snapshot" if traits.atomic else "a key",
+        MACHINES if "://" in address else "processes" if traits.shared else "tasks and threads",
+        changes,
+        "at once" if traits.immediate else "by interval",
+        "yes" if traits.confidential else "with `keys=`",
+        f"{size(traits.max_value_bytes)}, {traits.max_key_bytes} B",
+        lost,
+    ]
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def table():
+    heads = [
+        "place",
+        "address",
+        "strongest promise",
+        "all or nothing",
+        "isolated between",
+        "changes of others",
+    ]
+    heads += ["assignments are stored", "confidential", "most: value, key", "lost only when"]
+    lines = ["| " + " | ".join(heads) + " |\n", "| " + " | ".join("---" for _ in heads) + " |\n"]
+    return "".join([*lines, *(row(*each) for each in ADAPTERS)])
+
+
+def page(text):
+    """``text`` with the table of today."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + table() + END + after
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
