@@ -24,6 +24,7 @@ KEYS = {"plain": None, "encrypted": StaticKey(bytes(range(32)))}
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--store", choices=MINE, default="sqlite")
+    options.add_argument("--keys", nargs="+", choices=KEYS, default=list(KEYS))
     options.add_argument("--kills", type=int, default=50)
     options.add_argument("--records", type=int, default=300)
     options.add_argument("--directory", type=Path)
@@ -32,7 +33,7 @@ def main():
     if asked.work:
         asyncio.run(erase(Path(asked.work[0]), KEYS[asked.work[1]]))
         return
-    for keys in KEYS:
+    for keys in asked.keys:
         with tempfile.TemporaryDirectory(dir=asked.directory) as directory:
             work = killed(Path(directory), MINE[asked.store], keys, asked.kills, asked.records)
             print(asyncio.run(work))

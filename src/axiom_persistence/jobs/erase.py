@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
 
 from ..errors import ConflictError
+from ..keys import INTERNAL
 from ..records._subject import ENTRIES, name_of
 from ..runtime.turn import backoff
 from ..store.store import Store
@@ -80,9 +81,14 @@ async def erase(
 
 async def _look(store: Store, target: Target, report: ErasureReport) -> None:
     for mark in await _open_marks(store, target, begin=False):
-        report.keys += [key async for key in _scrub(store, target, mark).keys(store.adapter)]
+        report.keys += _users([key async for key in _scrub(store, target, mark).keys(store.adapter)])
     report.records = len(report.keys)
     report.snapshots += len(await made_beside(store))
+
+
+def _users(keys: Iterable[str]) -> list[str]:
+    """Without records of the library's own, such as originals of a migration."""
+    return [key for key in keys if key[0] != INTERNAL]
 
 
 def _scrub(store: Store, target: Target, mark: Mark) -> Scrub:
@@ -110,8 +116,9 @@ async def _go_through(
 
     def told(page: list[str]) -> None:
         nonlocal done
-        done += len(page)
-        report.keys += page[: max(0, _SHOWN - len(report.keys))]
+        users = _users(page)
+        done += len(users)
+        report.keys += users[: max(0, _SHOWN - len(report.keys))]
         for key in page:
             store.forget_refusal(key)  # damaged bytes of it that wait for their place in quarantine
         if progress is not None:
@@ -192,8 +199,8 @@ async def _counted(store: Store, scrub: Scrub, mark: Mark) -> Mark:
     if mark.erasure.records is not None:
         return mark
     count = 0
-    async for _ in scrub.keys(store.adapter):
-        count += 1
+    async for key in scrub.keys(store.adapter):
+        count += key[0] != INTERNAL
     return await _changed(store, mark, records=count)
 
 

@@ -279,10 +279,7 @@ async def restore(
         await _refuse_another(store, source, path)
         if not dry_run:
             report.before = await take(store, _place_for_before(store, path))
-        if store.confidential:
-            from ._subject_keys import bring_keys  # few stores are encrypted
-
-            await bring_keys(store, source, os.path.dirname(path))
+        await _bring_keys(store, source, path)
         for attempt in range(_ATTEMPTS):
             returning = Returning(await Erasures.of(store), time_of(path))
             changes, expect = await _difference(store, source, returning, progress)
@@ -317,6 +314,13 @@ def _place_for_before(store: Store, path: str) -> str | None:
     directory = os.path.dirname(path)
     beside = os.access(directory, os.W_OK) or not is_in_files(store)
     return directory if beside else None
+
+
+async def _bring_keys(store: Store, source: StorageAdapter, path: str) -> None:
+    if store.confidential:
+        from ._subject_keys import bring_keys  # few stores are encrypted
+
+        await bring_keys(store, source, os.path.dirname(path))
 
 
 async def _path_of(store: Store, snapshot: Snapshot | str | os.PathLike[str]) -> str:

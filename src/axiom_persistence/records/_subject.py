@@ -37,8 +37,8 @@ ERASED: Final = "\x01erased/"
 """Behind it the tag of what was erased: no copy brings it back."""
 
 _PADDING: Final = "-" * 4096
-_BEGINS: Final = (36, 52)
-"""Behind the sum of a record, and of one that a migration keeps behind a digest of 16 bytes."""
+_BEGINS: Final = 36
+"""Behind the sum of a record: see ``records/record.py``."""
 _MARK: Final = b'"subject":"'
 _TAG: Final = re.compile(rb'"subject":"([0-9a-f]{32}-[0-9a-f]{16})",')
 
@@ -93,7 +93,7 @@ def erased_key(tag: str) -> str:
 
 def tag_in(data: bytes) -> str | None:
     """The tag in a record, whatever key it has. Unchecked. None: it is about nobody."""
-    for at in _BEGINS:
-        if data.startswith(_MARK, at) and (found := _TAG.match(data, at)) is not None:
-            return found[1].decode()
-    return None
+    if not data.startswith(_MARK, _BEGINS):
+        return None  # nearly all
+    found = _TAG.match(data, _BEGINS)
+    return None if found is None else found[1].decode()
