@@ -21,7 +21,7 @@ from support.errors.rare import RARE
 
 AREAS = (
     *("values", "verbs", "clients", "places", "copies", "erasing", "audits", "desktop", "migrations"),
-    *("servers", "blocking"),
+    *("servers", "syncing", "blocking"),
 )
 for area in AREAS:
     importlib.import_module(f"support.errors.{area}")

@@ -47,7 +47,7 @@ _NAMES = {
     "records._secret": ("Secret",),
     "storage.adapter": ("Durability", "StorageAdapter"),
     "storage.basic": ("BasicAdapter",),
-    "sync.sync": ("Sync",),
+    "sync._options": ("Sync",),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
@@ -95,7 +95,7 @@ if TYPE_CHECKING:
     from .records.migrations import Migrations
     from .storage.adapter import Durability, StorageAdapter
     from .storage.basic import BasicAdapter
-    from .sync.sync import Sync
+    from .sync._options import Sync
 
 __all__ = [
     "MISSING",

@@ -117,7 +117,7 @@ PERSISTENCE = {
     "import_from": lambda v, _: v.import_from(archive()).kept == 1,
     "import_legacy": taken_over,
     "sweep": lambda v, _: v.sweep().expired == 0,
-    **dict.fromkeys(("about", "adapter", "location", "reports", "secure", "state", "stats"), NO_LOOK),
+    **dict.fromkeys(("about", "adapter", "location", "reports", "secure", "state", "stats", "sync"), NO_LOOK),
     **dict.fromkeys(
         ("salvaged", "state_stream", "is_available", "is_supported", "request_permission"), NO_LOOK
     ),

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 
 from axiom_persistence.layers.tracked import DIRTY, SHADOW, Tracked
 from axiom_persistence.storage.adapter import Durability
-from axiom_persistence.sync import cycle, device, listing, remote
+from axiom_persistence.sync import _cycle as cycle
+from axiom_persistence.sync import _device as device
+from axiom_persistence.sync import _listing as listing
+from axiom_persistence.sync import _remote as remote
 
 from . import simulation
 

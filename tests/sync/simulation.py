@@ -34,13 +34,13 @@ from axiom_persistence.storage.adapter import (
 )
 from axiom_persistence.storage.listing import Listing
 from axiom_persistence.store.store import Store
-from axiom_persistence.sync import cycle as cycles
-from axiom_persistence.sync import listing as listings
-from axiom_persistence.sync.conflict import CONFLICTS, Conflict
-from axiom_persistence.sync.device import Device
-from axiom_persistence.sync.remote import Remote
-from axiom_persistence.sync.shadow import Local, local_keys
-from axiom_persistence.sync.state import decode_state, fields_of, view
+from axiom_persistence.sync import _cycle as cycles
+from axiom_persistence.sync import _listing as listings
+from axiom_persistence.sync._conflict import CONFLICTS, Conflict
+from axiom_persistence.sync._device import Device
+from axiom_persistence.sync._remote import Remote
+from axiom_persistence.sync._shadow import Local, local_keys
+from axiom_persistence.sync._state import decode_state, fields_of, view
 
 KEYS = ("a", "b", "c")
 PAIR = ("pair/1", "pair/2")

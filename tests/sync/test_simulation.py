@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from axiom_persistence.sync import cycle, listing
+from axiom_persistence.sync import _cycle as cycle
+from axiom_persistence.sync import _listing as listing
 
 from .planted import PLANTED, planted
 from .simulation import ViolationError, schedule

@@ -24,12 +24,9 @@ def meet(request, tmp_path):
     """Opens the store of a device that meets the others at one place: SQLite, or a directory."""
 
     def opened(name, **options):
-        remote = options.pop(
-            "remote", f"{request.param}:{tmp_path}/remote" + ".db" * (request.param == "sqlite")
-        )
-        where = f"sqlite:{tmp_path}/{name}.db" if request.param == "sqlite" else f"file:{tmp_path}/{name}"
-        kept = {name: options.pop(name) for name in ("secure", "keys", "cache") if name in options}
-        return open_persistence(where, sync=Sync(remote, **{"every": 3600, **options}), **kept)
+        end = ".db" if request.param == "sqlite" else ""
+        remote, where = (f"{request.param}:{tmp_path}/{place}{end}" for place in ("remote", name))
+        return open_persistence(where, sync=Sync(remote, **{"every": 3600, **options}))
 
     return opened
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..security.gates import Gate
     from ..security.keys import KeyProvider
     from ..storage._salvage import SalvageReport
-    from ..sync.sync import Sync
+    from ..sync._options import Sync
     from ._sync import Synchroniser
 
 __all__ = ["Persistence", "open_persistence"]

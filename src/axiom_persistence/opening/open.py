@@ -13,14 +13,14 @@ from ..records.corruption import Corruption, OnCorruption
 from ..records.migrations import Migrations
 from ..storage.adapter import Durability, StorageAdapter
 from ._chores import chores_of
-from ._stack import stack
+from ._stack import encrypted, stack
 from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
     from ..security.audit import AuditLog
     from ..security.gates import Gate
     from ..security.keys import KeyProvider
-    from ..sync.sync import Sync
+    from ..sync._options import Sync
     from ..sync.synchroniser import Synchroniser
 
 __all__ = ["keychain_key", "open_persistence"]
@@ -55,13 +55,12 @@ def open_persistence(
     ``cache``: how much is kept in memory (16 MiB, written through; leave it); None: nothing. With
     ``CachePolicy.write_back(...)`` a save returns once it is in memory, unless it asks for more.
     ``on_corruption``: what happens to damaged records; ``"repair"``: and to a store that cannot be opened.
-    ``secure``: a confidential adapter for secrets, never cached, or its address; ``"keychain"``: the system's,
-    under the application's name. ``keys``: who gives the key that all is encrypted under; ``"keychain"``: a key
-    of its own there. ``guard``: asks the person first. ``migrations``: the version that this program knows,
-    and the steps to it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``audit=AuditLog()``:
-    every commit says who changed what. ``sync=Sync(...)``: the same state on other devices.
-    ``mode="inspect"`` creates, migrates, repairs and sweeps nothing, and refuses to write; ``"encrypt"`` opens
-    a plain store with ``keys``, for ``persistence.encrypt()``. ``exclusive``: no other process may use the file.
+    ``secure``: a confidential adapter for secrets, never cached, or its address; ``"keychain"``: the
+    system's. ``keys``: who gives the key that all is encrypted under; ``"keychain"``: a key of its own there.
+    ``guard``: asks the person first. ``migrations``: the version that this program knows, and the steps to
+    it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``audit=AuditLog()``: every commit
+    says who changed what. ``sync=Sync(...)``: the same on other devices. ``mode="inspect"`` changes nothing;
+    ``"encrypt"`` is for ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file.
 
     Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
     ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
@@ -111,9 +110,13 @@ def _synchroniser(
 ) -> Synchroniser | None:
     if sync is None:
         return None
-    from ._synchronised import synchroniser
+    from ..layers.tracked import Tracked
+    from ..sync.synchroniser import Synchroniser  # not every program has a second device
 
-    return synchroniser(sync, adapter, migrations)
+    remote = adapter_for(sync.remote)
+    if sync.remote_keys is not None:
+        remote = encrypted(remote, sync.remote_keys)
+    return Synchroniser(sync, adapter.find(Tracked), remote, migrations)
 
 
 def _durability(
@@ -141,7 +144,7 @@ def _refuse_wrong_options(
     sync: object,
 ) -> None:
     if sync is not None:
-        from ..sync.sync import Sync  # not every program has a second device
+        from ..sync._options import Sync  # not every program has a second device
 
         if not isinstance(sync, Sync):
             raise ConfigurationError(

@@ -1,8 +1,8 @@
 """The same state on several devices."""
 
-from .conflict import Clash, Conflict, Resolver
+from ._conflict import Clash, Conflict, Resolver
+from ._options import Sync
 from .resolvers import keep_local, keep_remote, merge_set, merge_text
-from .sync import Sync
 from .synchroniser import Synchroniser, SyncStatus
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import SequenceMatcher
 from typing import Any
 
-from .conflict import Clash
+from ._conflict import Clash
 
 __all__ = ["keep_local", "keep_remote", "merge_set", "merge_text"]
 

@@ -29,12 +29,12 @@ from ..runtime.turn import backoff
 from ..runtime.upkeep import Upkeep
 from ..storage.adapter import StorageAdapter
 from ..store.store import Store
-from .conflict import CONFLICTS, KEPT, Conflict
-from .cycle import cycle, stamp_all
-from .device import Device
-from .listing import list_all, mark_untracked
-from .remote import Remote
-from .sync import Sync
+from ._conflict import CONFLICTS, KEPT, Conflict
+from ._cycle import cycle, stamp_all
+from ._device import Device
+from ._listing import list_all, mark_untracked
+from ._options import Sync
+from ._remote import Remote
 
 __all__ = ["SyncStatus", "Synchroniser"]
 
@@ -83,8 +83,10 @@ class Synchroniser:
     """
 
     def __init__(
-        self, asked: Sync, tracked: Tracked, remote: StorageAdapter, migrations: Migrations | None
+        self, asked: Sync, tracked: Tracked | None, remote: StorageAdapter, migrations: Migrations | None
     ) -> None:
+        """``tracked``: the layer of the store that marks what is changed."""
+        assert tracked is not None
         if tracked.traits.confidential and not remote.traits.confidential:
             raise InsecureStorageError(
                 "what is sent would be plain text, and this store is confidential",
@@ -274,7 +276,9 @@ class Synchroniser:
     async def _meet_until_done(self) -> None:
         device = self._device
         if device is None:
-            raise CapabilityUnavailableError("the store is not open", adapter=self._tracked, hint="open it")
+            raise CapabilityUnavailableError(
+                "the store is not open", adapter=self._tracked, hint="open it first"
+            )
         await self._adapter.aopen()
         await self._remote.check()
         faults: dict[str, str] = {}

@@ -181,7 +181,7 @@ RARE: dict[str, str] = {
     "blocking/_background.py::_refuse_green_threads::CapabilityUnavailableError": "gevent is at work",
     "jobs/_packing.py::_Zstandard.__init__::CapabilityUnavailableError": MISSING,
     "adapters/postgres.py::PostgresAdapter.aopen::ConfigurationError": MISSING,
-    "opening/_stack.py::_encrypted::ConfigurationError": MISSING,
+    "opening/_stack.py::encrypted::ConfigurationError": MISSING,
     "security/cipher.py::Cipher.__init__::ConfigurationError": "the keys above it have been checked already",
     **dict.fromkeys(
         (
@@ -214,4 +214,6 @@ RARE: dict[str, str] = {
         ),
         DESKTOP,
     ),
+    "sync/_listing.py::_take::ConflictError": RACE,
+    "sync/synchroniser.py::Synchroniser.take_back::ConflictError": RACE,
 }

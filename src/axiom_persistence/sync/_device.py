@@ -12,10 +12,10 @@ from ..records.migrations import order
 from ..records.record import INTERNAL_SCHEMA, Record, major, seal_record
 from ..records.stamp import Clock
 from ..store.store import Store
-from .conflict import Resolver
-from .remote import Remote
-from .shadow import Local, Shadow, local_keys, sealed_shadow
-from .state import EXPIRES, Field, State, fields_of, latest, value_in, view
+from ._conflict import Resolver
+from ._remote import Remote
+from ._shadow import Local, Shadow, local_keys, sealed_shadow
+from ._state import EXPIRES, Field, State, fields_of, latest, value_in, view
 
 __all__ = ["Device", "is_untracked"]
 

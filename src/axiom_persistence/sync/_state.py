@@ -19,8 +19,12 @@ from ..records.record import Record
 from ..records.stamp import is_stamp
 
 __all__ = [
+    "EXPIRES",
+    "NAME",
+    "WHOLE",
     "Field",
     "State",
+    "builtins_of",
     "covers_all",
     "decode_state",
     "encode_state",

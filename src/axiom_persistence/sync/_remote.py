@@ -24,7 +24,7 @@ from ..keys import INTERNAL
 from ..layers.tracked import SYNC
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import StorageAdapter, Stored
-from .state import State, decode_state, encode_state
+from ._state import State, decode_state, encode_state
 
 __all__ = ["BEHIND_INTERNAL", "NOTHING", "TOGETHER", "Head", "Remote", "Seen"]
 
@@ -100,7 +100,7 @@ class Remote:
             raise ConfigurationError(
                 "devices meet in a place that several processes may use, with commits of several keys",
                 adapter=adapter,
-                hint="SQLite or a directory on a shared disk, PostgreSQL, Redis or an object store",
+                hint="SQLite or a directory on a shared disk, or PostgreSQL",
             )
         self.adapter: StorageAdapter = adapter
         self.sent: int = 0

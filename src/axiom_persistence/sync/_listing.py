@@ -7,11 +7,11 @@ from typing import Final
 from ..errors import ConflictError
 from ..layers.tracked import DIRTY, SHADOW
 from ..runtime.turn import backoff
-from .cursor import Cursor
-from .device import Device, is_untracked
-from .remote import BEHIND_INTERNAL, Head
-from .shadow import Local, Shadow, sealed_shadow
-from .state import State, join
+from ._cursor import Cursor
+from ._device import Device, is_untracked
+from ._remote import BEHIND_INTERNAL, Head
+from ._shadow import Local, Shadow, sealed_shadow
+from ._state import State, join
 
 __all__ = ["KEEP_DELETED_S", "list_all", "mark_untracked"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, shown
 from ..storage.adapter import StorageAdapter
-from .conflict import Resolver
+from ._conflict import Resolver
 
 if TYPE_CHECKING:
     import os

@@ -23,12 +23,12 @@ from ..records.record import INTERNAL_SCHEMA
 from ..records.stamp import later_than
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
-from .conflict import Conflict, clashes_in, resolved, sealed_conflict
-from .cursor import Cursor
-from .device import Device, is_untracked
-from .remote import TOGETHER, Head, Seen
-from .shadow import Local, Shadow, sealed_shadow
-from .state import State, encode_state, fields_of, join, latest, stamped
+from ._conflict import Conflict, clashes_in, resolved, sealed_conflict
+from ._cursor import Cursor
+from ._device import Device, is_untracked
+from ._remote import TOGETHER, Head, Seen
+from ._shadow import Local, Shadow, sealed_shadow
+from ._state import State, encode_state, fields_of, join, latest, stamped
 
 __all__ = ["Outcome", "cycle", "stamp_all"]
 

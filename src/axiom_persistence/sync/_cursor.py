@@ -10,7 +10,7 @@ from ..layers.tracked import SYNC
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import StorageAdapter
 from ..store.store import Store
-from .remote import Head
+from ._remote import Head
 
 __all__ = ["Cursor"]
 

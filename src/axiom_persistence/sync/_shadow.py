@@ -10,7 +10,7 @@ import msgspec
 from ..layers.tracked import DIRTY, SHADOW
 from ..records.record import INTERNAL_SCHEMA, Record, look_at, seal_record
 from ..storage.adapter import Stored
-from .state import Field, State, builtins_of, decode_state
+from ._state import Field, State, builtins_of, decode_state
 
 __all__ = ["NO_SHADOW", "Local", "Shadow", "local_keys", "sealed_shadow"]
 

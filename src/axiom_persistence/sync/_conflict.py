@@ -13,10 +13,10 @@ from ..layers.tracked import SYNC
 from ..records.codec import encode_value
 from ..records.record import INTERNAL_SCHEMA, seal_record
 from ..records.stamp import Clock, device_of, later_than
-from .shadow import Shadow
-from .state import NAME, WHOLE, Field, State
+from ._shadow import Shadow
+from ._state import NAME, WHOLE, Field, State
 
-__all__ = ["CONFLICTS", "Clash", "Conflict", "Resolver", "clashes_in", "resolved", "sealed_conflict"]
+__all__ = ["CONFLICTS", "KEPT", "Clash", "Conflict", "Resolver", "clashes_in", "resolved", "sealed_conflict"]
 
 CONFLICTS: Final = SYNC + "conflict/"
 

@@ -1,0 +1,126 @@
+"""Synchronisation: options, and places that cannot be met at."""
+
+import msgspec
+
+from axiom_persistence import MemoryAdapter, SQLiteAdapter, Sync, open_persistence
+from axiom_persistence.errors import (
+    CapabilityUnavailableError,
+    ConfigurationError,
+    CorruptedDataError,
+    ForeignStoreError,
+    InsecureStorageError,
+)
+from axiom_persistence.layers.tracked import SYNC
+from axiom_persistence.records.record import INTERNAL_SCHEMA, seal_record
+from axiom_persistence.security import StaticKey
+
+from . import case
+
+HEAD = SYNC + "head"
+
+
+async def meet(world, head: bytes | None = None):
+    """Meet at a place that holds ``head``."""
+    place = world.db("remote.db")
+    if head is not None:
+        async with SQLiteAdapter(place) as remote:
+            await remote.commit({HEAD: head})
+    async with open_persistence(world.db(), sync=Sync(place, every=3600)) as persistence:
+        await persistence.sync.pause()
+        await persistence.sync.now()
+
+
+@case(
+    ConfigurationError,
+    "sync is a Sync or None, not <str of 27 characters>; sync=Sync('sqlite:/mnt/shared/notes.db')",
+)
+async def synchronise_by_an_address(world):
+    open_persistence(world.db(), sync="sqlite:/mnt/shared/notes.db")
+
+
+@case(
+    ConfigurationError,
+    "this store is not synchronised [in SQLiteAdapter(<path>/notes.db)]; open it with "
+    "sync=Sync(remote), for example Sync('sqlite:/mnt/shared/notes.db')",
+    place=True,
+)
+async def ask_for_a_synchronisation_that_is_none(world):
+    async with open_persistence(world.db()) as persistence:
+        _ = persistence.sync
+
+
+@case(
+    ConfigurationError, 'keys is a list of patterns, not <str of 6 characters>; keys=["note/*", "settings"]'
+)
+async def synchronise_keys_of_one_pattern(world):
+    Sync("sqlite:remote.db", keys="note/*")
+
+
+@case(ConfigurationError, "every is more than 0 seconds, not <int>; every=5")
+async def synchronise_all_the_time(world):
+    Sync("sqlite:remote.db", every=0)
+
+
+@case(
+    ConfigurationError,
+    "devices meet in a place that several processes may use, with commits of several keys [in"
+    " MemoryAdapter(the memory of this process)]; SQLite or a directory on a shared disk, or "
+    "PostgreSQL",
+    place=True,
+)
+async def meet_in_memory(world):
+    open_persistence(world.db(), sync=Sync(MemoryAdapter()))
+
+
+@case(
+    InsecureStorageError,
+    "what is sent would be plain text, and this store is confidential [in "
+    "SQLiteAdapter(<path>/notes.db)]; give all devices one key: Sync(..., "
+    "remote_keys=PassphraseKey(...))",
+    place=True,
+)
+async def send_secrets_in_plain_text(world):
+    open_persistence(world.db(), keys=StaticKey(bytes(32)), sync=Sync(world.db("remote.db")))
+
+
+@case(
+    ForeignStoreError,
+    "this is a store of its own, not a place where devices meet [in "
+    "SQLiteAdapter(<path>/remote.db)]; give sync= an empty place",
+    place=True,
+)
+async def meet_in_a_store(world):
+    async with open_persistence(world.db("remote.db")) as store:
+        await store.save("k", 1)
+    await meet(world)
+
+
+@case(
+    CorruptedDataError,
+    "the log of what was sent cannot be read: it does not begin like a record; 15 bytes are "
+    "there [in SQLiteAdapter(<path>/remote.db)]; put a backup of that place back; nothing was"
+    " changed",
+    place=True,
+)
+async def meet_where_the_log_is_damaged(world):
+    await meet(world, b"nothing of ours")
+
+
+@case(
+    ForeignStoreError,
+    "what devices have sent there has format 2; this version knows 1 [in "
+    "SQLiteAdapter(<path>/remote.db)]; update axiom-persistence",
+    place=True,
+)
+async def meet_newer_programs(world):
+    value = msgspec.json.encode({"format": 2, "number": 1, "name": "x", "place": "y"})
+    await meet(world, seal_record(HEAD, value, INTERNAL_SCHEMA))
+
+
+@case(
+    CapabilityUnavailableError,
+    "the store is not open [in SQLiteAdapter(<path>/notes.db)]; open it first",
+    place=True,
+)
+async def meet_before_the_store_is_open(world):
+    await open_persistence(world.db(), sync=Sync(world.db("remote.db"))).sync.now()
