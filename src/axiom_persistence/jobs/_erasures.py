@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ..layers.tracked import SYNC
 from ..records._subject import DIRECTORY, ENTRIES, ERASED, SUBJECT_KEYS, erased_key, name_of, tag_in
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import Expect, Stored
@@ -16,7 +17,7 @@ from .walk import pages
 
 __all__ = ["STAYS", "Erasure", "Erasures", "Mark", "Returning", "marks", "write_mark"]
 
-STAYS: Final = (ERASED, SUBJECT_KEYS)
+STAYS: Final = (ERASED, SUBJECT_KEYS, SYNC)
 """What these begin with is of the store itself, and in no copy that comes back."""
 
 

@@ -12,7 +12,7 @@ from ..keys import MISSING
 from ..layers.tracked import SYNC
 from ..records.codec import encode_value
 from ..records.record import INTERNAL_SCHEMA, seal_record
-from ..records.stamp import Clock, device_of, later_than
+from ..records.stamp import Clock, later_than
 from ._shadow import Shadow
 from ._state import NAME, WHOLE, Field, State
 
@@ -71,7 +71,7 @@ class _Pair(NamedTuple):
     theirs: Field
 
 
-def clashes_in(shadow: Shadow, theirs: State | None, device: str) -> list[_Pair]:
+def clashes_in(shadow: Shadow, theirs: State | None) -> list[_Pair]:
     """The fields that were changed here and, by somebody who did not know that, at the remote."""
     found = []
     for name, base in shadow.base.items():
@@ -83,7 +83,7 @@ def clashes_in(shadow: Shadow, theirs: State | None, device: str) -> list[_Pair]
             continue
         if min(ours, other, key=lambda one: one.stamp).value is None:
             continue  # what was removed is followed by a value: no value is lost
-        if device_of(other.stamp) != device:  # else an earlier change of ours, whose reply was lost
+        if other.stamp not in shadow.intended:  # else an earlier change of ours, whose reply was lost
             found.append(_Pair(name, base, ours, other))
     return found
 

@@ -33,6 +33,8 @@ from ._state import State, encode_state, fields_of, join, latest, stamped
 __all__ = ["Outcome", "cycle", "stamp_all"]
 
 _ATTEMPTS: Final = 16
+_INTENDED: Final = 31
+"""Stamps of a key that are remembered until one is known to have arrived."""
 
 
 @dataclass(slots=True)
@@ -167,7 +169,7 @@ class _Meeting:
         before = {} if state is None else state.fields
         changed = [name for name, f in (made.fields.items() if made else ()) if f != before.get(name)]
         base = {**{name: before.get(name) for name in changed}, **shadow.base}
-        return Shadow(shadow.remote, made, base)
+        return Shadow(shadow.remote, made, base, (*shadow.intended[-_INTENDED:], stamp))
 
     # -- meeting -----------------------------------------------------------------------------------
 
@@ -221,7 +223,7 @@ class _Meeting:
             theirs = device.renewed(key, theirs)
             ours = device.renewed(key, local.shadow.state)
             state = join(ours, theirs)
-            pairs = clashes_in(local.shadow, theirs, device.name)
+            pairs = clashes_in(local.shadow, theirs)
             if pairs and state is not None:
                 state, found = resolved(key, state, pairs, device.resolver(key), device.clock)
                 outcome.conflicts += found

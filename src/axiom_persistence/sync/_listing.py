@@ -13,14 +13,10 @@ from ._remote import BEHIND_INTERNAL, Head
 from ._shadow import Local, Shadow, sealed_shadow
 from ._state import State, join
 
-__all__ = ["KEEP_DELETED_S", "list_all", "mark_untracked"]
+__all__ = ["list_all", "mark_untracked"]
 
 PAGE: Final = 256
 _ATTEMPTS: Final = 16
-
-KEEP_DELETED_S: Final = 90 * 86_400
-"""How long what was deleted is remembered at the remote. A device that was away for longer, and finds nothing
-there of a key that it knows, takes it for deleted."""
 
 
 async def list_all(device: Device) -> tuple[int, dict[str, str]]:
@@ -40,7 +36,7 @@ async def list_all(device: Device) -> tuple[int, dict[str, str]]:
     faults: dict[str, str] = {}
     while True:
         page, last = await _page(device, after)
-        received += await _take(device, page, cursor, faults)
+        received += await _take(device, page, faults)
         if last is None:
             await _note(device, cursor.head, None, device.store.clock())
             return received, faults
@@ -71,7 +67,7 @@ async def _page(device: Device, after: str) -> tuple[list[str], str | None]:
     return sorted({key for key in (*there, *here) if device.wants(key)}), last
 
 
-async def _take(device: Device, keys: list[str], cursor: Cursor, faults: dict[str, str]) -> int:
+async def _take(device: Device, keys: list[str], faults: dict[str, str]) -> int:
     """Make the records of ``keys`` what they are when joined with the remote's; how many were changed."""
     for attempt in range(_ATTEMPTS):
         locals = await device.locals(keys)
@@ -85,7 +81,7 @@ async def _take(device: Device, keys: list[str], cursor: Cursor, faults: dict[st
             if fault is not None:
                 faults[key] = fault
                 continue
-            made = await _made(device, local, theirs, seen.versions.get(key), cursor)
+            made = await _made(device, local, theirs, seen.versions.get(key))
             if made:
                 changes.update(made)
                 expect.update(local.versions)
@@ -103,7 +99,7 @@ async def _take(device: Device, keys: list[str], cursor: Cursor, faults: dict[st
 
 
 async def _made(
-    device: Device, local: Local, theirs: State | None, version: str | None, cursor: Cursor
+    device: Device, local: Local, theirs: State | None, version: str | None
 ) -> dict[str, bytes | None]:
     """The changes of one key, or its mark where it has to be sent."""
     if local.mark is not None or local.damage is not None:
@@ -111,8 +107,6 @@ async def _made(
     if is_untracked(local):
         return {DIRTY + local.key: await device.mark_of(local)}
     ours, theirs = device.renewed(local.key, local.shadow.state), device.renewed(local.key, theirs)
-    if theirs is None and ours is not None and _was_forgotten(device, cursor):
-        return device.applied(local, None, None)
     joined = join(ours, theirs)
     made = device.applied(local, joined, version)
     if joined != theirs:
@@ -121,11 +115,6 @@ async def _made(
             None if joined is None else sealed_shadow(local.key, Shadow(version, joined, {}))
         )
     return made
-
-
-def _was_forgotten(device: Device, cursor: Cursor) -> bool:
-    """Whether this device was away for so long that deletions it does not know of are forgotten by now."""
-    return 0 < cursor.at < device.store.clock() - KEEP_DELETED_S
 
 
 async def mark_untracked(device: Device, after: str) -> str | None:

@@ -23,6 +23,8 @@ class Shadow(NamedTuple):
     state: State | None
     base: Mapping[str, Field | None]
     """The fields that were changed here and are not known to be there yet, as they were before."""
+    intended: tuple[str, ...] = ()
+    """The stamps of those changes, the last ones: any of them may have been sent, and its reply lost."""
 
 
 NO_SHADOW: Final = Shadow(None, None, {})
@@ -32,6 +34,7 @@ class _StoredShadow(msgspec.Struct):
     remote: str | None = None
     state: msgspec.Raw = msgspec.Raw(b"null")
     base: msgspec.Raw = msgspec.Raw(b"null")
+    intended: tuple[str, ...] = ()
 
 
 _decode: Final = msgspec.json.Decoder(_StoredShadow).decode
@@ -46,6 +49,8 @@ def sealed_shadow(key: str, shadow: Shadow) -> bytes:
         known = {name: field for name, field in shadow.base.items() if field is not None}
         new = sorted(shadow.base.keys() - known.keys())
         made["base"] = {"known": builtins_of(State("", known, {})), "new": new}
+    if shadow.intended:
+        made["intended"] = shadow.intended
     return seal_record(SHADOW + key, msgspec.json.encode(made), INTERNAL_SCHEMA)
 
 
@@ -57,7 +62,7 @@ def _opened_shadow(value: bytes) -> Shadow:
         parts = msgspec.json.decode(stored.base, type=dict[str, msgspec.Raw])
         base.update(decode_state(parts["known"]).fields)
         base.update(dict.fromkeys(msgspec.json.decode(parts["new"], type=list[str])))
-    return Shadow(stored.remote, state, base)
+    return Shadow(stored.remote, state, base, stored.intended)
 
 
 def local_keys(key: str) -> tuple[str, str, str]:
