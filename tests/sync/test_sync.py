@@ -213,3 +213,54 @@ async def test_only_the_keys_that_are_named(meet):
             await device.sync.now()
         assert {key async for key in a.keys("")} == {"shared/1", "own"}
         assert {key async for key in b.keys("")} == {"shared/1", "of b"}
+
+
+async def test_what_is_restored_goes_to_the_others(meet):
+    """A snapshot put back is a change of now: what was sent since is not taken for the newer."""
+    async with meet("a") as a, meet("b") as b:
+        await a.save_many({"k": 1, "gone": 1})
+        snapshot = await a.snapshot()
+        await a.sync.now()
+        await a.save("k", 2)
+        await a.delete("gone")
+        await a.sync.now()
+        await b.sync.now()
+        await a.restore(snapshot)
+        await a.sync.now()
+        await b.sync.now()
+        assert await b.load_many(["k", "gone"], int) == {"k": 1, "gone": 1}
+        assert await a.load_many(["k", "gone"], int) == {"k": 1, "gone": 1}
+
+
+async def test_what_is_about_somebody_stays(meet):
+    """It is told as a fault, and all else is sent."""
+    async with meet("a") as a, meet("b") as b:
+        await a.save("k", 1, subject="anna")
+        await a.save("other", 2)
+        status = await a.sync.now()
+        assert (status.state, [key for key, _ in status.faults]) == ("stuck", ["k"])
+        await b.sync.now()
+        assert await b.load_many(["k", "other"], int) == {"other": 2}
+
+
+async def test_what_was_saved_without_it_is_found(tmp_path):
+    """A program that does not synchronise leaves no marks; the next opening that does looks for them."""
+    remote = Sync(tmp_path / "remote.db", every=3600)
+    async with open_persistence(tmp_path / "a.db", sync=remote) as a:
+        await a.save_many({"kept": 1, "changed": 1, "deleted": 1})
+        await a.sync.now()
+    async with open_persistence(tmp_path / "a.db") as plain:
+        await plain.save_many({"changed": 2, "new": 2})
+        await plain.delete("deleted")
+    async with (
+        open_persistence(tmp_path / "a.db", sync=remote) as a,
+        open_persistence(tmp_path / "b.db", sync=remote) as b,
+    ):
+        while await b.load_many(["kept", "changed", "deleted", "new"], int) != {
+            "kept": 1,
+            "changed": 2,
+            "new": 2,
+        }:
+            await asyncio.sleep(0.05)
+            await b.sync.now()
+        assert await a.load("changed", int) == 2

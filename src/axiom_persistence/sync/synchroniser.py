@@ -319,7 +319,7 @@ class Synchroniser:
                 self._audited = await mark_untracked(self._device, self._audited)
             except ConflictError:
                 return  # again at the next turn
-            self._next = 0.0 if self._audited is not None else self._next
+            self._next = 0.0  # what was found is sent
 
     def _become(
         self, state: Literal["idle", "syncing", "offline", "paused", "stuck"], why: str | None = None
