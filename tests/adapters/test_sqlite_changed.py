@@ -179,7 +179,7 @@ async def test_a_cut_that_takes_nothing_away(tmp_path, exclusive):
     await adapter.aopen()
     await adapter.commit({key: value.encode() for key, value in OLD.items()})
     await adapter.commit({"old0": None})  # which writes to the last page
-    page, found, _ = adapter._writer._log._walk()
+    page, found, *_ = adapter._writer._log._walk()
     pages = os.path.getsize(path) // page
     assert pages in found
     os.truncate(path, (pages - 1) * page)

@@ -12,6 +12,7 @@ from contextlib import closing
 import pytest
 
 from axiom_persistence import SQLiteAdapter, open_persistence
+from axiom_persistence.adapters._sqlite import file as sqlite_file
 from axiom_persistence.adapters._sqlite import lineage
 from axiom_persistence.errors import CorruptedDataError
 
@@ -149,3 +150,12 @@ async def test_without_the_look_two_times_are_mixed(tmp_path, monkeypatch):
     monkeypatch.setattr(lineage, "is_of_another_time", lambda path, clock: False)
     async with SQLiteAdapter(path) as adapter:
         assert await adapter.exists("1 after")
+
+
+async def test_a_log_that_goes_away_while_it_is_looked_at(tmp_path, monkeypatch):
+    """The last of several programs removes it when it ends, just as another one opens the store."""
+    async with SQLiteAdapter(tmp_path / "store.db") as adapter:
+        await adapter.commit({"k": b"1"})
+    monkeypatch.setattr(sqlite_file, "_has_log", lambda path: not os.path.exists(path + "-wal"))
+    async with SQLiteAdapter(tmp_path / "store.db") as adapter:
+        assert await adapter.read("k") == b"1"

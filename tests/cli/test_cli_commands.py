@@ -193,6 +193,7 @@ def test_verify_finds_nothing_in_a_whole_store(run, store):
         "records": 4,
         "quarantined": 0,
         "medium": [],
+        "salvage": None,
         "findings": [],
     }
 

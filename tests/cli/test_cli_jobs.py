@@ -57,6 +57,7 @@ def test_export_and_import(run, store, tmp_path):
         "replaced": 0,
         "kept": 0,
         "same": 3,
+        "erased": 0,
         "expired": 0,
         "dry_run": False,
         "faults": [],

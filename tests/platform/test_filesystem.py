@@ -188,7 +188,8 @@ def test_no_other_module_opens_files():
     package = Path(axiom_persistence.__file__).parent
     judged = [
         package / "adapters" / "file.py",
-        *(package / "adapters" / "_file").glob("*.py"),
+        # A salvage copies the whole directory to a place outside it.
+        *(path for path in (package / "adapters" / "_file").glob("*.py") if path.name != "salvage.py"),
         package / "storage" / "journal.py",
     ]
     forbidden = {

@@ -3,8 +3,8 @@
 import msgspec
 
 from axiom_persistence.adapters._file.edits import Staged
-from axiom_persistence.adapters._file.names import file_name
-from axiom_persistence.adapters._file.place import JOURNAL, TEMPORARY
+from axiom_persistence.adapters._file.names import PREVIOUS, file_name
+from axiom_persistence.adapters._file.place import JOURNAL
 from axiom_persistence.adapters._file.tree import FileTree
 from axiom_persistence.adapters.file import FileStorageAdapter
 
@@ -131,10 +131,11 @@ class RevivingTree(FileTree):
     def _forget_previous(self, name):
         pass
 
-    def _clean(self):
-        for name, entry in self.walk(""):
-            if TEMPORARY.fullmatch(entry.name):
-                self.files.unlink(name)
+    def walk(self, folder):
+        """Nothing is cleaned up that nobody sees."""
+        for name, entry in super().walk(folder):
+            if not name.endswith(PREVIOUS):
+                yield name, entry
 
 
 class ReliesOnNothing(FileTree):

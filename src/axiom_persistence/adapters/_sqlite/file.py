@@ -176,7 +176,11 @@ def _refuse_other_log(connection: sqlite3.Connection, path: str, adapter: object
             return None  # without its log the file need not be whole
         return row[0] if row is not None and isinstance(row[0], int) else None
 
-    if is_of_another_time(path, clock):
+    try:
+        is_another = is_of_another_time(path, clock)
+    except FileNotFoundError:
+        return  # who had the store open as the last has just copied it back, and removed it
+    if is_another:
         raise CorruptedDataError(
             f"the write-ahead log {path}-wal does not belong to this database file, but to another state of "
             "it; nothing was changed",
