@@ -67,8 +67,7 @@ async def cycle(device: Device) -> Outcome:
             return outcome
         except (_AgainError, ConflictError):
             await backoff(attempt)
-    outcome.more = True
-    return outcome
+    return Outcome(more=True)
 
 
 async def stamp_all(device: Device) -> None:
@@ -134,6 +133,7 @@ class _Meeting:
 
     async def _dirty(self) -> dict[str, Local]:
         keys = await self._marked_keys()
+        locals: dict[str, Local] = {}
         for _ in range(_ATTEMPTS):
             locals = await self._device.locals(keys)
             # A commit that changed one of these keys before the fetch may have changed others, too.
