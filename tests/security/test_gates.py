@@ -432,6 +432,7 @@ def test_every_way_of_an_adapter_is_guarded_or_open_on_purpose():
     forwarded = {name for name in vars(Layer) if not name.startswith("_")} - vars(Guarded).keys()
     assert forwarded == {
         *("location", "aopen", "aclose", "change_mark", "mark_reader", "stats", "keeps_values"),
+        "is_remote",
         *("saved_at", "check"),  # times and faults: no values
         *("scrub", "salvage", "tidy"),  # what is there is overwritten or mended, and given to nobody
     }
