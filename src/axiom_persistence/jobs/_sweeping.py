@@ -16,8 +16,8 @@ from ..store.store import Store
 
 __all__ = ["SWEPT_TOGETHER", "sweep_some"]
 
-SWEPT_TOGETHER: Final = 128
-"""Keys looked at in one step: what they hold up is a millisecond."""
+SWEPT_TOGETHER: Final = 64
+"""Keys looked at in one step: what they hold up is half a millisecond."""
 
 
 async def sweep_some(store: Store, keys: Sequence[str], *, dry_run: bool = False) -> int:
