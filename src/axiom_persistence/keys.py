@@ -15,6 +15,7 @@ from .records.codec import Codec, can_change_in_place, is_hashable
 
 __all__ = [
     "AUDIT",
+    "BEHIND_INTERNAL",
     "INTERNAL",
     "KEYSET",
     "MAX_KEY_BYTES",
@@ -60,6 +61,9 @@ _ENCODED: Final = re.compile("%([0-7][0-9A-F])")
 
 INTERNAL: Final = "\x01"
 """The first character of every key of the library's own: header, quarantine, journal."""
+
+BEHIND_INTERNAL: Final = INTERNAL + "\U0010ffff"
+"""Behind every key of the library's own, and before those of users."""
 
 KEYSET: Final = INTERNAL + "keys"
 """Where an encrypted store keeps the keys of its records, sealed. In plain stores there is no such record."""

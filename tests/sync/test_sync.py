@@ -264,3 +264,18 @@ async def test_what_was_saved_without_it_is_found(tmp_path):
             await asyncio.sleep(0.05)
             await b.sync.now()
         assert await a.load("changed", int) == 2
+
+
+async def test_a_resolver_is_asked_where_the_other_has_deleted(meet):
+    """A change here, and a later one there that was deleted: what stays is what the resolver says."""
+    resolve = {"*": lambda clash: clash.ours}
+    async with meet("a", resolve=resolve) as a, meet("b", resolve=resolve) as b:
+        await a.save("k", "ours")
+        await asyncio.sleep(0.005)
+        await b.save("k", "theirs")
+        await b.sync.now()
+        await b.delete("k")
+        await b.sync.now()
+        for device in (a, b):
+            await device.sync.now()
+        assert await a.load("k", str) == await b.load("k", str) == "ours"

@@ -20,10 +20,8 @@ from typing import Final
 
 __all__ = [
     "Clock",
-    "device_of",
     "is_stamp",
     "later_than",
-    "milliseconds",
     "new_device",
     "new_who",
 ]
@@ -47,16 +45,6 @@ def new_device(random: Callable[[int], str] = secrets.token_hex) -> str:
 def new_who(device: str, random: Callable[[int], str] = secrets.token_hex) -> str:
     """What one opening of a store on ``device`` signs its stamps with: 14 hex digits."""
     return device + random(3)
-
-
-def device_of(stamp: str) -> str:
-    """The device that gave ``stamp``."""
-    return stamp[_TIME + 1 : _TIME + 9]
-
-
-def milliseconds(stamp: str) -> int:
-    """The time in ``stamp``, in milliseconds since 1970 UTC."""
-    return int(stamp[:12], 16)
 
 
 def later_than(stamp: str, who: str) -> str:

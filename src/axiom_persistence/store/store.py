@@ -17,7 +17,7 @@ from ..errors import (
     PersistenceError,
     TypeMismatchError,
 )
-from ..keys import INTERNAL, MISSING
+from ..keys import BEHIND_INTERNAL, INTERNAL, MISSING
 from ..records.record import seal_about, seal_record
 from ..runtime.turn import backoff
 from ..storage.adapter import Durability, Expect, StorageAdapter
@@ -31,9 +31,6 @@ __all__ = ["Store"]
 
 _PAGE: Final = 512
 """Keys that are looked at together."""
-
-_BEHIND_INTERNAL: Final = INTERNAL + "\U0010ffff"
-"""Behind every key of the library's own, and before those of users."""
 
 
 class Store(Tagged):
@@ -150,7 +147,7 @@ class Store(Tagged):
         await self.refuse((prefix + "*",))
         asked = durability or self.default_durability
         count = await self.count(prefix) if await self.may_expire() else None
-        after = None if prefix else _BEHIND_INTERNAL
+        after = None if prefix else BEHIND_INTERNAL
         deleted = await self.adapter.delete_prefix(prefix, after=after, durability=asked)
         for key in [*self.recovery.unreadable, *self._too_new]:
             if key.startswith(prefix):
@@ -225,7 +222,7 @@ class Store(Tagged):
             return
         await self._refuse_listing()
         if not prefix and not reverse:
-            after = max(after or "", _BEHIND_INTERNAL)
+            after = max(after or "", BEHIND_INTERNAL)
         if not await self.may_expire():
             async for key in self.adapter.keys(prefix, after=after, limit=limit, reverse=reverse):
                 if key[0] != INTERNAL:

@@ -109,7 +109,8 @@ def resolved(
         if resolver is not None:
             decided = resolver(Clash(key, label, _value(base), _value(ours), _value(theirs), *stamps))
             value = None if decided is MISSING else encode_value(decided)
-            if value != fields[name].value:
+            present = fields.get(name)  # none is left of a key that was deleted
+            if value != (None if present is None else present.value):
                 fields[name] = Field(max(clock.tick(), later_than(max(stamps), clock.who)), value)
         kept = fields.get(name)
         was, mine, other, now = (_plain(one) for one in (base, ours, theirs, kept))

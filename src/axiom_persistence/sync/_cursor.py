@@ -28,7 +28,7 @@ class _StoredCursor(msgspec.Struct):
 class Cursor:
     """Up to which entry of the remote's log everything is here; or, while it is listed, up to which key."""
 
-    __slots__ = ("at", "head", "listed", "place", "version")
+    __slots__ = ("at", "head", "listed", "version")
 
     def __init__(self, stored: _StoredCursor, version: str | None) -> None:
         self.head: Head = Head(stored.number, stored.name, stored.place)

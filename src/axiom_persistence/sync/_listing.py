@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import ConflictError
+from ..keys import BEHIND_INTERNAL
 from ..layers.tracked import DIRTY, SHADOW
 from ..runtime.turn import backoff
 from ._cursor import Cursor
 from ._device import Device, is_untracked
-from ._remote import BEHIND_INTERNAL, Head
-from ._shadow import Local, Shadow, sealed_shadow
+from ._remote import Head
+from ._shadow import Local
 from ._state import State, join
 
 __all__ = ["list_all", "mark_untracked"]
@@ -56,15 +57,19 @@ async def _page(device: Device, after: str) -> tuple[list[str], str | None]:
     """The next keys that are known here or there, and the last one; None: there are no more."""
     start = after or BEHIND_INTERNAL
     there = [key async for key in device.remote.adapter.keys(after=start, limit=PAGE)]
-    last = there[-1] if len(there) == PAGE else None
-    shadows = device.store.adapter.keys(SHADOW, after=SHADOW + after if after else None)
-    here: list[str] = []
-    async for name in shadows:
+    return await _with_shadows(device, there, after)
+
+
+async def _with_shadows(device: Device, page: list[str], after: str) -> tuple[list[str], str | None]:
+    """``page`` and the keys between that have a shadow here; and where the next one begins."""
+    last = page[-1] if len(page) == PAGE else None
+    keys = set(page)
+    async for name in device.store.adapter.keys(SHADOW, after=SHADOW + after if after else None):
         key = name[len(SHADOW) :]
         if last is not None and key > last:
             break
-        here.append(key)
-    return sorted({key for key in (*there, *here) if device.wants(key)}), last
+        keys.add(key)
+    return sorted(key for key in keys if device.wants(key)), last
 
 
 async def _take(device: Device, keys: list[str], faults: dict[str, str]) -> int:
@@ -111,9 +116,6 @@ async def _made(
     made = device.applied(local, joined, version)
     if joined != theirs:
         made[DIRTY + local.key] = await device.mark_of(local)
-        made[SHADOW + local.key] = (
-            None if joined is None else sealed_shadow(local.key, Shadow(version, joined, {}))
-        )
     return made
 
 
@@ -123,14 +125,9 @@ async def mark_untracked(device: Device, after: str) -> str | None:
     By a program that opened the store without ``sync=``, or before there was any. None: it was the last page.
     """
     adapter = device.store.adapter
-    keys = [key async for key in adapter.keys(after=after or BEHIND_INTERNAL, limit=PAGE)]
-    last = keys[-1] if len(keys) == PAGE else None
-    async for name in adapter.keys(SHADOW, after=SHADOW + after if after else None):
-        key = name[len(SHADOW) :]
-        if last is not None and key > last:
-            break
-        keys.append(key)
-    for local in (await device.locals(sorted({key for key in keys if device.wants(key)}))).values():
+    page = [key async for key in adapter.keys(after=after or BEHIND_INTERNAL, limit=PAGE)]
+    keys, last = await _with_shadows(device, page, after)
+    for local in (await device.locals(keys)).values():
         if is_untracked(local):
             try:
                 await device.commit({DIRTY + local.key: await device.mark_of(local)}, local.versions)

@@ -26,7 +26,7 @@ from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import StorageAdapter, Stored
 from ._state import State, decode_state, encode_state
 
-__all__ = ["BEHIND_INTERNAL", "NOTHING", "TOGETHER", "Head", "Remote", "Seen"]
+__all__ = ["NOTHING", "TOGETHER", "Head", "Remote", "Seen"]
 
 T = TypeVar("T")
 
@@ -44,10 +44,6 @@ KEPT: Final = 1024
 _DEFLATED: Final = b"AXZ1"
 _WORTH_IT: Final = 256
 """Bytes: what is smaller is not deflated."""
-
-
-BEHIND_INTERNAL: Final = INTERNAL + "\U0010ffff"
-"""Behind every key of the library's own, and before those of users."""
 
 
 class Head(NamedTuple):
