@@ -97,7 +97,8 @@ class ObjectStoreAdapter(StorageAdapter, ChangeLog):
         workers = Workers(self._place, self)
         try:
             bucket = workers.bucket
-            there = await answer(lambda: workers.run("call", probe.is_store, bucket, self), _OPENING_S, self)
+            soon = min(_OPENING_S, self._place.timeout)
+            there = await answer(lambda: workers.run("call", probe.is_store, bucket, self), soon, self)
             if not self._inspect:
                 await workers.read(probe.find_store, bucket, workers.readers, self)
             elif not there:
