@@ -31,7 +31,7 @@ VERBS = ("migrate", "rollback", "migrate", "finalize", "downs")
 
 def persistence(kind, place, migrations=None):
     adapter = FileStorageAdapter(place / "store") if kind == "file" else SQLiteAdapter(place / "store.db")
-    return AdapterBasedPersistence(adapter, migrations=migrations)
+    return AdapterBasedPersistence(adapter, migrations=migrations, activation_timeout=600)
 
 
 async def do(kind, place, verb):
