@@ -30,7 +30,8 @@ class Sync:
     changed one field without knowing of each other, for keys like these (the first that matches); nobody: the
     later change stays. ``remote_keys``: a key that all devices share, under which everything there is
     encrypted (extra ``encryption``); a confidential store needs it. ``every``: seconds between two looks at a
-    remote that does not tell by itself when it changes. What is changed here is sent at once.
+    remote that does not tell by itself when it changes. What is changed here is sent at once. ``metered``:
+    says whether the network costs by the byte now; while it does, only ``now()`` uses it.
     """
 
     remote: str | os.PathLike[str] | StorageAdapter
@@ -38,6 +39,7 @@ class Sync:
     resolve: Mapping[str, Resolver] = field(default_factory=dict)
     remote_keys: KeyProvider | None = None
     every: float = 5.0
+    metered: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.keys, str) or not all(isinstance(key, str) for key in self.keys):
