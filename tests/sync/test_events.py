@@ -97,7 +97,9 @@ async def test_a_metered_network_is_used_only_when_asked(tmp_path):
 def test_events_without_await(tmp_path):
     """The same for threads that wait."""
     remote = Sync(tmp_path / "remote.db", every=3600)
-    with blocking.open_persistence(tmp_path / "a.db", sync=remote) as a:
-        with a.sync.events(timeout=0.2) as events:
-            a.sync.pause()
-            assert [event.state for event in events][-1] == "paused"
+    with (
+        blocking.open_persistence(tmp_path / "a.db", sync=remote) as a,
+        a.sync.events(timeout=0.2) as events,
+    ):
+        a.sync.pause()
+        assert [event.state for event in events][-1] == "paused"

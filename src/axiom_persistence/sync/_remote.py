@@ -194,6 +194,14 @@ class Remote:
                 return None  # the remote was set back, and went on otherwise
         return list(keys) if len(keys) <= TOGETHER else None
 
+    async def went_on_from(self, cursor: Head, head: Head) -> bool:
+        """Whether nothing says that the remote was set back since somebody read its log up to ``cursor``."""
+        if cursor.place != head.place or cursor.number > head.number:
+            return False
+        name = _entry(cursor.number)
+        stored = (await self.adapter.fetch((name,))).get(name)
+        return stored is None or self._own(name, stored, Sent).name == cursor.name
+
     # -- bytes -------------------------------------------------------------------------------------
 
     def _head(self, stored: Stored | None) -> Head:

@@ -32,6 +32,7 @@ from ..storage.adapter import StorageAdapter
 from ..store.store import Store
 from ._conflict import CONFLICTS, KEPT, Conflict
 from ._cycle import cycle, stamp_all
+from ._deleted import forget_deleted
 from ._device import Device
 from ._lease import Lease
 from ._listing import list_all, mark_untracked
@@ -48,6 +49,7 @@ _LOOK_S: Final = 0.2
 _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 300.0
 """Between two attempts to reach a remote that cannot be reached: the delay doubles, with full jitter."""
+_DAY_S: Final = 86400.0
 _METERED: Final = "the network is metered; now() meets at once"
 
 
@@ -95,6 +97,7 @@ class Synchroniser:
         self._lease: Lease | None = None
         self._told = Told()
         self._paused = False
+        self._forget_after, self._forget_next = "", 0.0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status.state} with {self._adapter}>"
@@ -114,7 +117,15 @@ class Synchroniser:
             if isinstance(stamp, str) and is_stamp(stamp):
                 clock.go_on_from(stamp)
         asked = self._asked
-        self._device = Device(self._store, self._remote, clock, name, self._tracked.wants, asked.resolver)
+        self._device = Device(
+            self._store,
+            self._remote,
+            clock,
+            name,
+            self._tracked.wants,
+            asked.resolver,
+            asked.keep_deleted * _DAY_S,
+        )
         if is_new:
             await self._remember(name)
         await stamp_all(self._device)
@@ -261,6 +272,7 @@ class Synchroniser:
         self._next = time.monotonic() + self._asked.every
         self._mark = self._adapter.change_mark()
         await self._audit()
+        await self._forget_deleted()
         return _LOOK_S
 
     async def _leads(self) -> bool:
@@ -321,6 +333,19 @@ class Synchroniser:
                 faults.update(left)
                 self._count(0, received, 0)
         self._status = replace(self._status, faults=tuple(sorted(faults.items())))
+
+    async def _forget_deleted(self) -> None:
+        """A page of keys a turn, and all of them once a day."""
+        if self._device is None or time.monotonic() < self._forget_next:
+            return
+        try:
+            forgotten, last = await forget_deleted(self._device, self._forget_after)
+        except (ConflictError, StorageError):
+            return  # again at the next turn
+        if forgotten:
+            self._next = 0.0  # the log tells this device as well
+        self._forget_after = last or ""
+        self._forget_next = time.monotonic() + (0.0 if last else _DAY_S)
 
     def _count(self, sent: int, received: int, conflicts: int) -> None:
         was = self._status
