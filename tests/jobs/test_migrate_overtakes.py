@@ -4,9 +4,16 @@ import threading
 
 import pytest
 
-from axiom_persistence import Client, Migrations, blocking, client_state, open_persistence
-from axiom_persistence.errors import SchemaTooNewError
-from axiom_persistence.storage import Layer
+from axiom_persistence import (
+    Client,
+    Migrations,
+    SQLiteAdapter,
+    blocking,
+    client_state,
+    open_persistence,
+)
+from axiom_persistence.errors import SchemaTooNewError, StorageLockedError
+from axiom_persistence.storage import NOT_NOW, Layer
 
 
 class Settings(Client):
@@ -87,3 +94,63 @@ async def test_an_overtaken_assignment_stays_pending(opened):
         await settings.close(discard=True)
     async with open_persistence(path, migrations=migrations()) as new:
         assert await new.load("Settings/tint", str) == "green"
+
+
+class Busy(Layer):
+    """After a commit, somebody else commits, and another thread is reading for a while."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.other, self.commits, self.refusals, self.longer = None, 0, 0, 3
+
+    async def commit(self, changes, *, expect=None, durability=None):
+        versions = await self.inner.commit(changes, expect=expect, durability=durability)
+        self.commits += 1
+        return versions
+
+    def commit_now(self, changes):
+        versions = self.inner.commit_now(changes)
+        if versions is not None and self.other is not None:
+            self.commits += 1
+            self.other.save("colour", "somebody else's", durability="process_exit")
+            self.refusals = self.longer
+        return versions
+
+    def fetch_now(self, key):
+        if self.refusals:
+            self.refusals -= 1
+            return NOT_NOW
+        return self.inner.fetch_now(key)
+
+
+@pytest.fixture
+async def busy(tmp_path):
+    """A store of two programs, one of which reads all the time when the other has saved."""
+    path = tmp_path / "a.db"
+    layer = Busy(SQLiteAdapter(path))
+    async with open_persistence(layer) as persistence:
+        await persistence.save("colour", "red")
+        with blocking.open_persistence(path) as layer.other:
+            layer.other.save("other", 1)
+            await persistence.load("colour", str)
+            layer.commits = 0
+            yield persistence, layer
+            layer.refusals, layer.other = 0, None
+
+
+async def test_a_save_that_cannot_look_at_once_is_made_only_once(busy):
+    """Made again, it would take the place of what somebody else saved after it."""
+    persistence, layer = busy
+    await persistence.save("colour", "blue", durability="process_exit")
+    assert layer.commits == 1
+    assert layer.other.load("colour", str) == "somebody else's"
+
+
+async def test_a_header_that_cannot_be_read_after_a_save_is_told(busy, monkeypatch):
+    """Whether the record keeps its name is not known then, so the save is not acknowledged."""
+    monkeypatch.setattr("axiom_persistence.store._header._TOLD_S", 0.05)
+    persistence, layer = busy
+    layer.longer = 1_000_000
+    with pytest.raises(StorageLockedError, match="whether a newer program has moved it"):
+        await persistence.save("colour", "blue", durability="process_exit")
+    assert layer.commits == 1

@@ -71,6 +71,9 @@ STACKS = {
 }
 
 
+ON_SERVER = ("postgres", "lost update on a server")
+
+
 async def mixed(persistence, name, seed, steps, tasks=2, keys=3):
     """Loads, saves, updates, deletions and work that changes nothing, of few keys; the history."""
 

@@ -17,6 +17,7 @@ from ..errors import (
     CorruptedDataError,
     KeyUnavailableError,
     SchemaTooNewError,
+    StorageLockedError,
 )
 from ..keys import INTERNAL, KEYSET, TRAIL
 from ..records.record import FIRST_SCHEMA, FORMAT, INTERNAL_SCHEMA, look_at, seal_record
@@ -39,6 +40,8 @@ _VERSIONS: Final = ("schema", "layout", "migrated")
 _NEVER: Final = object()
 _TRUSTED_S: Final = 1.0
 """In place of a mark that tells nothing: the header is never known to be as it was."""
+_TOLD_S: Final = 2.0
+_NAP_S: Final = 0.0002
 _CLOSED: Final = object()
 """In place of a mark where the key is lacking: every look, and every save, says so again."""
 
@@ -230,9 +233,28 @@ class Headed(Reading):
         if self.standing is not None:
             return None
         versions = self.adapter.commit_now(changes)
-        if self._mark() != self._looked and not (self._look_now() and self.standing is None):
-            return None  # perhaps a newer program came before it: the long way writes it again, or is refused
+        if versions is not None and self._mark() != self._looked:
+            self._mind_now(changes)  # perhaps a newer program came before it
         return versions
+
+    def _mind_now(self, keys: Iterable[str]) -> None:
+        """Raise unless this program may save ``keys``, which were committed a moment ago.
+
+        They are not committed a second time: another save may have come after them.
+        """
+        deadline = time.monotonic() + _TOLD_S
+        while not self._look_now():  # another thread is reading: it has done so within a millisecond
+            if self._lacks_key():
+                raise self._encrypted()
+            if time.monotonic() > deadline:
+                raise StorageLockedError(
+                    "it is stored, but whether a newer program has moved it cannot be told, since the store's"
+                    " header cannot be read now",
+                    adapter=self.adapter,
+                    hint="load it, or save it again",
+                )
+            time.sleep(_NAP_S)
+        self._mind(keys)
 
     async def _commit_carefully(
         self,

@@ -93,6 +93,7 @@ RARE: dict[str, str] = {
             "jobs/export.py::_Part._open::StorageLockedError",
             "adapters/_file/salvage.py::repair::StorageLockedError",
             "adapters/_sqlite/aside.py::_alone::StorageLockedError",
+            "store/_header.py::Headed._mind_now::StorageLockedError",
         ),
         LOCK,
     ),
