@@ -91,7 +91,7 @@ class _Meeting:
 
     async def hold(self) -> None:
         dirty = await self.stamp()
-        cursor = await Cursor.read(self._device.store)
+        cursor = await Cursor.read(self._device.store.adapter)
         found = None if cursor.listed is not None else await self._fetch(dirty, cursor)
         if found is None:
             self._outcome.must_list = True

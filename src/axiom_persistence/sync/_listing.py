@@ -27,7 +27,7 @@ async def list_all(device: Device) -> tuple[int, dict[str, str]]:
     it is done, parts of transactions may be seen; afterwards the log brings what was sent meanwhile.
     """
     head = await device.remote.look()
-    cursor = await Cursor.read(device.store)
+    cursor = await Cursor.read(device.store.adapter)
     after = cursor.listed or ""
     if cursor.listed is None or cursor.head.place != head.place:
         # Of a remote that was set back nobody knows what it has forgotten: then everything is sent again.
@@ -48,10 +48,10 @@ async def list_all(device: Device) -> tuple[int, dict[str, str]]:
 
 async def _note(device: Device, head: Head, listed: str | None, at: float) -> Cursor:
     """Remember how far it is. Raises ``ConflictError`` where another process does the same."""
-    moved = (await Cursor.read(device.store)).moved(head, at, listed)
+    moved = (await Cursor.read(device.store.adapter)).moved(head, at, listed)
     if moved is not None:
         await device.commit(*moved)
-    return await Cursor.read(device.store)
+    return await Cursor.read(device.store.adapter)
 
 
 async def _page(device: Device, after: str) -> tuple[list[str], str | None]:

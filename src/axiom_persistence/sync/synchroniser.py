@@ -22,11 +22,9 @@ from ..errors import (
     StorageError,
 )
 from ..layers.tracked import DIRTY, SYNC, Tracked
-from ..records.codec import encode_value
 from ..records.migrations import Migrations
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..records.stamp import Clock, is_stamp, new_device, new_who
-from ..runtime.turn import backoff
 from ..runtime.upkeep import Upkeep
 from ..storage.adapter import StorageAdapter
 from ..store.store import Store
@@ -35,6 +33,7 @@ from ._cycle import cycle, stamp_all
 from ._deleted import forget_deleted
 from ._device import Device
 from ._lease import Lease
+from ._listed import listed_conflicts, take_back
 from ._listing import list_all, mark_untracked
 from ._options import Sync
 from ._remote import Remote
@@ -174,9 +173,15 @@ class Synchroniser:
     async def now(self) -> SyncStatus:
         """Meet the remote until there is nothing left to send or to take over.
 
-        Raises what kept it from that: ``StorageError`` where the remote cannot be reached. Keys that cannot
-        be sent or taken over are in ``status.faults``.
+        The first call after the opening also looks at every key for what was saved without ``sync=``. Raises
+        what kept it from that: ``StorageError`` where the remote cannot be reached. Keys that cannot be sent
+        or taken over are in ``status.faults``.
         """
+        while self._audited is not None and self._device is not None:
+            self._audited = await mark_untracked(self._device, self._audited)
+        return await self._meet()
+
+    async def _meet(self) -> SyncStatus:
         async with self._meeting:
             self._marked, self._local = self._tracked.marked, self._tracked.change_mark()
             await self._count_pending()
@@ -224,35 +229,11 @@ class Synchroniser:
 
         The last 256 are remembered.
         """
-        found = []
-        async for name in self._store.adapter.keys(CONFLICTS):
-            stored = (await self._store.adapter.fetch((name,))).get(name)
-            record = None if stored is None else look_at(name, stored.data, INTERNAL_SCHEMA)[0]
-            if record is not None:
-                found.append(msgspec.json.decode(record.value, type=Conflict))
-        return found
+        return await listed_conflicts(self._store.adapter)
 
     async def take_back(self, conflict: Conflict) -> bool:
         """Save what ``conflict`` lost, as a change of now. False: the key is not there any more."""
-        adapter, key = self._top.adapter, conflict.key
-        for attempt in range(16):
-            stored = (await adapter.fetch((key,))).get(key)
-            record = None if stored is None else look_at(key, stored.data, self._top.schema_of(key))[0]
-            if stored is None or record is None:
-                return False
-            value = conflict.lost
-            if conflict.field:
-                value = msgspec.json.decode(record.value)
-                value[conflict.field] = conflict.lost
-            data = seal_record(key, encode_value(value), record.schema, expires=record.expires)
-            try:
-                await self._top.commit({key: data}, expect={key: stored.version})
-                return True
-            except ConflictError:
-                await backoff(attempt)
-        raise ConflictError(
-            "the key was changed all the time", key=key, adapter=self._tracked, hint="try it again"
-        )
+        return await take_back(self._top, conflict)
 
     # -- by itself ---------------------------------------------------------------------------------
 
@@ -261,7 +242,7 @@ class Synchroniser:
         if self._paused or not await self._leads() or self._is_metered() or not await self._is_due():
             return _LOOK_S
         try:
-            await self.now()
+            await self._meet()
         except PersistenceError:
             # Told by ``status``: a device may be offline for days, and there is nobody to raise it to.
             self._failures += 1
