@@ -45,4 +45,4 @@ fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
 $pip install --upgrade 'pip>=25.1'
-$pip install --editable '.[all]' --group test --group lint --group types
+$pip install --editable '.[all]' --group test --group lint --group types --group docs

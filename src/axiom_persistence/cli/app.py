@@ -71,7 +71,7 @@ def app(context: click.Context) -> None:
     "--kills", type=click.IntRange(1), default=150, show_default=True, help="In each store, at most."
 )
 @click.option(
-    "--seconds", type=click.FloatRange(1), default=14, show_default=True, help="For all of it, about."
+    "--seconds", type=click.FloatRange(1), default=11, show_default=True, help="For all of it, about."
 )
 @command
 def demo(kills: int, seconds: float, as_json: bool) -> int:

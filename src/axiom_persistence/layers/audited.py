@@ -211,12 +211,16 @@ class Audited(Layer):
 
         Broken off between the two, the entry names keys that are there until it is begun again.
         """
-        if keys and self.trail is not None:
-            gone: Changes = dict.fromkeys(keys)
-            entries = {key: data for key, data in self._with_entries(gone).items() if key not in gone}
-            await self.inner.commit(entries)
-            self.has_news = True
+        await self.note(dict.fromkeys(keys))
         await self.inner.purge(keys, previous_of=previous_of)
+
+    async def note(self, changes: Changes) -> None:
+        """The entry of ``changes`` alone: they are made below, or in no commit, when this returns."""
+        if not changes or self.trail is None:
+            return
+        entries = {key: data for key, data in self._with_entries(changes).items() if key not in changes}
+        await self.inner.commit(entries)
+        self.has_news = True
 
     def _with_entries(self, changes: Changes) -> dict[str, bytes | None]:
         full = dict(changes)

@@ -66,7 +66,8 @@ class Clock:
         """A new stamp: of now, or of just after the last one where the wall clock has gone back."""
         wall = int(self._now() * 1000) * _COUNTS
         with self._lock:
-            self._last = last = max(wall, self._last + 1)
+            last = self._last + 1
+            self._last = last = wall if wall > last else last
         return f"{last:016x}-{self.who}"
 
     def go_on_from(self, stamp: str) -> None:

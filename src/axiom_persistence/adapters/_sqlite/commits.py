@@ -117,10 +117,8 @@ class Commits:
         except errors.FAULTS as error:
             if errors.is_busy(error):
                 self._note_busy()
-            elif not isinstance(error, errors.NoRoomError):
-                explained = self.explained(error, "cannot commit", next(iter(changes), None))
-                self._note_full()
-                raise explained from error
+            elif not errors.is_full(error):  # else the writer thread makes room first
+                raise self.explained(error, "cannot commit", next(iter(changes), None)) from error
         if versions is None:
             self.counters["deferred"] += 1
         elif changes:
@@ -148,11 +146,9 @@ class Commits:
             if errors.is_busy(error):
                 self._note_busy()
                 return False
-            if isinstance(error, errors.NoRoomError):
+            if errors.is_full(error):
                 return False
-            explained = self.explained(error, "cannot commit", job.key)
-            self._note_full()
-            raise explained from error
+            raise self.explained(error, "cannot commit", job.key) from error
         return True
 
     def is_locked_out(self) -> bool:
@@ -221,7 +217,7 @@ class Commits:
             except errors.FAULTS as error:
                 if errors.is_busy(error):
                     raise
-                if isinstance(error, errors.NoRoomError) and not last:
+                if errors.is_full(error) and not last:
                     return False
                 if len(jobs) > 1:
                     for _ in jobs:
