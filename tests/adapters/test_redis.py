@@ -22,7 +22,7 @@ from axiom_persistence.adapters.redis import RedisAdapter
 from axiom_persistence.errors import CapabilityUnavailableError, ForeignStoreError, SchemaTooNewError
 from axiom_persistence.testing import TCPProxy
 from support.postgres import free_port
-from support.redis import Redis, directory, program, shared, store_of, told
+from support.redis_server import Redis, directory, program, shared, store_of, told
 from torture.redis import at, changes, failover, kills, listing, lost_replies
 
 WITHIN_S = 5.0

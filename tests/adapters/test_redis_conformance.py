@@ -5,7 +5,7 @@ import uuid
 
 from axiom_persistence import adapter_for
 from axiom_persistence.testing import AdapterSuite, check_against_dict
-from support.redis import address_at, store_of, told
+from support.redis_server import address_at, store_of, told
 
 LONG = "AXIOM_TEST_STORES" in os.environ  # as in ``make torture``
 

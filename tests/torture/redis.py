@@ -11,7 +11,7 @@ import time
 from axiom_persistence.adapters.redis import RedisAdapter
 from axiom_persistence.errors import ConflictError, StorageUnavailableError
 from axiom_persistence.testing import TCPProxy
-from support.redis import Redis, directory, sentinel
+from support.redis_server import Redis, directory, sentinel
 from torture.postgres import changes, kills
 
 

@@ -63,14 +63,16 @@ class Redis:
 
     def client(self, **options):
         """redis-py itself, which waits for its answers."""
+        if "unixsocket" in self.settings:
+            return redis.Redis(unix_socket_path=self.settings["unixsocket"], **options)
+        if "tls-port" in self.settings:
+            options |= {"ssl": True, "ssl_cert_reqs": "none"}
         return redis.Redis(port=self.port, **options)
 
     def wait(self):
         """Until it takes commands."""
-        if self.settings.get("port") == "0":
-            return
         until = time.monotonic() + PATIENCE_S
-        with self.client(password=self.settings.get("requirepass")) as client:
+        with self.client() as client:
             while True:
                 try:
                     client.ping()
@@ -106,6 +108,7 @@ class Elsewhere(Redis):
 
     def __init__(self, port):
         self.port = int(port)
+        self.settings = {}
 
 
 def sentinel(path, primary, name="notes"):
