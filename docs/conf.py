@@ -25,6 +25,8 @@ add_module_names = False
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "axiom-persistence"
 html_copy_source = False
 html_show_sphinx = False
