@@ -12,7 +12,7 @@ import msgspec
 from ...storage.adapter import Expect, Stored, verify_expected
 from ...storage.generations import Generations
 from ...storage.listing import Listing
-from .errors import MalformedError, NoRoomError
+from .errors import MalformedError, NoRoomError, UndoneError
 from .reader import within
 
 __all__ = [
@@ -100,13 +100,20 @@ class Clock:
         self.last = version = now if now > last else last + 1
         return version
 
-    def catch_up(self, cursor: sqlite3.Cursor, keys: Iterable[str], listings: Iterable[Listing] = ()) -> None:
-        """Pass every version that any process gave to these keys or deleted. Under the write lock."""
+    def catch_up(
+        self, cursor: sqlite3.Cursor, keys: Iterable[str], tried: int, listings: Iterable[Listing] = ()
+    ) -> None:
+        """Pass every version that any process gave to these keys or deleted. Under the write lock.
+
+        Raises UndoneError where none reaches the first version that was ``tried``: it was not the clock.
+        """
         found = [last_deleted(cursor), *(_last_of(cursor, listing) for listing in listings)]
         for key in keys:
             row = cursor.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
             if row is not None:
                 found.append(_number(row[0]))
+        if max(found) < tried:
+            raise UndoneError("another program's trigger on the table keeps it from being written")
         self.last = max(self.last, *found)
 
 
@@ -261,7 +268,7 @@ class Batch:
             self._generations.remember(key)
 
     def catch_up(self) -> None:
-        self._clock.catch_up(self._cursor, self._final, self._swept)
+        self._clock.catch_up(self._cursor, self._final, self._first, self._swept)
 
     def _versions(self, expect: Expect) -> dict[str, Stored]:
         found, waiting = {}, []

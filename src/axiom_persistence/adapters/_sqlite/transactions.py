@@ -116,13 +116,15 @@ class Transactions:
             version = self._clock.next()
             try:
                 done = self._cursor.execute(statement, (*given, version)).rowcount == len(values)
-            except sqlite3.IntegrityError:
-                done = False  # of a version that is NULL
+            except sqlite3.IntegrityError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+                    raise  # another program's trigger
+                done = False  # the version is NULL
             if done:
                 self.pages += pages
                 self.counters["commits"] += len(values)
                 return dict.fromkeys(values, str(version))
-            self._clock.catch_up(self._cursor, values)
+            self._clock.catch_up(self._cursor, values, version)
 
     def write(self, jobs: Sequence[Job]) -> None:
         """Several commits in one transaction; sets their versions, or the error of a failed expectation."""
