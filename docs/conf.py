@@ -22,6 +22,7 @@ autodoc_preserve_defaults = True
 # Two classes may have one name, in two faces: such a name in a signature is then no link.
 suppress_warnings = ["ref.python"]
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
