@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter, perf_counter_ns, process_time
 from typing import Any
 
-from axiom_persistence import open_persistence
+from axiom_persistence import Sync, open_persistence
 
 from .growth import resident_bytes
 from .scenarios import Figures, Parameters, scenario, settled
@@ -39,8 +39,11 @@ class _Plain:
 async def assign(directory: Path, parameters: Parameters) -> Figures:
     """A small value leaves the process: assigned to a field, or saved with PROCESS_EXIT."""
     count, times = parameters["count"], []
+    sync = Sync(directory / "remote.db", every=3600) if parameters.get("synchronised") else None
     async with AsyncExitStack() as stack:
-        persistence = await stack.enter_async_context(open_persistence(directory / "ours.db"))
+        persistence = await stack.enter_async_context(open_persistence(directory / "ours.db", sync=sync))
+        if sync is not None:
+            await persistence.sync.pause()
         if parameters["how"] == "field":
             client = await stack.enter_async_context(_five_fields()(persistence))
             settled()

@@ -88,6 +88,25 @@ class OursAuditedProcessExit(OursAudited):
     durability = "process_exit"
 
 
+@contender("ours-synchronised")
+class OursSynchronised(Ours):
+    """Every change marked; what is marked is sent to a remote beside the store when the run has ended."""
+
+    def store(self, where: str | Path, **options: Any) -> Any:
+        from axiom_persistence import Sync
+
+        return super().store(where, sync=Sync(Path(where).with_name("remote.db"), every=3600), **options)
+
+    async def open(self, directory: Path) -> None:
+        await super().open(directory)
+        await self.persistence.sync.pause()
+
+
+@contender("ours-synchronised-process-exit")
+class OursSynchronisedProcessExit(OursSynchronised):
+    durability = "process_exit"
+
+
 @contender("ours-file")
 class OursFile(Ours):
     place = "ours"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .chart import svg
+from .comparison import comparison
 from .machine import RAM, description, file_system
 from .report import markdown, medians, unmeasured
 from .row import Row
@@ -106,5 +107,6 @@ def _write(found: dict[str, Any], every: Sequence[Row], output: Path, also: Path
     page = markdown(found, every, "benchmarks.svg")
     (output / "benchmarks.md").write_text(page)
     (output / "benchmarks.svg").write_text(svg(found["results"], every))
+    (output / "comparison.svg").write_text(comparison(found["results"], every))
     if output.name == ".benchmarks":
         print(page)

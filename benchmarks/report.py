@@ -8,7 +8,7 @@ from typing import Any
 from .row import OURS, Goal, Job, Row
 from .runner import Results, pooled
 
-__all__ = ["Run", "figure", "judged", "markdown", "medians", "unmeasured"]
+__all__ = ["Run", "figure", "judged", "markdown", "medians", "unmeasured", "worst_survived"]
 
 Run = Mapping[str, Any]
 """What a run wrote down: machine, settings and ``results``."""
@@ -171,7 +171,7 @@ def _details(results: Results, row: Row) -> str:
             mine = pooled(found, row.metrics[0].name, row.metrics[0].pool)
             line.append("" if not base else f"{figure(mine / base)}x")
         if kept:
-            line.append(_kept(found[0].get("survives")))
+            line.append(worst_survived(found[0].get("survives")))
         lines.append(line)
     note = f"\n\n{row.note}" if row.note else ""
     return f"## {row.title}\n\n`--only {row.name}`\n\n{_table(head, lines)}{note}"
@@ -195,7 +195,7 @@ def _line(row: Row, job: Job, found: Sequence[Mapping[str, float]]) -> list[str]
     return line
 
 
-def _kept(survives: Any) -> str:
+def worst_survived(survives: Any) -> str:
     """The worst that an acknowledged save survives."""
     if survives is None:
         return ""

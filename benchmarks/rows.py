@@ -10,6 +10,7 @@ from .growth_rows import growth_rows
 from .migration_rows import migration_rows
 from .row import Goal, Job, Metric, Row
 from .secret_rows import secret_rows
+from .sync_rows import sync_rows
 
 __all__ = ["rows"]
 
@@ -403,6 +404,7 @@ def rows(*, quick: bool) -> list[Row]:
         *secret_rows(),
         *migration_rows(),
         *audit_rows(),
+        *sync_rows(),
         *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *_served(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),

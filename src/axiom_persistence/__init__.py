@@ -18,6 +18,7 @@ _NAMES = {
     "adapters.memory": ("MemoryAdapter",),
     "adapters.objects": ("ObjectStoreAdapter",),
     "adapters.postgres": ("PostgresAdapter",),
+    "adapters.redis": ("RedisAdapter",),
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
     "errors": (
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .adapters.memory import MemoryAdapter
     from .adapters.objects import ObjectStoreAdapter
     from .adapters.postgres import PostgresAdapter
+    from .adapters.redis import RedisAdapter
     from .adapters.sqlite import SQLiteAdapter
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
     from .errors import (
@@ -135,6 +137,7 @@ __all__ = [
     "PersistenceCapability",
     "PersistenceError",
     "PostgresAdapter",
+    "RedisAdapter",
     "SQLiteAdapter",
     "SchemaTooNewError",
     "Secret",

@@ -267,6 +267,22 @@ class TestVersions:
             await adapter.delete("k")
             assert int((await adapter.commit({"k": b"4"}, durability=durability))["k"]) > seen[-1]
 
+    @pytest.mark.parametrize("ahead", ["a", "b"])
+    async def test_two_values_have_one_version_where_one_is_ahead(self, path, clock, ahead):
+        """Two values are one statement: no row is written at a version that the other one had refused."""
+        async with SQLiteAdapter(path) as one, SQLiteAdapter(path) as two:
+            await two.commit({"a": b"{}", "b": b"0"}, durability=EXIT)
+            clock.now += 1000
+            latest = await one.commit({ahead: b"1"}, durability=EXIT)
+            clock.now -= 500
+            versions = await two.commit({"a": b"2", "b": b"{}"}, durability=EXIT)
+            assert int(versions["a"]) == int(versions["b"]) > int(latest[ahead])
+            found = await one.fetch(["a", "b"])
+            assert {key: (stored.data, stored.version) for key, stored in found.items()} == {
+                "a": (b"2", versions["a"]),
+                "b": (b"{}", versions["b"]),
+            }
+
     async def test_the_previous_generation_is_kept_once_a_minute(self, path, clock):
         """What is older than a minute is kept when it is overwritten; a deleted key leaves nothing."""
         async with SQLiteAdapter(path) as adapter:

@@ -131,6 +131,30 @@ async def test_verify_tells_of_a_trigger_that_undoes_saves(tmp_path: Path) -> No
         assert "undo" in fault
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("durability", ["process_exit", "power_loss"])
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE"])
+@pytest.mark.parametrize("does", ["IGNORE", "ABORT, 'no'"])
+async def test_a_trigger_that_keeps_records_out_is_told(
+    tmp_path: Path, does: str, event: str, durability: str, count: int
+) -> None:
+    """The save fails, and says who is in the way; it does not try for ever."""
+    path = tmp_path / "store.db"
+    values = {f"k{number}": number for number in range(count)}
+    async with open_persistence(path) as persistence:
+        await persistence.save_many(values)
+    execute(path, f"CREATE TRIGGER shut BEFORE {event} ON record BEGIN SELECT RAISE({does}); END")
+    async with open_persistence(path) as persistence:
+        changed = {key: value + 1 for key, value in values.items()}
+        with pytest.raises(StorageError, match="drop the trigger"):
+            await persistence.save_many(changed, durability=durability)
+        assert await persistence.load_many(values, int) == values
+    execute(path, "DROP TRIGGER shut")
+    async with open_persistence(path) as persistence:
+        await persistence.save_many(changed)
+        assert await persistence.load_many(values, int) == changed
+
+
 @pytest.mark.skipif(os.name != "posix", reason="an open file is renamed over")
 async def test_files_that_come_back_with_their_times(tmp_path: Path) -> None:
     """A backup copied back over an open store, its times and the directory's included, is noticed."""

@@ -84,6 +84,22 @@ def test_the_chart_is_well_formed(ran: tuple[Path, subprocess.CompletedProcess[s
     assert "bar peer" in kinds
 
 
+def test_the_first_page_has_the_comparison_of_the_last_run() -> None:
+    """docs/comparison.svg is drawn from docs/benchmarks.json: four panels, no floor, bars as long as said."""
+    from benchmarks.comparison import PANELS, ROOM, comparison
+    from benchmarks.rows import rows
+
+    found = json.loads((ROOT / "docs" / "benchmarks.json").read_text())["results"]
+    drawn = comparison(found, rows(quick=False))
+    assert (ROOT / "docs" / "comparison.svg").read_text() == drawn
+    tree = ElementTree.fromstring(drawn)
+    texts = [text.text or "" for text in tree.iter(f"{SVG}text")]
+    assert set(PANELS.values()) <= set(texts)
+    assert not [text for text in texts if text.startswith("append")]
+    lengths = [float(bar.attrib["width"]) for bar in tree.iter(f"{SVG}rect")]
+    assert lengths.count(ROOM) == len(PANELS)
+
+
 def test_the_chart_draws_how_cost_grows() -> None:
     """Every row that grows has its lines, a point for each job that was measured."""
     from benchmarks.chart import svg

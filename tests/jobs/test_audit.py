@@ -20,7 +20,7 @@ from axiom_persistence import (
     open_persistence,
 )
 from axiom_persistence.errors import ConfigurationError, ConflictError, CorruptedDataError
-from axiom_persistence.keys import AUDIT, TRAIL
+from axiom_persistence.keys import AUDIT, KEYSET, TRAIL
 from axiom_persistence.layers.audited import Audited
 from axiom_persistence.security import AuditLog, StaticKey, actor
 from axiom_persistence.security._seals import (
@@ -368,6 +368,35 @@ async def test_everything_that_changes_a_store_is_told_with_its_reason(tmp_path)
     assert reasons[3] == "migration from 1.0 to 2.0"
     assert by_key["b"][-1] == ("me", "save", "recovery of a damaged record")
     assert b"hunter2" not in msgspec.json.encode(entries)
+
+
+async def test_what_is_done_to_the_keys_is_told(tmp_path):
+    """Encrypted in place, rotated, given another key, decrypted: an entry each, and the trail stays whole."""
+    place, log = tmp_path / "n.db", AuditLog(actor="me")
+    one, other = StaticKey(bytes(32)), StaticKey(bytes(range(32)))
+    async with open_persistence(place, audit=log) as persistence:
+        await persistence.save("a", 1)
+    async with open_persistence(place, audit=log, keys=one, mode="encrypt") as persistence:
+        await persistence.encrypt(dry_run=True)
+        with actor("anna", reason="ticket 7"):
+            assert await persistence.encrypt()
+        await persistence.encrypt()  # nothing to do, and nothing to tell
+    async with open_persistence(place, audit=log, keys=one) as persistence:
+        await persistence.rotate_keys()
+        await persistence.change_key(other)
+    async with open_persistence(place, audit=log, keys=other) as persistence:
+        assert await persistence.decrypt()
+        assert await persistence.verify_audit()
+    async with open_persistence(place, audit=log) as persistence:
+        assert await persistence.verify_audit()
+        found = await told(persistence, key=KEYSET)
+        assert await persistence.load("a", int) == 1
+    assert [(entry.actor, entry.operation, entry.reason) for entry in found] == [
+        ("anna", "save", "ticket 7; encryption in place"),
+        ("me", "save", "rotation of the keys"),
+        ("me", "save", "change of the key"),
+        ("me", "save", "decryption in place"),
+    ]
 
 
 def test_the_blocking_face_tells_and_proves_the_same(tmp_path):

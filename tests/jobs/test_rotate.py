@@ -12,6 +12,7 @@ from axiom_persistence.jobs import rotate as job
 from axiom_persistence.jobs.rotate import rotate
 from axiom_persistence.layers.encrypted import Encrypted
 from axiom_persistence.security import StaticKey
+from axiom_persistence.store.store import Store
 
 KEYS = StaticKey(bytes(range(32)))
 
@@ -45,7 +46,7 @@ async def test_every_record_is_under_the_new_key(made):
     async with made() as encrypted, made() as other:
         await encrypted.commit({f"k{n}": b"%d" % n for n in range(300)})
         told = []
-        report = await rotate(encrypted, progress=told.append)
+        report = await rotate(Store(encrypted), encrypted, progress=told.append)
         assert (report.sealed, report.damaged, report.destroyed) == (300, 0, 0)
         assert told[-1].done == report.records == 301
         assert len(told) >= 5
@@ -71,7 +72,7 @@ async def test_saves_meanwhile_are_kept(made):
             return written
 
         writer = asyncio.create_task(write())
-        await rotate(encrypted)
+        await rotate(Store(encrypted), encrypted)
         done = True
         written = await writer
         for n in range(200):
@@ -83,7 +84,7 @@ async def test_cancelled_at_every_await_it_goes_on_with_the_same_key(made):
     async with made() as encrypted:
         await encrypted.commit({f"k{n}": b"%d" % n for n in range(150)})
         for steps in range(0, 400, 7):
-            task = asyncio.create_task(rotate(encrypted))
+            task = asyncio.create_task(rotate(Store(encrypted), encrypted))
             for _ in range(steps):
                 await asyncio.sleep(0)
             if task.done():
@@ -94,7 +95,7 @@ async def test_cancelled_at_every_await_it_goes_on_with_the_same_key(made):
                 await task
             assert await encrypted.read("k149") == b"149"
         else:
-            await rotate(encrypted)
+            await rotate(Store(encrypted), encrypted)
         assert await numbers(encrypted) == {encrypted.keyset.primary}
         assert {await encrypted.read(f"k{n}") for n in range(150)} == {b"%d" % n for n in range(150)}
 
@@ -106,12 +107,12 @@ async def test_an_old_key_is_destroyed_a_day_later_if_nothing_needs_it(made, mon
     async with made() as encrypted:
         await encrypted.commit({"a": b"1", "b": b"2"})
         old = await encrypted.inner.read("b")
-        await rotate(encrypted)
-        await rotate(encrypted)
+        await rotate(Store(encrypted), encrypted)
+        await rotate(Store(encrypted), encrypted)
         assert set(encrypted.keyset.keys) == {1, 2, 3}
         clock[0] += 2 * 86_400
         await encrypted.inner.commit({"b": old[:-1] + b"x"})  # damaged, and under the first key
-        report = await rotate(encrypted)
+        report = await rotate(Store(encrypted), encrypted)
         assert (report.damaged, report.destroyed) == (1, 1)
         assert set(encrypted.keyset.keys) == {1, 3, 4}
         await encrypted.inner.commit({"b": old})

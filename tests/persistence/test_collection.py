@@ -9,7 +9,7 @@ from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 from axiom_persistence.errors import ConfigurationError, EncodingError, InvalidKeyError, TypeMismatchError
 from axiom_persistence.layers.cached import Cached
-from axiom_persistence.persistence import collection
+from axiom_persistence.persistence import _known
 from axiom_persistence.persistence.collection import Collection
 from axiom_persistence.storage.basic import BasicAdapter
 from axiom_persistence.storage.layer import Layer
@@ -141,8 +141,8 @@ async def test_immutable_items_are_not_encoded_again(adapter, monkeypatch):
     items = {f"{n}": Point(n) for n in range(20)}
     await points.save_all(items)
     encoded = []
-    encode = collection.encode_bare
-    monkeypatch.setattr(collection, "encode_bare", lambda item: encoded.append(item) or encode(item))
+    encode = _known.encode_bare
+    monkeypatch.setattr(_known, "encode_bare", lambda item: encoded.append(item) or encode(item))
     for load in (False, True):
         items = await points.load_all() if load else items
         items["3"] = Point(3)

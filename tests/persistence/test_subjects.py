@@ -1,11 +1,12 @@
 """Whom a record is about: the tag in it, the entry it is found by, and the key it is sealed with."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from axiom_persistence import MemoryAdapter, Migrations, open_persistence
+from axiom_persistence import MemoryAdapter, Migrations, blocking, open_persistence
 from axiom_persistence.errors import ConfigurationError, ConflictError, InvalidKeyError
 from axiom_persistence.records._subject import ENTRIES, SUBJECT_KEYS, name_of, subject_key, tag_in
 from axiom_persistence.records.record import open_record, seal_about, seal_record
@@ -70,6 +71,101 @@ async def test_every_verb_keeps_whom_it_is_about(where, keys):
             "d": name_of("bob"),
         }
         assert await persistence.verify()
+
+
+async def about(persistence, *keys):
+    """Whom the records of these keys are about."""
+    found = await persistence.adapter.fetch(keys)
+    names = {name_of(name): name for name in ("alice", "bob")}
+    return [(tag := tag_in(found[key].data)) and names[tag[:32]] for key in keys]
+
+
+async def test_update_says_whom_a_value_is_about(where, keys):
+    """A new value and one that was about nobody, or somebody else; in a transaction as well."""
+    async with open_persistence(where, keys=keys) as persistence:
+        await persistence.update("new", int, lambda n: n + 1, default=0, subject="alice")
+        await persistence.save_many({"old": 1, "other": 1, "plain": 1})
+        await persistence.update("other", int, lambda n: n + 1, default=0, subject="bob")
+        await persistence.update("other", int, lambda n: n + 1, default=0, subject="alice")
+        await persistence.update("plain", int, lambda n: n + 1, default=0)
+        async with persistence.transaction() as tx:
+            await tx.update("old", int, lambda n: n + 1, default=0, subject="bob")
+            await tx.update("new", int, lambda n: n + 1, default=0)
+        assert await about(persistence, "new", "old", "other", "plain") == ["alice", "bob", "alice", None]
+        assert (await persistence.erase("alice")).records == 2
+        assert await listed(persistence) == ["old", "plain"]
+
+
+async def test_an_update_about_somebody_who_is_erased_meanwhile_begins_anew(where):
+    """It neither fails nor saves what bears the tag that was erased."""
+    async with open_persistence(where) as one, open_persistence(where) as two:
+        await one.save("a", 1, subject="alice")
+        tag_of, erased = type(one._store).tag_of, []
+
+        async def then_erase(store, subject):
+            tag = await tag_of(store, subject)
+            if not erased:
+                erased.append(await two.erase("alice"))
+            return tag
+
+        one._store.tag_of = then_erase.__get__(one._store)
+        assert await one.update("b", int, lambda n: n + 1, default=1, subject="alice") == 2
+        assert await one.load_many(["a", "b"], int) == {"b": 2}
+        assert (await one.erase("alice")).records == 1
+
+
+async def test_items_of_a_collection_are_about_somebody(where, keys):
+    """``put``, ``update`` and ``save_all``, also in a transaction; erased, they are gone and others stay."""
+    async with open_persistence(where, keys=keys) as persistence:
+        orders = persistence.collection("orders", int)
+        await orders.put("1", 1, subject="alice")
+        await orders.update("2", lambda n: n + 1, default=1, subject="bob")
+        await orders.update("1", lambda n: n + 1, default=1)
+        assert await orders.save_all({"3": 3, "4": 4}, subject="alice") == 2
+        assert await orders.save_all({"3": 3, "4": 4}, subject="bob") == 2
+        assert await orders.save_all({"5": 5}) == 1
+        async with persistence.transaction() as tx:
+            inside = tx.collection("orders", int)
+            await inside.put("6", 6, subject="alice")
+            await inside.update("7", lambda n: n + 1, default=6, subject="alice")
+        keys = [f"orders/{id}" for id in range(1, 8)]
+        assert await about(persistence, *keys) == ["alice", "bob", "bob", "bob", None, "alice", "alice"]
+        assert await persistence.erase("alice")
+        assert [key async for key in orders.ids()] == ["2", "3", "4", "5"]
+        assert await orders.save_all({"2": 2, "5": 5}, replace=True, subject="bob") == 4
+        assert await about(persistence, "orders/2", "orders/5") == ["bob", "bob"]
+        assert await orders.save_all({"2": 2, "5": 5}) == 2  # about nobody from now on
+        assert await orders.save_all({"2": 2, "5": 5}) == 0
+        assert await about(persistence, "orders/2", "orders/5") == [None, None]
+
+
+@dataclass
+class Order:
+    total: int
+
+
+async def test_what_a_newer_program_added_to_an_item_stays_when_it_is_about_somebody(where):
+    async with open_persistence(where) as persistence:
+        await persistence.save("orders/1", {"total": 1, "discount": 5})
+        await persistence.collection("orders", Order).put("1", Order(2), subject="alice")
+        assert await persistence.load("orders/1", dict) == {"total": 2, "discount": 5}
+        assert await about(persistence, "orders/1") == ["alice"]
+
+
+@pytest.mark.parametrize("durability", ["process_exit", "power_loss"])
+def test_the_blocking_face_says_whom_a_record_is_about(where, keys, durability):
+    with blocking.open_persistence(where, keys=keys, durability=durability) as persistence:
+        persistence.save("a", 1, subject="alice")
+        persistence.update("b", int, lambda n: n + 1, default=1, subject="alice")
+        orders = persistence.collection("orders", int)
+        orders.put("1", 1, subject="alice")
+        orders.update("2", lambda n: n + 1, default=1, subject="alice")
+        orders.save_all({"3": 3}, subject="alice")
+        with persistence.transaction() as tx:
+            tx.collection("orders", int).put("4", 4, subject="alice")
+        persistence.save("c", 1)
+        assert persistence.erase("alice").records == 6
+        assert list(persistence.keys()) == ["c"]
 
 
 async def test_saved_anew_without_a_subject_it_is_about_nobody(where):

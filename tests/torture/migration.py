@@ -31,7 +31,9 @@ VERBS = ("migrate", "rollback", "migrate", "finalize", "downs")
 
 def persistence(kind, place, migrations=None):
     adapter = FileStorageAdapter(place / "store") if kind == "file" else SQLiteAdapter(place / "store.db")
-    return AdapterBasedPersistence(adapter, migrations=migrations)
+    made = AdapterBasedPersistence(adapter, migrations=migrations)
+    made.activation_timeout = 600  # of a busy machine
+    return made
 
 
 async def do(kind, place, verb):

@@ -30,11 +30,15 @@ class Values(Face[AdapterBasedPersistence]):
         *,
         type: Any = None,
         ttl: Ttl | None = None,
+        subject: str | None = None,
         durability: Durability | str | None = None,
     ) -> None:
         refuse_deadlock()
-        if not self._saved_now(key, value, type, ttl, durability):
-            run(self.inner.save(cast(str, key), value, type=type, ttl=ttl, durability=durability))
+        if subject is not None or not self._saved_now(key, value, type, ttl, durability):
+            work = self.inner.save(
+                cast(str, key), value, type=type, ttl=ttl, subject=subject, durability=durability
+            )
+            run(work)
 
     save: Final = ByHand(_save).typed_as(AdapterBasedPersistence.save)
 

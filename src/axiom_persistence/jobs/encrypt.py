@@ -16,6 +16,7 @@ from ..storage.adapter import Changes, Expect
 from ..store._header import HEADER, sealed_header
 from ..store.store import Store
 from ._migration import Headline
+from ._noted import noted
 from ._sealing import Rewriting
 from .walk import OnProgress, pages
 
@@ -56,6 +57,7 @@ async def encrypt(
         await _begin(store, encrypted)
     if not encrypted.passage:
         return _report(rewriting)
+    await noted(store, "encryption in place")
     await encrypted.enter(ENCRYPTING)
     await _walk(store, rewriting, progress)
     scrubbed = not rewriting.damaged and await encrypted.scrub()
@@ -82,6 +84,8 @@ async def decrypt(
     if dry_run:
         return await _counted(rewriting, progress)
     await store.adapter.commit({})  # what waits in a write-back cache is saved, before nothing is
+    if not encrypted.passage:  # later nothing is saved any more
+        await noted(store, "decryption in place")
     while encrypted.passage != "plain":
         await encrypted.enter(DECRYPTING)
         await _walk(store, rewriting, progress)

@@ -8,6 +8,8 @@ from typing import Final
 
 from ..errors import ConfigurationError
 from ..layers.encrypted import Encrypted
+from ..store.store import Store
+from ._noted import noted
 from ._sealing import Rewriting
 from .walk import OnProgress
 
@@ -31,7 +33,7 @@ class RotationReport:
     """How many old keys were destroyed."""
 
 
-async def rotate(encrypted: Encrypted, *, progress: OnProgress | None = None) -> RotationReport:
+async def rotate(store: Store, encrypted: Encrypted, *, progress: OnProgress | None = None) -> RotationReport:
     """Seal every record with a new key. Killed or cancelled, the next call goes on with that key.
 
     An old key goes on opening: what another process seals with it meanwhile, and generations before. It is
@@ -44,6 +46,7 @@ async def rotate(encrypted: Encrypted, *, progress: OnProgress | None = None) ->
             adapter=encrypted,
             hint="call encrypt() or decrypt() first, which goes on",
         )
+    await noted(store, "rotation of the keys")
     await encrypted.rotate()
     rewriting = Rewriting(
         encrypted,

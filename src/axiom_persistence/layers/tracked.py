@@ -42,6 +42,7 @@ class Tracked(Layer):
     def __init__(self, inner: StorageAdapter, wants: Callable[[str], object]) -> None:
         """``wants``: which keys are sent."""
         super().__init__(inner)
+        self._inner_mark = inner.change_mark
         self.wants: Callable[[str], object] = wants
         self.clock: Clock | None = None
         """Whose stamps the marks are. Given when the store is opened; until then nothing is marked."""
@@ -72,25 +73,41 @@ class Tracked(Layer):
         return versions if marked is changes or versions is None else _without_marks(versions, changes)
 
     def change_mark(self) -> Hashable | None:
-        mark = self.inner.change_mark()
+        mark = self._inner_mark()
         return None if mark is None else (mark, self._arrivals)
+
+    @property
+    def mark_reader(self) -> Callable[[], Hashable | None]:
+        read = self.inner.mark_reader
+
+        def mark() -> Hashable | None:
+            found = read()
+            return None if found is None else (found, self._arrivals)
+
+        return mark
 
     def is_remote(self, key: str, version: str | None) -> bool:
         return self._brought.get(key, "") == version
 
     def _marked(self, changes: Changes) -> Changes:
-        if self.clock is None:
+        clock = self.clock
+        if clock is None:
             return changes
-        wanted = [
-            DIRTY + key
-            for key in changes
-            if key[:1] != INTERNAL and self.wants(key) and DIRTY + key not in changes
-        ]
-        if not wanted:
+        marked: dict[str, bytes | None] | None = None
+        stamp = b""
+        # On the way of every save: one loop, and nothing made where nothing is to be marked.
+        for key in changes:
+            mark = DIRTY + key
+            if key[:1] == INTERNAL or mark in changes or not self.wants(key):
+                continue
+            if marked is None:
+                marked = dict(changes)
+                stamp = b'"%b"' % clock.tick().encode()
+            marked[mark] = seal_record(mark, stamp, INTERNAL_SCHEMA)
+        if marked is None:
             return changes
         self.marked += 1
-        stamp = b'"%b"' % self.clock.tick().encode()
-        return {**changes, **{mark: seal_record(mark, stamp, INTERNAL_SCHEMA) for mark in wanted}}
+        return marked
 
     def _note_arrivals(self, changes: Changes, versions: Mapping[str, str]) -> None:
         brought = [key for key in changes if key[:1] != INTERNAL and DIRTY + key in changes]

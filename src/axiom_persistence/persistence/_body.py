@@ -105,11 +105,21 @@ class TransactionBody:
         self._writes |= tag.mark(changes)
 
     @overload
-    async def update(self, key: Key[T], type: Callable[[T], T]) -> T: ...
+    async def update(self, key: Key[T], type: Callable[[T], T], *, subject: str | None = None) -> T: ...
     @overload
-    async def update(self, key: str, type: type[T], function: Callable[[T], T], *, default: T) -> T: ...
+    async def update(
+        self,
+        key: str,
+        type: type[T],
+        function: Callable[[T], T],
+        *,
+        default: T,
+        subject: str | None = None,
+    ) -> T: ...
     @overload
-    async def update(self, key: str, type: Any, function: Callable[[T], T], *, default: T) -> T: ...
+    async def update(
+        self, key: str, type: Any, function: Callable[[T], T], *, default: T, subject: str | None = None
+    ) -> T: ...
     async def update(
         self,
         key: str | Key[Any],
@@ -117,18 +127,27 @@ class TransactionBody:
         function: Callable[[Any], Any] | None = None,
         *,
         default: Any = None,
+        subject: str | None = None,
     ) -> Any:
         """Replace the value by ``function(value)`` at the end of the transaction, and return the new one."""
         kind, function, default = update_arguments(key, type, function, default)
-        return await self._replace(self._key(key), kind, function, default)
+        return await self._replace(self._key(key), kind, function, default, subject=subject)
 
     async def _replace(
-        self, name: str, kind: Any, function: Callable[[Any], Any], default: Any, ttl: Ttl | None = None
+        self,
+        name: str,
+        kind: Any,
+        function: Callable[[Any], Any],
+        default: Any,
+        *,
+        ttl: Ttl | None = None,
+        subject: str | None = None,
     ) -> Any:
         """``update`` of the store's key ``name``; a value that is new stays for ``ttl``."""
         store, record = self._store, await self._record(name)
         expires = store.expiry(ttl)
-        value, self._writes[name] = new_value(store, name, kind, function, default, record, expires)
+        value, data = new_value(store, name, kind, function, default, record, expires)
+        await self._write({name: data}, subject)
         return value
 
     async def delete(self, key: str | Key[Any]) -> bool:

@@ -39,15 +39,19 @@ class TransactionCollection(Generic[T]):
         """Whether there is an item under ``id``."""
         return await self._tx.exists(self._key(id))
 
-    async def put(self, id: str, item: T, *, ttl: Ttl | Missing | None = MISSING) -> None:
-        """Store ``item`` under ``id``. ``ttl``: see ``Collection.put``."""
+    async def put(
+        self, id: str, item: T, *, ttl: Ttl | Missing | None = MISSING, subject: str | None = None
+    ) -> None:
+        """Store ``item`` under ``id``. ``ttl``, ``subject``: see ``Collection.put``."""
         until = self._ttl if ttl is MISSING else ttl
-        await self._tx.save(self._key(id), item, type=self._kind, ttl=until)
+        await self._tx.save(self._key(id), item, type=self._kind, ttl=until, subject=subject)
 
-    async def update(self, id: str, function: Callable[[T], T], *, default: T) -> T:
+    async def update(
+        self, id: str, function: Callable[[T], T], *, default: T, subject: str | None = None
+    ) -> T:
         """Replace the item by ``function(item)``, and return the new one; see ``Collection.update``."""
         name = self._tx._key(self._key(id))
-        new: T = await self._tx._replace(name, self._kind, function, default, self._ttl)
+        new: T = await self._tx._replace(name, self._kind, function, default, ttl=self._ttl, subject=subject)
         return new
 
     async def delete(self, id: str) -> bool:

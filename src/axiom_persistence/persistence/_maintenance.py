@@ -188,7 +188,7 @@ class Maintenance:
         """
         from ..jobs.rotate import rotate
 
-        return await rotate(self._encrypted(), progress=progress)
+        return await rotate(self._store, self._encrypted(), progress=progress)
 
     async def encrypt(self, *, dry_run: bool = False, progress: OnProgress | None = None) -> EncryptionReport:
         """Seal every record of a plain store, in place; it was opened with ``keys`` and ``mode="encrypt"``.
@@ -226,7 +226,11 @@ class Maintenance:
         The one before opens it no longer, but still a copy that was made earlier. Raises
         ``ConfigurationError`` for a store that is not encrypted.
         """
-        await self._encrypted().change_key(keys)
+        from ..jobs._noted import noted
+
+        encrypted = self._encrypted()
+        await noted(self._store, "change of the key")
+        await encrypted.change_key(keys)
 
     async def flush(self) -> None:
         """Return when everything acknowledged here so far is as durable as the adapter can make it."""

@@ -129,6 +129,7 @@ async def update(
     default: Any,
     *,
     expires: int | None = None,
+    subject: str | None = None,
     durability: Durability | None = None,
 ) -> Any:
     """Replace a value by ``function(value)``, again after each conflict; returns what was stored."""
@@ -137,8 +138,12 @@ async def update(
         for attempt in range(ATTEMPTS):
             seen = await store.read(name)
             value, data = new_value(store, name, kind, function, default, seen.record, expires)
+            expect = {name: seen.version}
             try:
-                await store.commit({name: data}, expect={name: seen.version}, durability=durability)
+                if subject is None:
+                    await store.commit({name: data}, expect=expect, durability=durability)
+                else:
+                    await store.save_about(subject, {name: data}, expect=expect, durability=durability)
             except ConflictError:
                 if attempt == ATTEMPTS - 1:
                     raise

@@ -109,7 +109,12 @@ class Values(Maintenance):
 
     @overload
     async def update(
-        self, key: Key[T], type: Callable[[T], T], *, durability: Durability | str | None = None
+        self,
+        key: Key[T],
+        type: Callable[[T], T],
+        *,
+        subject: str | None = None,
+        durability: Durability | str | None = None,
     ) -> T: ...
     @overload
     async def update(
@@ -119,6 +124,7 @@ class Values(Maintenance):
         function: Callable[[T], T],
         *,
         default: T,
+        subject: str | None = None,
         durability: Durability | str | None = None,
     ) -> T: ...
     @overload
@@ -129,6 +135,7 @@ class Values(Maintenance):
         function: Callable[[T], T],
         *,
         default: T,
+        subject: str | None = None,
         durability: Durability | str | None = None,
     ) -> T: ...
     async def update(
@@ -138,18 +145,20 @@ class Values(Maintenance):
         function: Callable[[Any], Any] | None = None,
         *,
         default: Any = None,
+        subject: str | None = None,
         durability: Durability | str | None = None,
     ) -> Any:
         """Replace the value by ``function(value)``, atomically, and return the new one.
 
         ``function`` is plain and pure: after a conflict with another writer it runs again.
         ``update("count", int, lambda n: n + 1, default=0)``, or with a ``Key``, ``update(COUNT, function)``.
+        ``subject``: whom the value is about from now on; without, about whom it was.
         """
         kind, function, default = update_arguments(key, type, function, default)
         store = self._open_store or self._not_open()
         name = self._name(key) if self._prefix or key.__class__ is not str else store.check_plain(key)  # type: ignore[arg-type]
         asked = None if durability is None else store.durability(durability)
-        return await update(store, name, kind, function, default, durability=asked)
+        return await update(store, name, kind, function, default, subject=subject, durability=asked)
 
     # -- how long it stays -------------------------------------------------------------------------
 

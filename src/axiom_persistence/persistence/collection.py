@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from xxhash import xxh3_128_digest
 
@@ -11,33 +11,21 @@ from ..errors import ConfigurationError, ConflictError
 from ..jobs.walk import PAGE, pages
 from ..keys import MISSING, Missing, decode_segment, encode_segment
 from ..layers.cached import Cached, Follower
-from ..records.codec import encode_bare, is_immutable
+from ..records.codec import is_immutable
 from ..records.record import Record, look_at, value_of
 from ..records.unknown import can_hide
 from ..runtime.faces import not_iterable, walk
 from ..runtime.turn import Turn, backoff
-from ..storage.adapter import NOT_NOW, Durability, NotNow, Stored
+from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, Stored
 from ..store._kept import Kept, kept_of
 from ..store._options import Ttl
 from ..store.store import Store
+from ._known import Known, is_same, known_as
 from ._turns import update
 
 __all__ = ["PAGE", "Collection"]
 
 T = TypeVar("T")
-
-
-class _Known(NamedTuple):
-    """What is stored of an item: where, in which version, and how to tell that it holds no other value."""
-
-    key: str
-    version: str
-    digest: bytes
-    """Of the value's JSON: XXH3, 128 bits."""
-    kind: type | None
-    """The item's class, if an item of that class with the same JSON is the same. None: look closer."""
-    item: object
-    """The item itself, if nothing can change it; else ``MISSING``."""
 
 
 class Collection(Generic[T]):
@@ -72,11 +60,11 @@ class Collection(Generic[T]):
         self._cache = store.adapter.find(Cached)
         self._follower = Follower(prefix)
         # By id. Nobody has written the known ones since; with the doubted ones somebody may have.
-        self._known: dict[str, _Known] = {}
-        self._doubted: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
+        self._doubted: dict[str, Known] = {}
         self._looks = 0
         # What was saved after which look, since the last one.
-        self._saved: list[tuple[int, dict[str, _Known]]] = []
+        self._saved: list[tuple[int, dict[str, Known]]] = []
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._prefix!r} of {self._kind!r} in {self._store.adapter}>"
@@ -103,22 +91,37 @@ class Collection(Generic[T]):
         """Whether there is an item under ``id``, read or not: true for a damaged one."""
         return await self._store.exists(self._key(id))
 
-    async def put(self, id: str, item: T, *, ttl: Ttl | Missing | None = MISSING) -> None:
+    async def put(
+        self, id: str, item: T, *, ttl: Ttl | Missing | None = MISSING, subject: str | None = None
+    ) -> None:
         """Store ``item`` under ``id``, for ``ttl`` (None: for good; left out: what the collection says).
 
-        Fields of the stored item that its type does not know stay.
+        ``subject``: whom the item is about, so that ``erase`` finds it. Fields of the stored item that its
+        type does not know stay.
         """
         store, key, kind, expires = self._store, self._key(id), self._kind, self._expiry(ttl)
         if can_hide(kind):
             while (seen := await self._seen(key)) and (kept := self._kept(key, seen)):
-                data = store.seal(key, item, kind, expires, kept)
+                changes = {key: store.seal(key, item, kind, expires, kept)}
                 try:
-                    await store.commit({key: data}, expect={key: seen.version}, durability=self._durability)
+                    await self._commit(changes, subject, {key: seen.version})
                 except ConflictError:
                     await backoff(0)
                     continue
                 return
-        await store.save(key, item, kind, expires=expires, durability=self._durability)
+        if subject is None:
+            await store.save(key, item, kind, expires=expires, durability=self._durability)
+        else:
+            await self._commit({key: store.seal(key, item, kind, expires)}, subject)
+
+    async def _commit(
+        self, changes: Changes, subject: str | None, expect: Expect | None = None
+    ) -> Mapping[str, str]:
+        """Commit sealed items as items about ``subject``; the versions where they are about nobody."""
+        if subject is None:
+            return await self._store.commit(changes, expect=expect, durability=self._durability)
+        await self._store.save_about(subject, changes, expect=expect, durability=self._durability)
+        return {}
 
     async def _seen(self, key: str) -> Stored | None:
         found = self._store.adapter.fetch_now(key)
@@ -138,21 +141,35 @@ class Collection(Generic[T]):
             return None
         return kept_of(record, self._kind, item, ours)
 
-    async def update(self, id: str, function: Callable[[T], T], *, default: T) -> T:
+    async def update(
+        self, id: str, function: Callable[[T], T], *, default: T, subject: str | None = None
+    ) -> T:
         """Replace the item by ``function(item)``, atomically, and return the new one.
 
         ``function`` is plain and pure: after a conflict with another writer it runs again. An item that is
-        there keeps its expiry; a new one gets the collection's ``ttl``.
+        there keeps its expiry; a new one gets the collection's ``ttl``. ``subject``: whom it is about from
+        now on; without, about whom it was.
         """
-        key, expires = self._key(id), self._expiry(MISSING)
         new: T = await update(
-            self._store, key, self._kind, function, default, expires=expires, durability=self._durability
+            self._store,
+            self._key(id),
+            self._kind,
+            function,
+            default,
+            expires=self._expiry(MISSING),
+            subject=subject,
+            durability=self._durability,
         )
         return new
 
     async def delete(self, id: str) -> bool:
         """Forget the item under ``id``; whether it was there."""
         return await self._store.delete([self._key(id)], durability=self._durability) > 0
+
+    def _ends(self, items: Iterable[str]) -> bool:
+        """Whether the store keeps one of ``items`` for a time only, which begins anew with each save."""
+        retention = self._store.retention
+        return retention is not None and any(retention.covers(self._key(id)) for id in items)
 
     def _expiry(self, ttl: Ttl | Missing | None) -> int | None:
         return self._store.expiry(self._ttl if ttl is MISSING else ttl)
@@ -183,25 +200,33 @@ class Collection(Generic[T]):
                 if record is not None and version is not None:
                     item = items[id] = store.decode(key, record, self._kind)
                     if self._is_as_saved(key, record):
-                        self._known[id] = _known(key, version, record.value, item)
+                        self._known[id] = known_as(key, version, record.value, item)
         return items
 
     async def save_all(
-        self, items: Mapping[str, T], *, replace: bool = False, ttl: Ttl | Missing | None = MISSING
+        self,
+        items: Mapping[str, T],
+        *,
+        replace: bool = False,
+        ttl: Ttl | Missing | None = MISSING,
+        subject: str | None = None,
     ) -> int:
         """Store ``items`` in one commit, all or nothing; how many records were written or deleted.
 
         Only items whose record would differ from the stored one are written. Those that were loaded or
         saved here before, and that nobody else has written since, are not read again; those of immutable
         types are not even encoded. ``replace``: items that are not among ``items`` are deleted. ``ttl`` as
-        for ``put``: with one every item is written, since its time begins anew. Raises ``ConfigurationError``
+        for ``put``: with one every item is written, since its time begins anew; with ``subject``, whom all
+        of them are about, every item is written as well. Raises ``ConfigurationError``
         where several changes would be one commit that the adapter cannot make all or nothing.
         """
         store = self._store
         async with self._turn:
             if self._cache is None or self._cache.policy.interval is None:
                 await store.settle()  # what it is compared with is what was saved before
-            changes, written = await self._changed(items, self._expiry(ttl))
+            changes, written = await self._changed(
+                items, self._expiry(ttl), every=subject is not None or self._ends(items)
+            )
             looks = self._looks
         if replace:
             changes.update([(key, None) async for key, id in self._keys() if id not in items])
@@ -212,18 +237,21 @@ class Collection(Generic[T]):
                 hint="put Journaled around it, or put the items one by one",
             )
         # Without changes, too: what is stored already may have been saved by somebody who promised less.
-        versions = await store.commit(changes, durability=self._durability)
+        versions = await self._commit(changes, subject if changes else None)
         if written:
             saved = {id: now._replace(version=versions[now.key]) for id, now in written.items()}
             self._saved.append((looks, saved))
         return len(changes)
 
     async def _changed(
-        self, items: Mapping[str, T], expires: int | None
-    ) -> tuple[dict[str, bytes | None], dict[str, _Known]]:
-        """The records that differ from what is stored, by key, and what they will be known as, by id."""
+        self, items: Mapping[str, T], expires: int | None, *, every: bool
+    ) -> tuple[dict[str, bytes | None], dict[str, Known]]:
+        """The records that differ from what is stored, by key, and what they will be known as, by id.
+
+        ``every``, and with an expiry: all of them, known as nothing.
+        """
         self._catch_up()
-        if expires is not None:
+        if every or expires is not None:
             for id in items:
                 self._known.pop(id, None)
                 self._doubted.pop(id, None)
@@ -236,18 +264,18 @@ class Collection(Generic[T]):
         keys, found = await self._read_unknown(items)
         known, seal, kind = self._known, self._store.seal, self._kind
         changes: dict[str, bytes | None] = {}
-        written: dict[str, _Known] = {}
+        written: dict[str, Known] = {}
         for id, item in items.items():
             same = known.get(id)
             if same is not None and same.item is item:
                 continue
-            if same is not None and _is_same(same, item):
+            if same is not None and is_same(same, item):
                 if same.item is not MISSING and is_immutable(item):
                     known[id] = same._replace(item=item)
                 continue
             key = keys[id] if same is None else same.key
             data = seal(key, item, kind)
-            now = _known(key, "", value_of(data), item)
+            now = known_as(key, "", value_of(data), item)
             if same is not None and same.digest == now.digest:
                 known[id] = now._replace(version=same.version)
             else:
@@ -260,7 +288,7 @@ class Collection(Generic[T]):
         self,
         items: Mapping[str, T],
         changes: dict[str, bytes | None],
-        written: dict[str, _Known],
+        written: dict[str, Known],
         found: dict[str, Stored],
         expires: int | None,
     ) -> None:
@@ -283,7 +311,7 @@ class Collection(Generic[T]):
                 continue
             changes[key] = data
             if id in written:
-                written[id] = _known(key, "", value_of(data), item)
+                written[id] = known_as(key, "", value_of(data), item)
 
     def _catch_up(self) -> None:
         """Doubt what somebody may have written since this was called last."""
@@ -325,12 +353,12 @@ class Collection(Generic[T]):
                 continue
             record, _, _ = look_at(key, stored.data, store.schema_of(key))
             if record is not None and self._is_as_saved(key, record):
-                known[id] = _Known(key, stored.version, xxh3_128_digest(record.value), None, MISSING)
+                known[id] = Known(key, stored.version, xxh3_128_digest(record.value), None, MISSING)
         return keys, found
 
     def _is_as_saved(self, key: str, record: Record) -> bool:
-        """Whether the value saved again would give the same record: no expiry, no other schema."""
-        plain = record.expires is None and record.compat is None
+        """Whether the value saved again would give the same record: no expiry, subject or other schema."""
+        plain = record.expires is None and record.compat is None and record.subject is None
         return plain and record.schema == self._store.schema_of(key)
 
     # -- in order ----------------------------------------------------------------------------------
@@ -410,19 +438,3 @@ class Collection(Generic[T]):
             if limit is None or keys < limit:
                 return
             limit -= items  # keys that are none of the collection's took the place of items
-
-
-def _known(key: str, version: str, value: bytes, item: object) -> _Known:
-    fixed = item if is_immutable(item) else MISSING
-    # Bare encoding gives null for NaN as well, which is refused.
-    return _Known(key, version, xxh3_128_digest(value), None if b"null" in value else type(item), fixed)
-
-
-def _is_same(same: _Known, item: object) -> bool:
-    """Whether ``item`` is certainly what is stored, without the checks that were made then."""
-    if same.kind is not item.__class__:
-        return False
-    try:
-        return xxh3_128_digest(encode_bare(item)) == same.digest
-    except Exception:  # raised again, with the key, by whoever looks closer
-        return False

@@ -24,6 +24,7 @@ __all__ = [
     "later_than",
     "new_device",
     "new_who",
+    "seconds_of",
 ]
 
 _FORM: Final = re.compile("[0-9a-e][0-9a-f]{15}-[0-9a-f]{14}")
@@ -52,6 +53,11 @@ def later_than(stamp: str, who: str) -> str:
     return f"{int(stamp[:_TIME], 16) + 1:016x}-{who}"
 
 
+def seconds_of(stamp: str) -> float:
+    """When ``stamp`` was given, in seconds since 1970 UTC."""
+    return int(stamp[:_TIME], 16) / _COUNTS / 1000
+
+
 class Clock:
     """Gives stamps, each later than the ones before. For any number of threads."""
 
@@ -66,7 +72,8 @@ class Clock:
         """A new stamp: of now, or of just after the last one where the wall clock has gone back."""
         wall = int(self._now() * 1000) * _COUNTS
         with self._lock:
-            self._last = last = max(wall, self._last + 1)
+            last = self._last + 1
+            self._last = last = wall if wall > last else last
         return f"{last:016x}-{self.who}"
 
     def go_on_from(self, stamp: str) -> None:

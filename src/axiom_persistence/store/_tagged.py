@@ -13,7 +13,7 @@ from ..keys import INTERNAL
 from ..records._subject import directory_key, entry_key, name_of, tag_in
 from ..records.record import INTERNAL_SCHEMA, seal_about, seal_record
 from ..runtime.turn import backoff
-from ..storage.adapter import Durability
+from ..storage.adapter import Changes, Durability, Expect
 from ._expiring import Expiring
 from ._reading import Seen
 
@@ -31,10 +31,13 @@ class Tag(NamedTuple):
     """The key under which that stands; who saves a record about it relies on ``seen`` there."""
     seen: Seen
 
-    def mark(self, changes: Mapping[str, bytes]) -> dict[str, bytes | None]:
+    def mark(self, changes: Changes) -> dict[str, bytes | None]:
         """``changes``, sealed records, as records about the subject, and the entries to find them by."""
         marked: dict[str, bytes | None] = {}
         for key, data in changes.items():
+            if data is None:
+                marked[key] = None
+                continue
             entry = entry_key(self.text, key)
             marked[key] = seal_about(key, data, self.text)
             marked[entry] = seal_record(entry, b"true", INTERNAL_SCHEMA)
@@ -96,15 +99,19 @@ class Tagged(Expiring):
         )
 
     async def save_about(
-        self, subject: str, changes: Mapping[str, bytes], *, durability: Durability | None = None
+        self,
+        subject: str,
+        changes: Changes,
+        *,
+        expect: Expect | None = None,
+        durability: Durability | None = None,
     ) -> None:
         """Commit sealed records as records about ``subject``. One that is erased meanwhile begins anew."""
         for attempt in range(_ATTEMPTS):
             tag = await self.tag_of(subject)
+            relied = {tag.place: tag.seen.version, **(expect or {})}
             try:
-                await self.commit(
-                    tag.mark(changes), expect={tag.place: tag.seen.version}, durability=durability
-                )
+                await self.commit(tag.mark(changes), expect=relied, durability=durability)
                 return
             except ConflictError as conflict:
                 if conflict.key != tag.place:

@@ -25,6 +25,7 @@ __all__ = [
     "Fault",
     "MalformedError",
     "NoRoomError",
+    "UndoneError",
     "is_busy",
     "is_failed_read",
     "is_failed_sync",
@@ -39,7 +40,7 @@ __all__ = [
 
 # Primary result codes: https://www.sqlite.org/rescode.html
 _PERM, _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL = 3, 5, 6, 8, 10, 11, 13
-_CANTOPEN, _PROTOCOL, _TOOBIG, _AUTH, _NOTADB = 14, 15, 18, 23, 26
+_CANTOPEN, _PROTOCOL, _TOOBIG, _CONSTRAINT, _AUTH, _NOTADB = 14, 15, 18, 19, 23, 26
 _ERROR: Final = 1
 _WAITING: Final = {_BUSY, _LOCKED, _PROTOCOL}
 # SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC
@@ -68,6 +69,12 @@ class ChangedError(sqlite3.OperationalError):
     """Somebody shortened or overwrote a file of a store that is open."""
 
     sqlite_errorcode = _IOERR
+
+
+class UndoneError(sqlite3.IntegrityError):
+    """Another program keeps what is to be written from being written."""
+
+    sqlite_errorcode = _CONSTRAINT
 
 
 class BusyError(sqlite3.OperationalError):
@@ -177,6 +184,10 @@ def translate(
         kind, hint = StorageUnavailableError, "the file was moved or deleted while it was open: reopen it"
     elif primary in (_READONLY, _PERM, _AUTH):
         kind, hint = AccessDeniedError, "check the owner and mode of the file and its directory"
+    elif primary == _CONSTRAINT:
+        hint = (
+            "drop the trigger or the constraint that another program put on the table: verify names triggers"
+        )
     elif primary == _CANTOPEN:
         kind, hint = StorageUnavailableError, "check that the directory exists and may be written"
     return kind(said, key=key, adapter=adapter, hint=hint)

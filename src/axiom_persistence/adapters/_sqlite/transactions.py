@@ -6,13 +6,13 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from ...errors import ConflictError
 from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job
 from ...storage.generations import Generations
-from .batch import PUT_BLOB, PUT_TEXT, Batch, Clock, ClockBehindError, last_deleted
+from .batch import PUT, Batch, Clock, ClockBehindError, last_deleted
 from .errors import BusyError, NoRoomError, is_full
 from .mark import Own
 from .schema import patiently
@@ -23,7 +23,7 @@ __all__ = ["Transactions"]
 _SMALL_BYTES: Final = 65_536
 """What is written on a caller's thread in some ten microseconds; more is the writer thread's."""
 _FEW: Final = 2
-"""A value and its entry in an audit trail."""
+"""A value, and its entry in an audit trail or its mark for other devices."""
 
 FREED_BYTES_LEAST: Final = 1 << 20
 """Less room, or less than a quarter of the file, is not worth moving the rest: what comes next takes it."""
@@ -72,18 +72,16 @@ class Transactions:
         """One commit that is not synced; the new versions."""
         if self._is_fresh and changes:
             self.begin_log()
-        if len(changes) == 1 and expect is None:
-            ((key, data),) = changes.items()
-            if data is not None:
-                count = self.own[0]
-                self.own = (count, False, True)
-                try:
-                    put = self._put(key, data)
-                    count += 1
-                finally:
-                    self.own = (count, False, False)
-                return put
-        elif not changes and not expect:
+        if expect is None and 0 < len(changes) <= _FEW and None not in changes.values():
+            count = self.own[0]
+            self.own = (count, False, True)
+            try:
+                put = self._put(cast(Mapping[str, bytes], changes))
+                count += 1
+            finally:
+                self.own = (count, False, False)
+            return put
+        if not changes and not expect:
             return {}
         versions: Mapping[str, str] = {}
 
@@ -94,10 +92,16 @@ class Transactions:
         self._transaction(fold)
         return versions
 
-    def _put(self, key: str, data: bytes) -> Mapping[str, str]:
-        """One value in one statement, which is a transaction of its own."""
-        statement = PUT_TEXT if data[:1] == b"{" else PUT_BLOB
-        pages = 3 + len(data) // 4096
+    def _put(self, values: Mapping[str, bytes]) -> Mapping[str, str]:
+        """One value or two in one statement, which is a transaction of its own."""
+        pages = 1
+        given: tuple[object, ...] = ()
+        kind: tuple[bool, ...] = ()
+        for key, data in values.items():
+            pages += 2 + len(data) // 4096
+            given += (key, data)
+            kind += (data[:1] == b"{",)
+        statement = PUT[kind]
         if self.pages + pages > self.room:
             raise NoRoomError("too little room would be left on the disk to copy the log back")
         if self._connection.in_transaction:
@@ -110,11 +114,17 @@ class Transactions:
         log.longest = size
         while True:
             version = self._clock.next()
-            if self._cursor.execute(statement, (key, data, version)).rowcount == 1:
+            try:
+                done = self._cursor.execute(statement, (*given, version)).rowcount == len(values)
+            except sqlite3.IntegrityError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+                    raise  # another program's trigger
+                done = False  # the version is NULL
+            if done:
                 self.pages += pages
-                self.counters["commits"] += 1
-                return {key: str(version)}
-            self._clock.catch_up(self._cursor, (key,))
+                self.counters["commits"] += len(values)
+                return dict.fromkeys(values, str(version))
+            self._clock.catch_up(self._cursor, values, version)
 
     def write(self, jobs: Sequence[Job]) -> None:
         """Several commits in one transaction; sets their versions, or the error of a failed expectation."""

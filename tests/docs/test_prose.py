@@ -1,0 +1,33 @@
+"""The pages are written to be understood at once: no sentence is longer than 30 words."""
+
+import pytest
+
+from support.prose import MOST_WORDS, ROOT, sentences, too_long, worth_a_look
+
+# The pages for users. Design and performance are for those who change the library.
+NAMES = (
+    "adapters backups blocking changing-classes clients coming-from custom-adapter errors examples extending"
+)
+NAMES += (
+    " guarantees legacy migrations postgres preferences reference/index security storing testing tutorial"
+)
+NAMES += " values"
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES.split())]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_sentence_is_long(page, record_property):
+    """``python -m support.prose`` lists them, and words that deserve a look."""
+    record_property("worth a look", worth_a_look(page))
+    assert too_long(page) == []
+
+
+def test_a_long_sentence_is_noticed(tmp_path):
+    """In a paragraph, in a list and in a table; not in code."""
+    page = tmp_path / "page.md"
+    words = " ".join(["word"] * MOST_WORDS)
+    page.write_text(f"{words}. Short.\n\n* {words} more.\n\n| a | {words} more |\n\n```\n{words} more\n```\n")
+    assert [len(sentence.split()) for sentence in too_long(page)] == [MOST_WORDS + 1, MOST_WORDS + 1]
+    assert list(sentences("`a b` is [one two](x.md). Yes!")) == [["code", "is", "one", "two."], ["Yes!"]]
+    page.write_text("Whoever reads this.")
+    assert worth_a_look(page) == ["Whoever reads this."]
