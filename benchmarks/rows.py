@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .audit_rows import audit_rows
+from .bucket_rows import bucket_rows
 from .copies_rows import copies_rows
 from .growth_rows import growth_rows
 from .migration_rows import migration_rows
@@ -407,5 +408,6 @@ def rows(*, quick: bool) -> list[Row]:
         *sync_rows(),
         *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *_served(),
+        *bucket_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

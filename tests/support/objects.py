@@ -18,7 +18,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from support.postgres import free_port
+from .postgres import free_port
 
 USER, SECRET, BUCKET = "ax", "swordfish", "bucket"
 PATIENCE_S = 60
@@ -174,7 +174,7 @@ def prefix_of(place):
 
 
 def address(port, prefix, login=f"{USER}:{SECRET}@", **options):
-    # It answers once the write is with the system, as Python's own files; so the tests ask for no more.
+    options = {"durability": "power_loss", **options}  # what it is worth is not what these tests show
     query = "".join(f"&{name}={value}" for name, value in options.items())
     return f"s3://{login}{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{port}{query}"
 
