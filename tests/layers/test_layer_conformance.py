@@ -8,6 +8,8 @@ from axiom_persistence.layers.encrypted import Encrypted
 from axiom_persistence.layers.erasable import Erasable
 from axiom_persistence.layers.guarded import Guarded
 from axiom_persistence.layers.observed import Observed
+from axiom_persistence.layers.tracked import Tracked
+from axiom_persistence.records.stamp import Clock, new_device, new_who
 from axiom_persistence.security import Authenticator, Gate
 from axiom_persistence.security.keys import StaticKey
 from axiom_persistence.storage.adapter import Durability
@@ -108,6 +110,24 @@ class TestEncryptedFiles(AdapterSuite):
 
     def adapter(self, place):
         return Erasable(Encrypted(FileStorageAdapter(place / "store"), KEYS))
+
+
+class TestTrackedSQLite(AdapterSuite):
+    """Each change leaves a mark, which nothing above shows."""
+
+    def adapter(self, place):
+        return Cached(tracked(SQLiteAdapter(place / "store.db")))
+
+
+class TestTrackedMemory(AdapterSuite):
+    def adapter(self, place):
+        return tracked(MemoryAdapter())
+
+
+def tracked(inner):
+    made = Tracked(inner, bool)
+    made.clock = Clock(new_who(new_device()))
+    return made
 
 
 class Anybody(Authenticator):
