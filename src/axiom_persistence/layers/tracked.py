@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mappi
 from dataclasses import replace
 from typing import Final
 
-from ..keys import INTERNAL
+from ..keys import INTERNAL, check_stored_key
 from ..records.record import INTERNAL_SCHEMA, seal_record
 from ..records.stamp import Clock
 from ..storage.adapter import Changes, Durability, Expect, StorageAdapter, Traits
@@ -52,7 +52,8 @@ class Tracked(Layer):
         self._arrivals = 0
         self._brought: OrderedDict[str, str | None] = OrderedDict()
         traits = inner.traits
-        self._traits = replace(traits, max_key_bytes=traits.max_key_bytes - _ROOM)
+        self._most = traits.max_key_bytes - _ROOM
+        self._traits = replace(traits, max_key_bytes=self._most)
 
     @property
     def traits(self) -> Traits:
@@ -121,10 +122,8 @@ class Tracked(Layer):
             if marked is None:
                 marked = dict(changes)
                 stamp = b'"%b"' % clock.tick().encode()
-            try:
-                marked[mark] = seal_record(mark, stamp, INTERNAL_SCHEMA)
-            except UnicodeEncodeError:
-                return changes  # this is no key at all: the place below says so
+            check_stored_key(key, self._most)
+            marked[mark] = seal_record(mark, stamp, INTERNAL_SCHEMA)
         if marked is None:
             return changes
         self.marked += 1
