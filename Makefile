@@ -58,14 +58,16 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python -m tests.torture.schedules --schedules 100000
 	$(BIN)/python -m tests.torture.devices --seconds 120
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
+	PYTHONPATH=tests $(BIN)/python -m tests.torture.redis --kills 100 --replies 1000
 	AXIOM_TEST_STORES=postgres $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k postgres
+	AXIOM_TEST_STORES=redis $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k redis
 
 bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/benchmarks.svg
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMP)  ## the site, in site/index.html; a link that leads nowhere fails it; needs no network
-	$(BIN)/python -m sphinx -b html -q -W --keep-going -d site/.doctrees docs site
+	$(BIN)/python -m sphinx -b html -j auto -q -W --keep-going -d site/.doctrees docs site
 
 clean:
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from axiom_persistence import FileStorageAdapter, MemoryAdapter, PostgresAdapter, SQLiteAdapter
+from axiom_persistence import (
+    FileStorageAdapter,
+    MemoryAdapter,
+    PostgresAdapter,
+    RedisAdapter,
+    SQLiteAdapter,
+)
 from axiom_persistence.adapters.keychain import KeychainAdapter
 from axiom_persistence.adapters.preferences import UserDefaultsAdapter
 from axiom_persistence.storage.changelog import ChangeLog
@@ -27,6 +33,12 @@ ADAPTERS = [
         PostgresAdapter("postgresql://localhost/notes"),
         "[PostgreSQL](postgres.md)",
         "failover to a standby that is behind",
+    ),
+    (
+        "`redis://…`",
+        RedisAdapter("redis://localhost/0"),
+        "[Redis](redis.md)",
+        "failover: what the replica had not got",
     ),
 ]
 
