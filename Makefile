@@ -56,6 +56,7 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python -m tests.torture.migration --store sqlite --records 50000 --kills 200
 	$(BIN)/python -m tests.torture.migration --store file --records 2000 --kills 200
 	$(BIN)/python -m tests.torture.schedules --schedules 100000
+	$(BIN)/python -m tests.torture.devices --seconds 120
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.redis --kills 100 --replies 1000
 	AXIOM_TEST_STORES=postgres $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k postgres
@@ -66,7 +67,7 @@ bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/be
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMP)  ## the site, in site/index.html; a link that leads nowhere fails it; needs no network
-	$(BIN)/python -m sphinx -b html -q -W --keep-going -d site/.doctrees docs site
+	$(BIN)/python -m sphinx -b html -j auto -q -W --keep-going -d site/.doctrees docs site
 
 clean:
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -22,9 +22,12 @@ autodoc_preserve_defaults = True
 # Two classes may have one name, in two faces: such a name in a signature is then no link.
 suppress_warnings = ["ref.python"]
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "axiom-persistence"
 html_copy_source = False
 html_show_sphinx = False

@@ -66,6 +66,13 @@ def test_commands():
             assert f"\n### {name} {part}\n" in page
 
 
+def test_examples():
+    """Each program in the folder has its line in the index."""
+    index = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+    programs = [file.name for file in (ROOT / "examples").glob("*.py")]
+    assert [name for name in programs if f"| [{name}](../examples/{name}) |" not in index] == []
+
+
 def test_verbs():
     """All that a persistence, a collection and a transaction can do is on a page, and in the reference."""
     from axiom_persistence import AdapterBasedPersistence
