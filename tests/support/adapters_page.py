@@ -57,7 +57,7 @@ def first(address, adapter, page, lost):
         f"`{traits.durability}`",
         lost,
         MACHINES if "://" in address else "processes" if traits.shared else "tasks and threads",
-        "–" if measured is None else f"{MEDIANS[measured[0]][measured[1]]['p50_us'] / 1000:.2f} ms",
+        "not measured" if measured is None else f"{MEDIANS[measured[0]][measured[1]]['p50_us'] / 1000:.2f} ms",
     ]
 
 
