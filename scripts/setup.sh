@@ -26,6 +26,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         [ -e /etc/postgresql-common/createcluster.conf ] ||
             echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
     fi
+    command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
     command -v pgbouncer >/dev/null 2>&1 || missing="$missing pgbouncer"
     command -v dconf >/dev/null 2>&1 || missing="$missing dconf-cli"
     [ -e /usr/share/dbus-1/services/ca.desrt.dconf.service ] || missing="$missing dconf-service"

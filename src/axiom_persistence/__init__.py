@@ -17,6 +17,7 @@ _NAMES = {
     "adapters.file": ("FileStorageAdapter",),
     "adapters.memory": ("MemoryAdapter",),
     "adapters.postgres": ("PostgresAdapter",),
+    "adapters.redis": ("RedisAdapter",),
     "adapters.sqlite": ("SQLiteAdapter",),
     "client": ("AutoSave", "Client", "ClientManager", "Persistable", "action", "client_state"),
     "errors": (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .adapters.file import FileStorageAdapter
     from .adapters.memory import MemoryAdapter
     from .adapters.postgres import PostgresAdapter
+    from .adapters.redis import RedisAdapter
     from .adapters.sqlite import SQLiteAdapter
     from .client import AutoSave, Client, ClientManager, Persistable, action, client_state
     from .errors import (
@@ -132,6 +134,7 @@ __all__ = [
     "PersistenceCapability",
     "PersistenceError",
     "PostgresAdapter",
+    "RedisAdapter",
     "SQLiteAdapter",
     "SchemaTooNewError",
     "Secret",

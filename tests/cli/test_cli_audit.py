@@ -4,6 +4,8 @@ import asyncio
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from axiom_persistence import SQLiteAdapter, open_persistence
 from axiom_persistence.cli import main
@@ -105,6 +107,32 @@ def test_verify_finds_what_was_cut_with_a_checkpoint(where, run, tmp_path):
     code, out, _ = run("audit", "verify", where, "--checkpoint", str(checkpoint), "--jsonl")
     assert code == 3
     assert json.loads(out.splitlines()[0])["event"] == "fault"
+
+
+def test_a_checkpoint_is_signed_and_its_signature_asked_for(where, run, tmp_path):
+    key = Ed25519PrivateKey.generate()
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    code, out, _ = run("audit", "verify", where, "--sign", str(private), "--json")
+    assert code == 0
+    signed = tmp_path / "checkpoint.json"
+    signed.write_text(out)
+    given = ("audit", "verify", where, "--checkpoint", str(signed))
+    assert run(*given, "--signed-by", str(public))[0] == 0
+    assert run(*given)[0] == 0
+    signed.write_text(out.replace('"entries": 2', '"entries": 1'))
+    assert run(*given, "--signed-by", str(public))[0] not in (0, 2)
+    assert run("audit", "verify", where, "--signed-by", str(public))[0] == 2
+    assert run("audit", "verify", where, "--sign", str(public))[0] == 2
+
+    async def alter(adapter):
+        await adapter.commit({batch_key(0): b"{}"})
+
+    touch(where, alter)
+    code, out, _ = run("audit", "verify", where, "--sign", str(private), "--json")
+    assert code == 3
+    assert "signature" not in out
 
 
 def test_verify_finds_what_was_altered(where, run):

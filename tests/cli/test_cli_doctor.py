@@ -7,8 +7,12 @@ import sys
 
 import pytest
 
+from axiom_persistence import blocking
 from axiom_persistence.cli import _probes, main
 from support.keyring import MISSING, REASON, Keyring
+from support.postgres import address_at
+from support.system_bus import REASON as NO_SYSTEM_BUS
+from support.system_bus import UNUSABLE, SystemBus
 
 
 def ask(capsys, *arguments):
@@ -76,3 +80,58 @@ def test_a_keychain_that_is_there(tmp_path):
         keyring.close()
     assert json.loads(done.stdout)[0]["said"] == "Secret Service", done.stderr
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(UNUSABLE, reason=NO_SYSTEM_BUS)
+def test_gates_on_the_real_services(capsys, tmp_path, monkeypatch):
+    """fprintd with and without a known finger, and polkit; without their bus, what to install."""
+    bus = SystemBus(tmp_path)
+    try:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.environment["DBUS_SYSTEM_BUS_ADDRESS"])
+        only = ("--only", "gate fingerprint", "--only", "gate polkit")
+        code, found = ask(capsys, *only)
+        assert code == 3
+        assert found["gate fingerprint"]["hint"].startswith("install and start fprintd")
+        assert found["gate polkit"]["hint"] == "install and start polkit"
+        bus.start_polkit()
+        bus.start_fprintd()
+        code, found = ask(capsys, *only)
+        assert (code, found["gate polkit"]["ok"]) == (3, True)
+        assert found["gate fingerprint"]["said"] == "no finger of this user is known"
+        bus.enroll("finger-1")
+        assert ask(capsys, *only)[0] == 0
+    finally:
+        bus.close()
+
+
+@pytest.mark.parametrize(("system", "name"), [("darwin", "Touch ID"), ("win32", "Windows Hello")])
+def test_gates_of_other_systems(system, name, monkeypatch):
+    """They are asked whether they could ask."""
+    monkeypatch.setattr(_probes.sys, "platform", system)
+    with monkeypatch.context() as patch:
+        for there in (True, False):
+
+            async def can_authenticate(asking, there=there):
+                return there
+
+            patch.setattr(_probes._AUTHENTICATORS[system], "can_authenticate", can_authenticate)
+            (found,) = _probes.gates("")
+            assert (found.name, found.ok, bool(found.hint)) == (f"gate {name}", there, not there)
+
+
+def test_a_server_that_does_not_answer(capsys):
+    code, found = ask(capsys, "postgresql://ada:s3cr3t@127.0.0.1:1/notes", "--only", "server")
+    assert code == 3
+    assert "cannot be reached" in found["server"]["said"]
+    assert "s3cr3t" not in str(found)
+
+
+def test_a_server_that_answers(capsys, tmp_path):
+    """Before and after there is a store; nothing is made."""
+    address = address_at(tmp_path / "store")
+    for said in ("no store is there yet", "power_loss"):
+        code, found = ask(capsys, address, "--only", "server")
+        assert code == 0, found
+        assert said in found["server"]["said"]
+        with blocking.open_persistence(address) as persistence:
+            persistence.save("a", 1)

@@ -12,7 +12,11 @@ from support.contender import STACKS, mixed
 from support.contenders import Contenders
 
 ON_SERVERS = "AXIOM_TEST_STORES" in os.environ
-CONTENDED = {"sqlite": 2000, "file": 2000, "postgres": 2000 if ON_SERVERS else 200}
+CONTENDED = {
+    "sqlite": 2000,
+    "file": 2000,
+    **dict.fromkeys(("postgres", "redis"), 2000 if ON_SERVERS else 200),
+}
 """How many contended calls are judged: of a server, all of them in ``make torture``."""
 
 
@@ -24,7 +28,8 @@ def rounds(contenders, steps, most):
 
 
 @pytest.mark.parametrize(
-    ("stack", "count"), [("sqlite", 2), ("sqlite", 4), ("file", 2), ("file", 4), ("postgres", 4)]
+    ("stack", "count"),
+    [("sqlite", 2), ("sqlite", 4), ("file", 2), ("file", 4), ("postgres", 4), ("redis", 4)],
 )
 def test_every_answer_of_several_processes_has_its_place_in_one_order(
     stack, count, tmp_path, record_property
@@ -32,7 +37,7 @@ def test_every_answer_of_several_processes_has_its_place_in_one_order(
     """Cached loads, saves, updates, deletions and empty work of mixed durability are linearizable."""
     contended = operations = 0
     with Contenders(stack, tmp_path / "store", count) as contenders:
-        for report in rounds(contenders, steps=30 if stack == "postgres" else 150, most=100):
+        for report in rounds(contenders, steps=150 if stack in ("sqlite", "file") else 30, most=100):
             assert report, str(report)
             contended += report.contended
             operations += report.operations

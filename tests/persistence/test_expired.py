@@ -356,7 +356,7 @@ COMMANDS = {
     "sweep": lambda run, where: json.loads(run("sweep", where, "--json")[1])["expired"] == 0,
     **dict.fromkeys(("demo", "set", "path", "verify", "completion", "watch"), NO_LOOK),
     **dict.fromkeys(("migrate", "rollback", "finalize", "quarantine", "erase"), NO_LOOK),  # see bytes
-    **dict.fromkeys(("encrypt", "decrypt", "keys", "doctor", "audit"), NO_LOOK),  # the same
+    **dict.fromkeys(("encrypt", "decrypt", "keys", "doctor", "sync", "audit"), NO_LOOK),  # the same
     **dict.fromkeys(("snapshot", "snapshots", "restore"), NO_LOOK),  # the same
 }
 

@@ -3,7 +3,13 @@
 import json
 from pathlib import Path
 
-from axiom_persistence import FileStorageAdapter, MemoryAdapter, PostgresAdapter, SQLiteAdapter
+from axiom_persistence import (
+    FileStorageAdapter,
+    MemoryAdapter,
+    PostgresAdapter,
+    RedisAdapter,
+    SQLiteAdapter,
+)
 from axiom_persistence.adapters.keychain import KeychainAdapter
 from axiom_persistence.adapters.preferences import UserDefaultsAdapter
 from axiom_persistence.storage.changelog import ChangeLog
@@ -29,6 +35,12 @@ ADAPTERS = [
         PostgresAdapter("postgresql://localhost/notes"),
         "[PostgreSQL](postgres.md)",
         "failover to a standby that is behind",
+    ),
+    (
+        "`redis://…`",
+        RedisAdapter("redis://localhost/0"),
+        "[Redis](redis.md)",
+        "failover: what the replica had not got",
     ),
 ]
 
@@ -57,7 +69,7 @@ def first(address, adapter, page, lost):
         f"`{traits.durability}`",
         lost,
         MACHINES if "://" in address else "processes" if traits.shared else "tasks and threads",
-        "not measured" if measured is None else f"{MEDIANS[measured[0]][measured[1]]['p50_us'] / 1000:.2f} ms",
+        f"{MEDIANS[measured[0]][measured[1]]['p50_us'] / 1000:.2f} ms" if measured else "not measured",
     ]
 
 

@@ -13,6 +13,7 @@ from axiom_persistence import (
     Client,
     FileStorageAdapter,
     PostgresAdapter,
+    RedisAdapter,
     SQLiteAdapter,
     client_state,
     open_persistence,
@@ -58,7 +59,15 @@ def on_server(place):
     return PostgresAdapter(address_at(place))
 
 
+def on_redis(place):
+    """The same on Redis."""
+    from support.redis_server import address_at
+
+    return RedisAdapter(address_at(place))
+
+
 STACKS = {
+    "redis": lambda place: open_persistence(on_redis(place)),
     "postgres": lambda place: open_persistence(on_server(place)),
     "lost update on a server": lambda place: open_persistence(UpdatesWithoutExpect(on_server(place))),
     "sqlite": lambda place: open_persistence(SQLiteAdapter(place)),
@@ -71,7 +80,7 @@ STACKS = {
 }
 
 
-ON_SERVER = ("postgres", "lost update on a server")
+ON_SERVER = ("postgres", "redis", "lost update on a server")
 
 
 async def mixed(persistence, name, seed, steps, tasks=2, keys=3):

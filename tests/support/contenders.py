@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import postgres, redis_server
 from support.contender import ON_SERVER
-from support.postgres import shared as shared_server
 
 PROGRAM = Path(__file__).with_name("contender.py")
 TESTS = str(PROGRAM.parents[1])
@@ -17,8 +17,8 @@ class Contenders:
     """``count`` processes with the store open. ``work`` has all of them do the same at once."""
 
     def __init__(self, stack, place, count):
-        if stack in ON_SERVER:
-            shared_server()  # before they start: else each has one of its own
+        if stack in ON_SERVER:  # before they start: else each has one of its own
+            (redis_server if stack == "redis" else postgres).shared()
         path = os.pathsep.join(filter(None, (TESTS, os.environ.get("PYTHONPATH"))))
         self._processes = [
             subprocess.Popen(

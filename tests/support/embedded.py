@@ -9,6 +9,7 @@ from axiom_persistence import (
     FileStorageAdapter,
     MemoryAdapter,
     PostgresAdapter,
+    RedisAdapter,
     SQLiteAdapter,
     open_persistence,
 )
@@ -24,7 +25,7 @@ EMBEDDED = ("memory", "sqlite", "file", "stack", "encrypted sqlite", "encrypted 
 disk with every record encrypted; in SQLite every commit then leaves an entry in an audit trail, too."""
 
 
-SERVED = ("postgres",)
+SERVED = ("postgres", "redis")
 """Stores on servers. They are slow to come to, so the suite asks a few modules; ``make torture`` asks all."""
 ASKED_OF_SERVERS = ("test_transaction", "test_collection_saves")
 
@@ -53,6 +54,10 @@ class Kept:
             from support.postgres import address_at
 
             return PostgresAdapter(address_at(self.path))
+        if self.kind == "redis":
+            from support import redis_server
+
+            return RedisAdapter(redis_server.address_at(self.path))
         adapter = FileStorageAdapter(self.path) if self.kind.endswith("file") else SQLiteAdapter(self.path)
         if not self.kind.startswith("encrypted"):
             return adapter

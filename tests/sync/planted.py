@@ -69,12 +69,11 @@ def _an_intent_that_is_not_durable(patch):
 
 
 def _sent_without_joining(patch):
-    patch(cycle, "join", lambda ours, theirs: ours or theirs)
+    patch(device, "join", lambda ours, theirs: ours or theirs)
 
 
 def _taken_over_without_joining(patch):
-    for module in (cycle, listing):
-        patch(module, "join", lambda ours, theirs: theirs or ours)
+    patch(device, "join", lambda ours, theirs: theirs or ours)
 
 
 def _sent_without_expecting(patch):

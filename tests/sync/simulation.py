@@ -37,6 +37,7 @@ from axiom_persistence.store.store import Store
 from axiom_persistence.sync import _cycle as cycles
 from axiom_persistence.sync import _listing as listings
 from axiom_persistence.sync._conflict import CONFLICTS, Conflict
+from axiom_persistence.sync._deleted import forget_deleted
 from axiom_persistence.sync._device import Device
 from axiom_persistence.sync._remote import Remote
 from axiom_persistence.sync._shadow import Local, local_keys
@@ -205,6 +206,8 @@ class Process:
         self.store = Store(tracked, clock=lambda: world.now)
         remote = Remote(Network(world.remote, self))
         self.device = Device(self.store, remote, self.clock, self.name, tracked.wants, world.resolver)
+        if world.keep_deleted is not None:
+            self.device.keep_deleted = world.keep_deleted
         return self
 
     def run(self, coroutine):
@@ -237,8 +240,9 @@ class Write:
 class World:
     """Devices, a remote, a scheduler, an oracle."""
 
-    def __init__(self, seed, *, devices=3, chances=None, resolver=lambda key: None):
+    def __init__(self, seed, *, devices=3, chances=None, resolver=lambda key: None, keep_deleted=None):
         self.rng = random.Random(seed)
+        self.keep_deleted = keep_deleted
         self.now = 1_000_000.0
         self.remote = Medium()
         self.gates, self.late, self.cut, self.backups = [], [], set(), []
@@ -509,9 +513,10 @@ async def schedule(seed, *, steps=70, world=World, **options):
 
 
 async def disturb(w, rng, process):
-    what = rng.choice(
-        ("kill", "power", "jump", "cut", "heal", "late", "second", "backup", "copy", "set back")
-    )
+    kinds = ("kill", "power", "jump", "cut", "heal", "late", "second", "backup", "copy", "set back")
+    if w.keep_deleted is not None:
+        kinds += ("forget",) * 10
+    what = rng.choice(kinds)
     if what == "kill":
         await w.kill(process)
     elif what == "power":
@@ -536,6 +541,10 @@ async def disturb(w, rng, process):
     elif what == "copy" and len(w.processes) < 6:
         w.taint(process.medium.records)
         await w.alone(w.add_device(process.medium.copy()), cycles.stamp_all)
+    elif what == "forget" and not process.syncing:
+        w.now += rng.choice((0, 2 * w.keep_deleted))
+        process.run(forget_deleted(process.device, ""))
+        await w.settle()
     elif what == "set back":
         if w.remote_copies and rng.random() < 0.5:
             w.remote.records = dict(rng.choice(w.remote_copies))

@@ -20,7 +20,7 @@ def at(port, table, **options):
     return PostgresAdapter(f"postgresql://{USER}@127.0.0.1:{port}/postgres?table={table}{query}")
 
 
-async def kills(server, count, tasks=8):
+async def kills(server, count, tasks=8, at=at):
     """``tasks`` count up, each its own key and now and then a common one, while the server is killed.
 
     Returns what was acknowledged and what was lost, applied twice, or settled.
@@ -103,7 +103,7 @@ async def lost_replies(server, count, table="replies"):
     return report
 
 
-async def changes(server, count, table="feed"):
+async def changes(server, count, table="feed", at=at):
     """Two writers commit ``count`` times; a reader that is cut off now and then names every key."""
     async with TCPProxy("127.0.0.1", server.port) as proxy:
         reader, first, second = at(proxy.port, table), at(server.port, table), at(server.port, table)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, overload
 
@@ -62,6 +62,7 @@ def open_persistence(
     guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    retention: Mapping[str, timedelta] | None = None,
     audit: AuditLog | None = None,
     sync: Sync | None = None,
     mode: Literal["normal", "inspect"] = "normal",
@@ -79,6 +80,7 @@ def open_persistence(
             guard=guard,
             migrations=migrations,
             snapshots=snapshots,
+            retention=retention,
             audit=audit,
             sync=sync,
             mode=mode,

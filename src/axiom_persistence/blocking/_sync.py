@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..sync.synchroniser import SyncEvent, SyncStatus
 from ..sync.synchroniser import Synchroniser as _Synchroniser
-from ..sync.synchroniser import SyncStatus
+from ._streams import Stream
 from ._waiting import Face, waiting
 
 __all__ = ["Synchroniser"]
@@ -24,3 +25,7 @@ class Synchroniser(Face[_Synchroniser]):
     def status(self) -> SyncStatus:
         """How far this device is."""
         return self.inner.status
+
+    def events(self, *, timeout: float | None = None) -> Stream[SyncEvent]:
+        """The status, each later one, and each conflict; the loop ends ``timeout`` seconds after the last."""
+        return Stream(self.inner.events(), timeout)

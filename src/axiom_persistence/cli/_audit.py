@@ -17,6 +17,7 @@ import msgspec
 from ..jobs.walk import OnProgress
 from ..opening.addresses import adapter_for
 from ..security._seals import Checkpoint
+from ..security._signed import sign_checkpoint, verified_checkpoint
 from ..security.audit import AuditEntry, KeptAudit
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, finish, job, run_job
@@ -158,14 +159,26 @@ def _output(target: str) -> Iterator[IO[bytes]]:
     type=click.File("rb"),
     help="What --json wrote earlier: the trail must have gone on from there.",
 )
+@click.option("--signed-by", type=click.File("rb"), help="The public key (PEM) that signed the checkpoint.")
+@click.option("--sign", type=click.File("rb"), help="Sign the new checkpoint with this private key (PEM).")
 @job
-def _verify(where: str, anchor: str | None, checkpoint: IO[bytes] | None, shown: Shown) -> int:
+def _verify(
+    where: str,
+    anchor: str | None,
+    checkpoint: IO[bytes] | None,
+    signed_by: IO[bytes] | None,
+    sign: IO[bytes] | None,
+    shown: Shown,
+) -> int:
     """Check every sealed entry, the chain of batches, and its end against an anchor or a checkpoint.
 
     Exits with 3 when something was altered, removed, put elsewhere or cut. Without an anchor or a checkpoint,
-    a trail that was cut at its end, or written anew, looks whole. Changes nothing.
+    a trail that was cut at its end, or written anew, looks whole. Changes nothing. Keys are of Ed25519, as
+    `openssl genpkey -algorithm ed25519` makes them.
     """
-    known = None if checkpoint is None else _checkpoint_in(checkpoint)
+    if signed_by is not None and checkpoint is None:
+        raise click.UsageError("--signed-by is about a --checkpoint", click.get_current_context())
+    known = None if checkpoint is None else _checkpoint_in(checkpoint, signed_by)
     log = None if anchor is None else KeptAudit(anchor=adapter_for(anchor, inspect=True))
 
     async def work(progress: OnProgress) -> AuditReport:
@@ -180,7 +193,7 @@ def _verify(where: str, anchor: str | None, checkpoint: IO[bytes] | None, shown:
         "unsealed": report.unsealed,
         "dropped": report.dropped,
         "compared": report.compared,
-        "checkpoint": report.checkpoint and msgspec.structs.asdict(report.checkpoint),
+        "checkpoint": _facts_of(report, sign),
         "faults": [fault._asdict() for fault in report.faults],
     }
     if not finish(summary, shown):
@@ -203,11 +216,21 @@ def _tell(report: AuditReport) -> None:
         note("hint: with --anchor or --checkpoint, a trail that was cut or written anew is found, too")
 
 
-def _checkpoint_in(source: IO[bytes]) -> Checkpoint:
+def _facts_of(report: AuditReport, sign: IO[bytes] | None) -> Any:
+    """The checkpoint of a report; signed only where the trail is whole."""
+    if report.checkpoint is None or sign is None or not report:
+        return report.checkpoint and msgspec.structs.asdict(report.checkpoint)
+    return msgspec.json.decode(sign_checkpoint(report.checkpoint, sign.read()))
+
+
+def _checkpoint_in(source: IO[bytes], signed_by: IO[bytes] | None) -> Checkpoint:
     """The checkpoint in a file: what ``--json`` wrote, or that part of it."""
     try:
         found = msgspec.json.decode(source.read())
-        return msgspec.convert(found.get("checkpoint", found), Checkpoint)
+        found = found.get("checkpoint", found)
+        if signed_by is not None:
+            return verified_checkpoint(msgspec.json.encode(found), signed_by.read())
+        return msgspec.convert(found, Checkpoint)
     except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError):
         raise Ending(
             ExitCode.USAGE,

@@ -13,10 +13,12 @@ __all__ = ["doctor"]
 
 @click.command("doctor", short_help="Say what this machine offers a store.")
 @click.argument("where", shell_complete=complete_store, required=False)
-@click.option("--only", multiple=True, metavar="NAME", help="Only this: place, keychain, 'extra watch', ...")
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Only this: place, server, keychain, 'gate polkit', ..."
+)
 @command
 def doctor(where: str | None, only: tuple[str, ...], as_json: bool) -> int:
-    """Say what is there for the store WHERE, or for any: its file system, keychain, preferences, extras.
+    """Say what is there for the store WHERE, or for any: file system or server, keychain, gates, extras.
 
     Writes nothing and asks nobody. Exits with 3 when something is missing or does not work, and says what to
     do; --only asks for what a program needs.

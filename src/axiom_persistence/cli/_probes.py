@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sqlite3
@@ -12,15 +13,33 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ..errors import ConfigurationError, PersistenceError, StorageUnavailableError
+from ..errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PersistenceError,
+    StorageUnavailableError,
+    StoreNotFoundError,
+)
 from ..opening.addresses import adapter_for
 from ..platform.local import local_preferences, local_secrets, preferences_file
 from ..platform.mounts import file_system_type, is_network
 from ..platform.places import application_directory
+from ..security._fingerprint import look_for_prints
+from ..security._polkit import PolkitAuthenticator
+from ..security._touch_id import TouchIDAuthenticator
+from ..security._windows_hello import WindowsHelloAuthenticator
+from ..security.presence import Authenticator
+from ..storage.adapter import StorageAdapter
 
 __all__ = ["PROBES", "Found", "usual_place"]
 
 _SUITE: Final = "axiom-persistence-doctor"
+_ACTION: Final = "org.freedesktop.policykit.exec"
+"""One that every polkit knows."""
+_AUTHENTICATORS: Final[dict[str, Callable[[], Authenticator]]] = {
+    "darwin": TouchIDAuthenticator,
+    "win32": WindowsHelloAuthenticator,
+}
 _KEYCHAIN_S: Final = 10.0
 _EXTRA: Final = re.compile(r"""extra\s*==\s*['"]([\w-]+)['"]""")
 _NAME: Final = re.compile(r"[\w.-]+")
@@ -107,6 +126,55 @@ def preferences(where: str) -> Iterator[Found]:
     yield Found("preferences", True, kind)
 
 
+def gates(where: str) -> Iterator[Found]:
+    """Who could ask the person at this machine, each of the ways that its system has."""
+    del where
+    make = _AUTHENTICATORS.get(sys.platform)
+    if make is None:
+        yield _gate("fingerprint", "fprintd, and a finger that it knows", look_for_prints)
+        yield _gate("polkit", "polkit", PolkitAuthenticator(_ACTION).may_ask)
+        return
+    asking = make()
+    there = asyncio.run(asking.can_authenticate())
+    hint = "" if there else "set it up in the system's settings; pip install 'axiom-persistence[gates]'"
+    yield Found(f"gate {asking.name}", there, "there" if there else "it cannot be used now", hint)
+
+
+def _gate(name: str, said: str, look: Callable[[], object]) -> Found:
+    try:
+        look()
+    except (AuthenticationError, ConfigurationError) as error:
+        return Found(f"gate {name}", False, error.message, error.hint)
+    return Found(f"gate {name}", True, said)
+
+
+def server(where: str) -> Iterator[Found]:
+    """Whether the server of an address answers, lets this user in, and keeps what it acknowledges."""
+    try:
+        adapter = adapter_for(where, inspect=True)
+    except PersistenceError:
+        return  # the place says so
+    if "://" not in adapter.location:
+        return
+    try:
+        asyncio.run(_opened_and_closed(adapter))
+    except StoreNotFoundError:
+        yield Found("server", True, f"{_promise(adapter)}; no store is there yet")
+    except PersistenceError as error:
+        yield Found("server", False, error.message, error.hint)
+    else:
+        yield Found("server", True, _promise(adapter))
+
+
+async def _opened_and_closed(adapter: StorageAdapter) -> None:
+    async with adapter:
+        """What it refuses is refused when it is opened."""
+
+
+def _promise(adapter: StorageAdapter) -> str:
+    return f"it answers; what it acknowledges survives: {adapter.traits.durability.value}"
+
+
 def extras(where: str) -> Iterator[Found]:
     """The optional packages that this distribution names, and whether they are installed."""
     del where
@@ -147,7 +215,15 @@ def _is_installed(package: str) -> bool:
     return True
 
 
-PROBES: Final[tuple[Callable[[str], Iterator[Found]], ...]] = (python, place, keychain, preferences, extras)
+PROBES: Final[tuple[Callable[[str], Iterator[Found]], ...]] = (
+    python,
+    place,
+    server,
+    keychain,
+    preferences,
+    gates,
+    extras,
+)
 """Each is given the address of a store, and says one thing or several. More are added here."""
 
 

@@ -24,6 +24,7 @@ from ._quarantine import quarantine, watch
 from ._records import get, has, listing, remove, save
 from ._schema import schema
 from ._stores import info, path, verify
+from ._sync import sync
 from .base import colour_option, command, suggestion
 
 __all__ = ["PROGRAM", "app", "run"]
@@ -105,7 +106,7 @@ def completion(shell: str, as_json: bool) -> None:
 for _command in (
     *(demo, listing, get, save, remove, has, info, path, watch),
     *(verify, quarantine, sweep, erase, snapshot, snapshots, restore, export, bring, copy),
-    *(encrypt, decrypt, keys, doctor, audit),
+    *(encrypt, decrypt, keys, doctor, sync, audit),
     *(migrate, rollback, finalize, schema, import_legacy, completion),
 ):
     app.add_command(_command)

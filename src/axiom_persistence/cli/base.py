@@ -8,7 +8,7 @@ import os
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, get_args
 
 import click
 import msgspec
@@ -35,6 +35,9 @@ from ..store._header import HEADER, Header
 from ._endings import Ending, ExitCode, message_of
 from ._keys import keys_given, keys_option
 from ._output import Colour, quoted, set_colour, timestamp
+
+if TYPE_CHECKING:
+    from ..sync._options import Sync
 
 __all__ = [
     "colour_option",
@@ -113,6 +116,7 @@ async def opened(
     mode: Literal["normal", "inspect", "encrypt"],
     migrations: Migrations | None = None,
     audit: AuditLog | None = None,
+    sync: Sync | None = None,
 ) -> AsyncIterator[AdapterBasedPersistence]:
     """The store at ``where``, which must be there: only ``set`` makes one.
 
@@ -122,7 +126,7 @@ async def opened(
         as_stored = await versions_of(where)
         keys, kept = keys_given(create=mode == "encrypt"), audit or kept_audit()
         known = migrations or as_stored
-        opening = open_persistence(where, mode=mode, migrations=known, keys=keys, audit=kept)
+        opening = open_persistence(where, mode=mode, migrations=known, keys=keys, audit=kept, sync=sync)
         async with opening as persistence:
             yield persistence
 

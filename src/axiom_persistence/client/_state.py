@@ -188,9 +188,10 @@ class State:
         }
 
     def seal(self, field: Field, value: Any) -> bytes:
-        """The record of ``value``. Raises ``EncodingError`` or ``TypeMismatchError``."""
+        """The record of ``value``, without an end, so that equal ones are equal. Raises ``EncodingError``."""
         store, prefix = self.secret if field.secure else self.plain
-        return store.seal(prefix + field.segment, value, field.kind, None, self.cells[field.name].kept)
+        name, kept = prefix + field.segment, self.cells[field.name].kept
+        return store.seal(name, value, field.kind, None, kept, ends=False)
 
     def encoded(self, field: Field) -> bytes:
         """The present value as JSON. Raises like ``seal``."""
@@ -390,8 +391,7 @@ class State:
         with self.lock:
             self.notice_mutations(names)
             for name in self.dirty if names is None else [n for n in self.dirty if n in names]:
-                refused = self.unreadable.get(name)
-                if refused is not None:
+                if (refused := self.unreadable.get(name)) is not None:
                     errors.append(refused)
                     continue
                 field, cell = self.fields[name], self.cells[name]

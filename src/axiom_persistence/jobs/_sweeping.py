@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
-from ..errors import ConflictError
+from ..errors import ConflictError, CorruptedDataError, SchemaTooNewError
 from ..keys import INTERNAL
 from ..layers.cached import Cached
 from ..records.head import HEAD_BYTES, UNSAID, expiry_in
@@ -14,7 +15,7 @@ from ..runtime.acting import because
 from ..storage.adapter import Stored
 from ..store.store import Store
 
-__all__ = ["SWEPT_TOGETHER", "sweep_some"]
+__all__ = ["SWEPT_TOGETHER", "end_some", "sweep_some"]
 
 SWEPT_TOGETHER: Final = 64
 """Keys looked at in one step: what they hold up is half a millisecond."""
@@ -42,6 +43,26 @@ async def sweep_some(store: Store, keys: Sequence[str], *, dry_run: bool = False
     except ConflictError:
         return 0
     return len(expect)
+
+
+async def end_some(store: Store, keys: Sequence[str]) -> int:
+    """Give those of ``keys`` an end that may not stay for good, and have none; how many there were.
+
+    They were saved before the program said so, by another one, or are fields of clients. What is damaged or
+    of a newer program is left alone.
+    """
+    retention, ended = store.retention, 0
+    if retention is None:
+        return 0
+    covered = [key for key in keys if key[0] != INTERNAL and retention.covers(key)]
+    heads = await store.adapter.fetch_range(covered, 0, HEAD_BYTES)
+    for key, head in heads.items():
+        end = expiry_in(head)
+        latest = retention.end(key, None, store.clock())
+        if end is None or (end != UNSAID and latest is not None and end > latest):
+            with because("retention"), suppress(CorruptedDataError, SchemaTooNewError):
+                ended += await store.touch(key, end, durability=store.weakest)
+    return ended
 
 
 def _has_expired(store: Store, key: str, stored: Stored) -> bool:

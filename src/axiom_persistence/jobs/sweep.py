@@ -14,7 +14,7 @@ from ..records.corruption import QUARANTINE, Quarantined
 from ..records.record import INTERNAL_SCHEMA, look_at
 from ..runtime.acting import because
 from ..store.store import Store
-from ._sweeping import SWEPT_TOGETHER, sweep_some
+from ._sweeping import SWEPT_TOGETHER, end_some, sweep_some
 from .walk import OnProgress, Progress, pages
 
 __all__ = ["KEPT_FOR", "SweepReport", "sweep", "sweep_quarantine"]
@@ -31,6 +31,8 @@ class SweepReport:
     """How many keys were looked at."""
     expired: int = 0
     """Records whose time was over."""
+    ended: int = 0
+    """Records that were to stay for good and were given an end, which the store's retention asks for."""
     quarantined: int = 0
     """Damaged bytes that had been kept for long enough."""
     previous: int = 0
@@ -65,9 +67,11 @@ async def sweep(
         if progress is not None:
             progress(so_far)
 
-    if await store.may_expire():
+    if store.retention is not None or await store.may_expire():
         async for page in pages(store.adapter.keys(prefix), size=SWEPT_TOGETHER, progress=told):
             report.expired += await sweep_some(store, page, dry_run=dry_run)
+            if not dry_run:
+                report.ended += await end_some(store, page)
     if not prefix:
         report.quarantined = await sweep_quarantine(store, quarantine, dry_run=dry_run)
     if not dry_run:

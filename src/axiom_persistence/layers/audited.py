@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -25,12 +25,14 @@ from ..security._seals import (
     raw_record,
 )
 from ..security.audit import AuditLog, KeptAudit
-from ..storage.adapter import Changes, Durability, Expect, StorageAdapter, Traits, check_changes
+from ..storage.adapter import Changes, Durability, Expect, StorageAdapter, Stored, Traits, check_changes
 from ..storage.layer import Layer
 from ..storage.listing import Listing
 from ._audit.chain import Chain
 
 __all__ = ["Audited"]
+
+T = TypeVar("T")
 
 _KEYS_IN_ENTRY: Final = 256
 """A commit of more keys leaves several entries."""
@@ -118,17 +120,14 @@ class Audited(Layer):
         stored = (await self.inner.fetch((TRAIL,))).get(TRAIL)
         if stored is None:
             return None
-        value = json_in(TRAIL, stored.data) if stored.damage is None else None
-        try:
-            if value is not None:
-                return msgspec.json.decode(value, type=Trail)
-        except msgspec.MsgspecError:
-            pass  # told like other damage
-        raise CorruptedDataError(
-            "the record that an audit trail begins with is damaged",
-            adapter=self.inner,
-            hint="put a backup of the store in its place; nothing was changed",
-        )
+        trail = _read(TRAIL, stored, Trail)
+        if trail is None:
+            raise CorruptedDataError(
+                "the record that an audit trail begins with is damaged",
+                adapter=self.inner,
+                hint="put a backup of the store in its place; nothing was changed",
+            )
+        return trail
 
     async def _begin(self) -> Trail | None:
         async for _ in self.inner.keys(AUDIT, limit=1):
@@ -237,8 +236,10 @@ class Audited(Layer):
 
     def _entry(self, changes: Changes, names: list[str]) -> tuple[str, bytes]:
         now, n = time.time_ns() // 1000, next(self._numbers)
-        saved = [name for name in names if changes[name] is not None]
-        deleted = [] if len(saved) == len(names) else [name for name in names if changes[name] is None]
+        saved, deleted = names, []
+        if None in changes.values():
+            saved = [name for name in names if changes[name] is not None]
+            deleted = [name for name in names if changes[name] is None]
         if self._secret:
             saved = [hashed(self._secret, name) for name in saved]
             deleted = [hashed(self._secret, name) for name in deleted]
@@ -320,21 +321,27 @@ class Audited(Layer):
         stored = (await anchor.fetch((_ANCHOR,))).get(_ANCHOR)
         if stored is None:
             return None, None
-        value = json_in(_ANCHOR, stored.data) if stored.damage is None else None
-        try:
-            if value is not None:
-                return msgspec.json.decode(value, type=Checkpoint), stored.version
-        except msgspec.MsgspecError:
-            pass  # told like other damage
-        raise CorruptedDataError(
-            "the anchor of the audit trail is damaged",
-            adapter=anchor,
-            hint="verify the trail with a checkpoint that was kept elsewhere, then remove the anchor",
-        )
+        said = _read(_ANCHOR, stored, Checkpoint)
+        if said is None:
+            raise CorruptedDataError(
+                "the anchor of the audit trail is damaged",
+                adapter=anchor,
+                hint="verify the trail with a checkpoint that was kept elsewhere, then remove the anchor",
+            )
+        return said, stored.version
 
     async def anchor(self) -> Checkpoint | None:
         """What the anchor says. None: there is none, or it says nothing yet."""
         return None if self._anchor is None else (await self._read_anchor(self._anchor))[0]
+
+
+def _read(key: str, stored: Stored, kind: type[T]) -> T | None:
+    """What ``raw_record`` was given. None: it is damaged."""
+    value = json_in(key, stored.data) if stored.damage is None else None
+    try:
+        return None if value is None else msgspec.json.decode(value, type=kind)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _refuse_unfit(inner: StorageAdapter) -> None:

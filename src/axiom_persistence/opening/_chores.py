@@ -63,18 +63,18 @@ class _Sweeping:
             return None  # a store that is only read is somebody else's to sweep
 
     async def _turn(self, store: Store) -> float:
-        from ..jobs._sweeping import SWEPT_TOGETHER, sweep_some
+        from ..jobs._sweeping import SWEPT_TOGETHER, end_some, sweep_some
         from ..jobs.sweep import KEPT_FOR, sweep_quarantine
 
         begun = time.monotonic()
         if self._after is None:
             await sweep_quarantine(store, KEPT_FOR)
-            if not await store.may_expire():
+            if store.retention is None and not await store.may_expire():
                 return SWEEP_PAUSE_SECONDS
         size = self._together
         keys = store.adapter.keys(after=self._after, limit=size)
         page = [key async for key in keys]
-        gone = await sweep_some(store, page)
+        gone = await sweep_some(store, page) + await end_some(store, page)
         self._worked += time.monotonic() - begun
         self._together = REMOVED_TOGETHER if gone else SWEPT_TOGETHER
         if len(page) == size:

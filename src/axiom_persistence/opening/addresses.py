@@ -31,7 +31,7 @@ class Address(NamedTuple):
 
     kind: str
     """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, ``keychain``, ``defaults``,
-    ``postgresql``, or a scheme from elsewhere."""
+    ``postgresql``, ``redis``, ``rediss``, or a scheme from elsewhere."""
     place: str
     """A name for ``application``, ``file+documents``, ``keychain`` and ``defaults``, a path for ``sqlite``
     and ``file``, nothing for ``memory``; else what stands behind the scheme."""
@@ -116,6 +116,16 @@ def _postgresql(place: str, inspect: bool) -> StorageAdapter:
     return _only_read(adapter) if inspect else adapter
 
 
+def _redis(scheme: str) -> Callable[[str, bool], StorageAdapter]:
+    def make(place: str, inspect: bool) -> StorageAdapter:
+        from ..adapters.redis import RedisAdapter
+
+        adapter = RedisAdapter(f"{scheme}:{place}", inspect=inspect)
+        return _only_read(adapter) if inspect else adapter
+
+    return make
+
+
 _MAKERS: Final[dict[str, Callable[[str, bool], StorageAdapter]]] = {
     "file": _directory,
     "file+documents": _file_in_documents,
@@ -123,6 +133,8 @@ _MAKERS: Final[dict[str, Callable[[str, bool], StorageAdapter]]] = {
     "keychain": _keychain,
     "defaults": _preferences,
     "postgresql": _postgresql,
+    "redis": _redis("redis"),
+    "rediss": _redis("rediss"),
 }
 """From what stands behind a scheme, and whether it is only read, to an adapter."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
 from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -39,6 +41,7 @@ def open_persistence(
     guard: Gate | None = None,
     migrations: Migrations | None = None,
     snapshots: Every | None = None,
+    retention: Mapping[str, timedelta] | None = None,
     audit: AuditLog | None = None,
     sync: Sync | None = None,
     mode: Literal["normal", "inspect", "encrypt"] = "normal",
@@ -58,25 +61,24 @@ def open_persistence(
     ``secure``: a confidential adapter for secrets, never cached, or its address; ``"keychain"``: the
     system's. ``keys``: who gives the key that all is encrypted under; ``"keychain"``: a key of its own there.
     ``guard``: asks the person first. ``migrations``: the version that this program knows, and the steps to
-    it. ``snapshots=Every(hours=24, keep=7)``: copies beside the store. ``audit=AuditLog()``: every commit
-    says who changed what. ``sync=Sync(...)``: the same on other devices. ``mode="inspect"`` changes nothing;
-    ``"encrypt"`` is for ``persistence.encrypt()``. ``exclusive``: no other process may use the SQLite file.
-
-    Raises ``ConfigurationError`` for an invalid address, naming the right spelling. Opening raises
-    ``ForeignStoreError`` for a place that holds something else, ``StoreNotFoundError`` in inspect mode.
+    it. ``snapshots=Every(...)``: copies beside the store. ``retention={pattern: timedelta}``: how long keys
+    stay. ``audit=AuditLog()``: every commit says who changed what. ``sync=Sync(...)``: the same on other
+    devices. ``mode="inspect"`` changes nothing; ``"encrypt"``: see ``encrypt``. ``exclusive``: no other
+    process. Raises ``ConfigurationError`` for an invalid address; opening raises ``ForeignStoreError`` for a
+    place that holds something else, ``StoreNotFoundError`` in inspect mode.
     """
     _refuse_wrong_options(mode, cache, secure, snapshots, keys, audit, sync)
-    inspect = mode == "inspect"
-    keys, sync = keychain_key(where) if keys == "keychain" else keys, None if inspect else sync
-    adapter = _plain_stack(where, cache, keys, guard, audit, mode, exclusive, sync)
+    inspect, keys = mode == "inspect", keychain_key(where) if keys == "keychain" else keys
+    adapter = _plain_stack(where, cache, keys, guard, audit, mode, exclusive, None if inspect else sync)
     return AdapterBasedPersistence(
         adapter,
         durability=_durability(durability, cache, inspect),
         on_corruption=Corruption.RAISE if inspect else on_corruption,
         secure=None if secure is None else _secure_stack(secure, where, inspect, guard),
         migrations=migrations,
+        retention=retention,
         upkeep=None if inspect else chores_of(snapshots),
-        sync=_synchroniser(sync, adapter, migrations),
+        sync=_synchroniser(None if inspect else sync, adapter, migrations),
     )
 
 

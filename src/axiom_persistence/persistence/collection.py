@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from xxhash import xxh3_128_digest
@@ -166,6 +166,11 @@ class Collection(Generic[T]):
         """Forget the item under ``id``; whether it was there."""
         return await self._store.delete([self._key(id)], durability=self._durability) > 0
 
+    def _ends(self, items: Iterable[str]) -> bool:
+        """Whether the store keeps one of ``items`` for a time only, which begins anew with each save."""
+        retention = self._store.retention
+        return retention is not None and any(retention.covers(self._key(id)) for id in items)
+
     def _expiry(self, ttl: Ttl | Missing | None) -> int | None:
         return self._store.expiry(self._ttl if ttl is MISSING else ttl)
 
@@ -219,7 +224,9 @@ class Collection(Generic[T]):
         async with self._turn:
             if self._cache is None or self._cache.policy.interval is None:
                 await store.settle()  # what it is compared with is what was saved before
-            changes, written = await self._changed(items, self._expiry(ttl), every=subject is not None)
+            changes, written = await self._changed(
+                items, self._expiry(ttl), every=subject is not None or self._ends(items)
+            )
             looks = self._looks
         if replace:
             changes.update([(key, None) async for key, id in self._keys() if id not in items])
@@ -241,7 +248,7 @@ class Collection(Generic[T]):
     ) -> tuple[dict[str, bytes | None], dict[str, Known]]:
         """The records that differ from what is stored, by key, and what they will be known as, by id.
 
-        ``every``, and with an expiry: all of them, and known as nothing.
+        ``every``, and with an expiry: all of them, known as nothing.
         """
         self._catch_up()
         if every or expires is not None:

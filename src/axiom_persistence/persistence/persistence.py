@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import ConfigurationError, CorruptedDataError, InsecureStorageError, shown
@@ -50,6 +51,7 @@ class AdapterBasedPersistence(Audits, Watching, Capability):
         on_corruption: OnCorruption | str = Corruption.RECOVER,
         secure: StorageAdapter | None = None,
         migrations: Migrations | None = None,
+        retention: Mapping[str, timedelta] | None = None,
         upkeep: Callable[[Store], Sequence[tuple[float, Chore]]] | None = None,
         sync: Synchroniser | None = None,
     ) -> None:
@@ -61,7 +63,13 @@ class AdapterBasedPersistence(Audits, Watching, Capability):
             )
         choice = corruption_choice(on_corruption)
         self._prefix = ""
-        self._opened = Store(adapter, durability=durability, on_corruption=choice, migrations=migrations)
+        self._opened = Store(
+            adapter,
+            durability=durability,
+            on_corruption=choice,
+            migrations=migrations,
+            retention=retention,
+        )
         look_in_snapshots(self._opened)
         self._open_store: Store | None = None
         self._salvaged: SalvageReport | None = None

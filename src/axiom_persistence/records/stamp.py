@@ -24,6 +24,7 @@ __all__ = [
     "later_than",
     "new_device",
     "new_who",
+    "seconds_of",
 ]
 
 _FORM: Final = re.compile("[0-9a-e][0-9a-f]{15}-[0-9a-f]{14}")
@@ -50,6 +51,11 @@ def new_who(device: str, random: Callable[[int], str] = secrets.token_hex) -> st
 def later_than(stamp: str, who: str) -> str:
     """The next stamp after ``stamp``, signed ``who``."""
     return f"{int(stamp[:_TIME], 16) + 1:016x}-{who}"
+
+
+def seconds_of(stamp: str) -> float:
+    """When ``stamp`` was given, in seconds since 1970 UTC."""
+    return int(stamp[:_TIME], 16) / _COUNTS / 1000
 
 
 class Clock:

@@ -5,6 +5,7 @@ from ..runtime.acting import actor
 from ._fingerprint import FingerprintAuthenticator
 from ._polkit import PolkitAuthenticator
 from ._seals import Checkpoint
+from ._signed import sign_checkpoint, verified_checkpoint
 from ._touch_id import TouchIDAuthenticator
 from ._windows_hello import WindowsHelloAuthenticator
 from .audit import AuditEntry, AuditLog
@@ -39,4 +40,6 @@ __all__ = [
     "TouchIDAuthenticator",
     "WindowsHelloAuthenticator",
     "actor",
+    "sign_checkpoint",
+    "verified_checkpoint",
 ]

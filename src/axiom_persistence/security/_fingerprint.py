@@ -13,7 +13,7 @@ from .presence import Authenticator, asked
 if TYPE_CHECKING:
     from ..platform._bus import Bus, BusError
 
-__all__ = ["FingerprintAuthenticator"]
+__all__ = ["FingerprintAuthenticator", "look_for_prints"]
 
 _SERVICE: Final = "net.reactivated.Fprint"
 _MANAGER: Final = (_SERVICE, "/net/reactivated/Fprint/Manager", f"{_SERVICE}.Manager")
@@ -50,9 +50,10 @@ class FingerprintAuthenticator(Authenticator):
 
     async def can_authenticate(self) -> bool:
         try:
-            return await in_thread(_has_prints)
+            await in_thread(look_for_prints)
         except (AuthenticationError, ConfigurationError):
             return False
+        return True
 
     def _scan(self, stop: threading.Event) -> None:
         from ..platform._bus import BusError
@@ -129,14 +130,18 @@ def _device(bus: Bus) -> tuple[str, str, str]:
     return _SERVICE, str(path), _DEVICE
 
 
-def _has_prints() -> bool:
+def look_for_prints() -> None:
+    """Return where the person could be asked for a finger now. Asks nobody.
+
+    Raises ``AuthenticationError``, which says what is missing; ``ConfigurationError`` without jeepney.
+    """
     from ..platform._bus import BusError
 
     bus = _connected()
     try:
-        return bool(bus.call(_device(bus), "ListEnrolledFingers", "s", "")[0])
-    except BusError:
-        return False
+        bus.call(_device(bus), "ListEnrolledFingers", "s", "")
+    except BusError as error:
+        raise _unavailable(error) from error
     finally:
         bus.close()
 

@@ -50,9 +50,13 @@ class PolkitAuthenticator(Authenticator):
 
     async def can_authenticate(self) -> bool:
         try:
-            is_authorized, is_challenge, _ = await in_thread(lambda: self._checked(0, threading.Event()))
+            return await in_thread(self.may_ask)
         except (AuthenticationError, ConfigurationError):
             return False
+
+    def may_ask(self) -> bool:
+        """What ``can_authenticate`` says; raises where polkit itself cannot be asked. Blocks for a moment."""
+        is_authorized, is_challenge, _ = self._checked(0, threading.Event())
         return is_authorized or is_challenge
 
     def _ask(self, stop: threading.Event) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
-from typing import Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from ..errors import ConfigurationError, shown
 from ..keys import MAX_KEY_BYTES, check_key, key_text
@@ -14,6 +14,9 @@ from ..records.corruption import Corruption, OnCorruption
 from ..records.migrations import Migrations
 from ..records.record import FIRST_SCHEMA, Record
 from ..storage.adapter import Durability, StorageAdapter
+
+if TYPE_CHECKING:
+    from ._retention import Retention
 
 __all__ = ["Asked", "Options", "Ttl", "wall_clock"]
 
@@ -36,6 +39,8 @@ class Asked(TypedDict, total=False):
     schema: str
     """That of a program without migrations."""
     migrations: Migrations | None
+    retention: Mapping[str, timedelta] | None
+    """The longest that records stay, by the pattern of their keys."""
     clock: Callable[[], float]
     """Seconds since 1970 UTC."""
 
@@ -52,6 +57,13 @@ class Options:
         """What saves in the background ask for: to outlive the process, where the adapter can do that."""
         self.together: Durability | None = self.weakest if adapter.traits.ordered else None
         """What jobs that change many records ask for: a loss of power undoes commits, and halves none."""
+        retention = asked.get("retention")
+        self.retention: Retention | None = None
+        """Which records do not stay for good although nobody said so. None: all do."""
+        if retention is not None:
+            from ._retention import Retention  # not every store has one
+
+            self.retention = Retention(retention)
         migrations = asked.get("migrations")
         if migrations is None:
             migrations = Migrations(asked.get("schema", FIRST_SCHEMA))

@@ -54,13 +54,18 @@ class Store(Tagged):
         kind: Any = None,
         expires: int | None = None,
         kept: Kept | None = None,
+        *,
+        ends: bool = True,
     ) -> bytes:
         """The record bytes of ``value``, with what is ``kept`` of the record that it replaces.
 
-        Raises before anything is stored.
+        Raises before anything is stored. The record ends when the store's retention says so; unless ``ends``
+        only the next sweep sees to that.
         """
         if value is MISSING:
             raise EncodingError("MISSING is no value", key=key, adapter=self.adapter, hint="delete the key")
+        if ends and self.retention is not None:
+            expires = self.retention.end(key, expires, self.clock())
         if expires is not None:
             self.note_expiry()
         try:
@@ -180,6 +185,8 @@ class Store(Tagged):
     def reseal(self, key: str, data: bytes, expires: int | None) -> bytes:
         """The whole record in ``data`` with another end: a newer program's, too, stays as it was."""
         record = self.open_record(key, data)
+        if self.retention is not None:
+            expires = self.retention.end(key, expires, self.clock())
         if expires is not None:
             self.note_expiry()
         sealed = seal_record(key, record.value, record.schema, expires=expires, compat=record.compat)

@@ -3,13 +3,14 @@
 from ._conflict import Clash, Conflict, Resolver
 from ._options import Sync
 from .resolvers import keep_local, keep_remote, merge_set, merge_text
-from .synchroniser import Synchroniser, SyncStatus
+from .synchroniser import SyncEvent, Synchroniser, SyncStatus
 
 __all__ = [
     "Clash",
     "Conflict",
     "Resolver",
     "Sync",
+    "SyncEvent",
     "SyncStatus",
     "Synchroniser",
     "keep_local",

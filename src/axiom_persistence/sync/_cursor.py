@@ -9,7 +9,6 @@ import msgspec
 from ..layers.tracked import SYNC
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import StorageAdapter
-from ..store.store import Store
 from ._remote import Head
 
 __all__ = ["Cursor"]
@@ -38,9 +37,8 @@ class Cursor:
         self.version: str | None = version
 
     @classmethod
-    async def read(cls, store: Store) -> Cursor:
-        """What is remembered in ``store``."""
-        adapter: StorageAdapter = store.adapter
+    async def read(cls, adapter: StorageAdapter) -> Cursor:
+        """What is remembered in the store of ``adapter``."""
         stored = (await adapter.fetch((_CURSOR,))).get(_CURSOR)
         if stored is None:
             return cls(_StoredCursor(), None)

@@ -28,7 +28,7 @@ from ._cursor import Cursor
 from ._device import Device, is_untracked
 from ._remote import TOGETHER, Head, Seen
 from ._shadow import Local, Shadow, sealed_shadow
-from ._state import State, encode_state, fields_of, join, latest, stamped
+from ._state import State, encode_state, fields_of, latest, stamped
 
 __all__ = ["Outcome", "cycle", "stamp_all"]
 
@@ -91,13 +91,13 @@ class _Meeting:
 
     async def hold(self) -> None:
         dirty = await self.stamp()
-        cursor = await Cursor.read(self._device.store)
+        cursor = await Cursor.read(self._device.store.adapter)
         found = None if cursor.listed is not None else await self._fetch(dirty, cursor)
         if found is None:
             self._outcome.must_list = True
             return
         locals, seen = found
-        joined = self._join(locals, seen)
+        joined = self._join(locals, seen, cursor.at)
         head, versions = await self._send(joined, seen)
         await self._apply(locals, joined, head, {**seen.versions, **versions}, cursor)
 
@@ -210,7 +210,7 @@ class _Meeting:
             await self._device.commit(changes, expect)
             raise _AgainError
 
-    def _join(self, locals: dict[str, Local], seen: Seen) -> dict[str, State | None]:
+    def _join(self, locals: dict[str, Local], seen: Seen, at: float) -> dict[str, State | None]:
         device, outcome = self._device, self._outcome
         joined: dict[str, State | None] = {}
         outcome.faults.update(seen.faults)
@@ -221,8 +221,7 @@ class _Meeting:
                 outcome.faults[key] = fault
                 continue
             theirs = device.renewed(key, theirs)
-            ours = device.renewed(key, local.shadow.state)
-            state = join(ours, theirs)
+            state = device.joined(local, theirs, at)
             pairs = clashes_in(local.shadow, theirs)
             if pairs and state is not None:
                 state, found = resolved(key, state, pairs, device.resolver(key), device.clock)

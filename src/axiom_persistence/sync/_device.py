@@ -15,7 +15,7 @@ from ..store.store import Store
 from ._conflict import Resolver
 from ._remote import Remote
 from ._shadow import Local, Shadow, local_keys, sealed_shadow
-from ._state import EXPIRES, Field, State, fields_of, latest, value_in, view
+from ._state import EXPIRES, Field, State, deleted_at, fields_of, join, latest, value_in, view
 
 __all__ = ["Device", "is_untracked"]
 
@@ -32,6 +32,8 @@ class Device:
     """8 hex digits."""
     wants: Callable[[str], object]
     resolver: Callable[[str], Resolver | None]
+    keep_deleted: float = 90 * 86400.0
+    """For how many seconds the remote remembers that a key was deleted."""
 
     async def locals(self, keys: Iterable[str]) -> dict[str, Local]:
         """What is here of ``keys``, in their order, of one moment."""
@@ -75,6 +77,21 @@ class Device:
             same = now.get(name) == value
             fields[name] = Field(state.fields[name].stamp if same else newest, value)
         return State(made.label, fields, state.covered)
+
+    def joined(self, local: Local, theirs: State | None, at: float) -> State | None:
+        """What is known of a key when this device and the remote are known. Both are of one schema.
+
+        ``at``: when this device was up to date last, in seconds since 1970 UTC; 0: nobody knows. Where that
+        is longer ago than the remote remembers what was deleted, only the remote knows what is left of a
+        key, unless it was changed here.
+        """
+        ours, before = self.renewed(local.key, local.shadow.state), self.store.clock() - self.keep_deleted
+        if local.mark is None and 0 < at < before:
+            return theirs
+        deleted = deleted_at(ours)
+        if theirs is None and deleted is not None and deleted < before:
+            return None
+        return join(ours, theirs)
 
     # -- records -----------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from ._cursor import Cursor
 from ._device import Device, is_untracked
 from ._remote import Head
 from ._shadow import Local
-from ._state import State, join
+from ._state import State
 
 __all__ = ["list_all", "mark_untracked"]
 
@@ -27,17 +27,18 @@ async def list_all(device: Device) -> tuple[int, dict[str, str]]:
     it is done, parts of transactions may be seen; afterwards the log brings what was sent meanwhile.
     """
     head = await device.remote.look()
-    cursor = await Cursor.read(device.store)
+    cursor = await Cursor.read(device.store.adapter)
     after = cursor.listed or ""
     if cursor.listed is None or cursor.head.place != head.place:
-        was_up_to_date = cursor.at
+        # Of a remote that was set back nobody knows what it has forgotten: then everything is sent again.
+        was_up_to_date = cursor.at if await device.remote.went_on_from(cursor.head, head) else 0.0
         after = ""
         cursor = await _note(device, head, after, was_up_to_date)
     received = 0
     faults: dict[str, str] = {}
     while True:
         page, last = await _page(device, after)
-        received += await _take(device, page, faults)
+        received += await _take(device, page, faults, cursor.at)
         if last is None:
             await _note(device, cursor.head, None, device.store.clock())
             return received, faults
@@ -47,10 +48,10 @@ async def list_all(device: Device) -> tuple[int, dict[str, str]]:
 
 async def _note(device: Device, head: Head, listed: str | None, at: float) -> Cursor:
     """Remember how far it is. Raises ``ConflictError`` where another process does the same."""
-    moved = (await Cursor.read(device.store)).moved(head, at, listed)
+    moved = (await Cursor.read(device.store.adapter)).moved(head, at, listed)
     if moved is not None:
         await device.commit(*moved)
-    return await Cursor.read(device.store)
+    return await Cursor.read(device.store.adapter)
 
 
 async def _page(device: Device, after: str) -> tuple[list[str], str | None]:
@@ -72,7 +73,7 @@ async def _with_shadows(device: Device, page: list[str], after: str) -> tuple[li
     return sorted(key for key in keys if device.wants(key)), last
 
 
-async def _take(device: Device, keys: list[str], faults: dict[str, str]) -> int:
+async def _take(device: Device, keys: list[str], faults: dict[str, str], at: float) -> int:
     """Make the records of ``keys`` what they are when joined with the remote's; how many were changed."""
     for attempt in range(_ATTEMPTS):
         locals = await device.locals(keys)
@@ -86,7 +87,7 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str]) -> int:
             if fault is not None:
                 faults[key] = fault
                 continue
-            made = await _made(device, local, theirs, seen.versions.get(key))
+            made = await _made(device, local, theirs, seen.versions.get(key), at)
             if made:
                 changes.update(made)
                 expect.update(local.versions)
@@ -104,15 +105,15 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str]) -> int:
 
 
 async def _made(
-    device: Device, local: Local, theirs: State | None, version: str | None
+    device: Device, local: Local, theirs: State | None, version: str | None, at: float
 ) -> dict[str, bytes | None]:
     """The changes of one key, or its mark where it has to be sent."""
     if local.mark is not None or local.damage is not None:
         return {}  # it is joined when it is sent
     if is_untracked(local):
         return {DIRTY + local.key: await device.mark_of(local)}
-    ours, theirs = device.renewed(local.key, local.shadow.state), device.renewed(local.key, theirs)
-    joined = join(ours, theirs)
+    theirs = device.renewed(local.key, theirs)
+    joined = device.joined(local, theirs, at)
     made = device.applied(local, joined, version)
     if joined != theirs:
         made[DIRTY + local.key] = await device.mark_of(local)

@@ -30,7 +30,10 @@ class Sync:
     changed one field without knowing of each other, for keys like these (the first that matches); nobody: the
     later change stays. ``remote_keys``: a key that all devices share, under which everything there is
     encrypted (extra ``encryption``); a confidential store needs it. ``every``: seconds between two looks at a
-    remote that does not tell by itself when it changes. What is changed here is sent at once.
+    remote that does not tell by itself when it changes. What is changed here is sent at once. ``metered``:
+    says whether the network costs by the byte now; while it does, only ``now()`` uses it. ``keep_deleted``:
+    days for which the remote remembers what was deleted. A device that was away for longer drops it as well,
+    unless it was changed there.
     """
 
     remote: str | os.PathLike[str] | StorageAdapter
@@ -38,6 +41,8 @@ class Sync:
     resolve: Mapping[str, Resolver] = field(default_factory=dict)
     remote_keys: KeyProvider | None = None
     every: float = 5.0
+    metered: Callable[[], object] | None = None
+    keep_deleted: float = 90.0
 
     def __post_init__(self) -> None:
         if isinstance(self.keys, str) or not all(isinstance(key, str) for key in self.keys):
@@ -46,6 +51,11 @@ class Sync:
             )
         if not self.every > 0:
             raise ConfigurationError(f"every is more than 0 seconds, not {shown(self.every)}", hint="every=5")
+
+        if not self.keep_deleted >= 1:
+            raise ConfigurationError(
+                f"keep_deleted is at least 1 day, not {shown(self.keep_deleted)}", hint="keep_deleted=90"
+            )
 
     def wants(self) -> Wanted:
         """Which keys take part, as a function."""

@@ -103,6 +103,8 @@ class Remote:
         """Bytes of states that were sent."""
         self.received: int = 0
         """Bytes of states that were received."""
+        self.saved: int = 0
+        """By how many bytes deflating has made shorter what was sent."""
 
     async def check(self) -> None:
         """Raise ``ForeignStoreError`` for a place that holds a store, and not what devices have sent."""
@@ -144,7 +146,12 @@ class Remote:
         place = seen.head.place or secrets.token_hex(8)
         head = Head(seen.head.number + 1, secrets.token_hex(8), place)
         entry = Sent(head.name, sorted(states), device, at)
-        data = {key: None if state is None else self._packed(key, state) for key, state in states.items()}
+        whole = {
+            key: None if state is None else seal_record(key, encode_state(state), INTERNAL_SCHEMA)
+            for key, state in states.items()
+        }
+        plain = {key: len(record or b"") for key, record in whole.items()}
+        data = {key: None if record is None else _packed(record) for key, record in whole.items()}
         stored = _StoredHead(1, *head)
         changes = {
             **data,
@@ -158,7 +165,10 @@ class Remote:
         expect: dict[str, str | None] = {key: seen.versions.get(key) for key in states}
         expect[_HEAD] = seen.head_version
         versions = await self.adapter.commit(changes, expect=expect)
-        self.sent += sum(len(packed) for packed in data.values() if packed is not None)
+        for key, packed in data.items():
+            if packed is not None:
+                self.sent += len(packed)
+                self.saved += plain[key] - len(packed)
         return head, versions
 
     async def since(self, cursor: Head, head: Head) -> list[str] | None:
@@ -184,6 +194,14 @@ class Remote:
                 return None  # the remote was set back, and went on otherwise
         return list(keys) if len(keys) <= TOGETHER else None
 
+    async def went_on_from(self, cursor: Head, head: Head) -> bool:
+        """Whether nothing says that the remote was set back since somebody read its log up to ``cursor``."""
+        if cursor.place != head.place or cursor.number > head.number:
+            return False
+        name = _entry(cursor.number)
+        stored = (await self.adapter.fetch((name,))).get(name)
+        return stored is None or self._own(name, stored, Sent).name == cursor.name
+
     # -- bytes -------------------------------------------------------------------------------------
 
     def _head(self, stored: Stored | None) -> Head:
@@ -197,13 +215,6 @@ class Remote:
                 hint="update axiom-persistence",
             )
         return Head(head.number, head.name, head.place)
-
-    def _packed(self, key: str, state: State) -> bytes:
-        data = seal_record(key, encode_state(state), INTERNAL_SCHEMA)
-        if len(data) < _WORTH_IT:
-            return data
-        packed = _DEFLATED + zlib.compress(data)
-        return packed if len(packed) < len(data) else data
 
     def _opened(self, key: str, stored: Stored) -> bytes:
         """The value in a record. Raises ``ValueError`` saying what is wrong with it."""
@@ -234,3 +245,10 @@ class Remote:
 
 def _entry(number: int) -> str:
     return f"{_LOG}{number:012d}"
+
+
+def _packed(record: bytes) -> bytes:
+    if len(record) < _WORTH_IT:
+        return record
+    packed = _DEFLATED + zlib.compress(record)
+    return packed if len(packed) < len(record) else record

@@ -16,7 +16,7 @@ import msgspec
 
 from ..records.migrations import order
 from ..records.record import Record
-from ..records.stamp import is_stamp
+from ..records.stamp import is_stamp, seconds_of
 
 __all__ = [
     "EXPIRES",
@@ -25,8 +25,8 @@ __all__ = [
     "Field",
     "State",
     "builtins_of",
-    "covers_all",
     "decode_state",
+    "deleted_at",
     "encode_state",
     "fields_of",
     "join",
@@ -44,6 +44,9 @@ NAME: Final = "."
 """What the field of a name in an object begins with."""
 EXPIRES: Final = "!expires"
 """The field of the time at which the value ends."""
+
+_DELETED: Final = "!deleted"
+"""Of a key that was deleted: when, among what is covered."""
 
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -159,6 +162,13 @@ def latest(state: State | None) -> str:
     return max([field.stamp for field in state.fields.values()] + list(state.covered.values()), default="")
 
 
+def deleted_at(state: State | None) -> float | None:
+    """When the key was deleted, in seconds since 1970 UTC. None: it is alive, or never was."""
+    if state is None or view(state) is not None:
+        return None
+    return seconds_of(state.covered.get(_DELETED) or latest(state))
+
+
 # -- changes ---------------------------------------------------------------------------------------
 
 
@@ -168,7 +178,7 @@ def stamped(state: State | None, now: Mapping[str, bytes] | None, stamp: str, sc
     What differs bears ``stamp``, later than all in ``state``. None: nothing was there, and nothing is.
     """
     if now is None:
-        return None if state is None else covers_all(state)
+        return None if state is None else _covers_all(state, stamp)
     before = view(state) or {}
     fields = {} if state is None else dict(state.fields)
     for name, field in fields.items():
@@ -176,7 +186,7 @@ def stamped(state: State | None, now: Mapping[str, bytes] | None, stamp: str, sc
             fields[name] = Field(field.stamp, None)  # it beats the value that it removes, and no newer one
     covered = {} if state is None else state.covered
     for name, seen in covered.items():  # of a value that was deleted: it does not come back with this one
-        if name not in now and name not in fields:
+        if name not in now and name not in fields and name != _DELETED:
             fields[name] = Field(seen, None)
     for name, value in now.items():
         if before.get(name) != value:
@@ -184,11 +194,11 @@ def stamped(state: State | None, now: Mapping[str, bytes] | None, stamp: str, sc
     return State(schema, fields, covered)
 
 
-def covers_all(state: State) -> State:
-    """``state`` deleted by somebody who knows all of it. No value is left in it."""
+def _covers_all(state: State, stamp: str) -> State:
+    """``state`` deleted at ``stamp`` by somebody who knows all of it. No value is left in it."""
     if view(state) is None:
         return state
-    covered = dict(state.covered)
+    covered = {**state.covered, _DELETED: stamp}
     for name, field in state.fields.items():
         covered[name] = max(field.stamp, covered.get(name, ""))
     return _without_values(state._replace(covered=covered))

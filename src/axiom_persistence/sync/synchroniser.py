@@ -7,9 +7,10 @@ import hashlib
 import random
 import socket
 import time
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from collections.abc import AsyncIterator, Hashable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
 
 import msgspec
 
@@ -21,22 +22,24 @@ from ..errors import (
     StorageError,
 )
 from ..layers.tracked import DIRTY, SYNC, Tracked
-from ..records.codec import encode_value
 from ..records.migrations import Migrations
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..records.stamp import Clock, is_stamp, new_device, new_who
-from ..runtime.turn import backoff
 from ..runtime.upkeep import Upkeep
 from ..storage.adapter import StorageAdapter
 from ..store.store import Store
 from ._conflict import CONFLICTS, KEPT, Conflict
 from ._cycle import cycle, stamp_all
+from ._deleted import forget_deleted
 from ._device import Device
+from ._lease import Lease
+from ._listed import listed_conflicts, take_back
 from ._listing import list_all, mark_untracked
 from ._options import Sync
 from ._remote import Remote
+from ._status import Phase, SyncEvent, SyncStatus, Told
 
-__all__ = ["SyncStatus", "Synchroniser"]
+__all__ = ["SyncEvent", "SyncStatus", "Synchroniser"]
 
 _DEVICE: Final = SYNC + "device"
 
@@ -45,28 +48,8 @@ _LOOK_S: Final = 0.2
 _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 300.0
 """Between two attempts to reach a remote that cannot be reached: the delay doubles, with full jitter."""
-
-
-@dataclass(frozen=True, slots=True)
-class SyncStatus:
-    """How far this device is."""
-
-    state: Literal["idle", "syncing", "offline", "paused", "stuck"] = "idle"
-    since: float = 0.0
-    """When it came into this state, in seconds since 1970 UTC."""
-    why: str | None = None
-    """What keeps it offline, or stuck."""
-    faults: tuple[tuple[str, str], ...] = ()
-    """Keys that cannot be sent or taken over, and why. All others go on."""
-    sent: int = 0
-    """Keys sent since the store was opened."""
-    received: int = 0
-    """Keys that others changed here."""
-    conflicts: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    last_success: float | None = None
-    """When all was the same last, in seconds since 1970 UTC."""
+_DAY_S: Final = 86400.0
+_METERED: Final = "the network is metered; now() meets at once"
 
 
 class _StoredDevice(msgspec.Struct):
@@ -78,8 +61,8 @@ class _StoredDevice(msgspec.Struct):
 class Synchroniser:
     """``persistence.sync``: the synchronisation of an open store. It works by itself.
 
-    A device is what has this store open in this place. Several processes of it may run: each sends what it
-    finds, and none of them disturbs another.
+    A device is what has this store open in this place. Of several processes that have, one meets the remote
+    by itself, and another takes over when it has ended. ``now`` meets from any of them.
     """
 
     def __init__(
@@ -109,7 +92,11 @@ class Synchroniser:
         self._next = 0.0
         self._marked = -1
         self._mark: Hashable | None = None
+        self._local: Hashable | None = None
+        self._lease: Lease | None = None
+        self._told = Told()
         self._paused = False
+        self._forget_after, self._forget_next = "", 0.0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status.state} with {self._adapter}>"
@@ -129,15 +116,28 @@ class Synchroniser:
             if isinstance(stamp, str) and is_stamp(stamp):
                 clock.go_on_from(stamp)
         asked = self._asked
-        self._device = Device(self._store, self._remote, clock, name, self._tracked.wants, asked.resolver)
+        self._device = Device(
+            self._store,
+            self._remote,
+            clock,
+            name,
+            self._tracked.wants,
+            asked.resolver,
+            asked.keep_deleted * _DAY_S,
+        )
         if is_new:
             await self._remember(name)
         await stamp_all(self._device)
+        self._lease = Lease(self._store, clock.who)
         self._upkeep.start()
 
     async def stop(self) -> None:
         """End. What was not sent is sent when the store is opened again."""
         await self._upkeep.stop()
+        if self._lease is not None:
+            with suppress(PersistenceError):  # then another process waits for some seconds
+                await self._lease.release()
+        self._told.tell(None)
         await self._adapter.aclose()
 
     async def _name(self) -> tuple[str, bool]:
@@ -173,11 +173,18 @@ class Synchroniser:
     async def now(self) -> SyncStatus:
         """Meet the remote until there is nothing left to send or to take over.
 
-        Raises what kept it from that: ``StorageError`` where the remote cannot be reached. Keys that cannot
-        be sent or taken over are in ``status.faults``.
+        The first call after the opening also looks at every key for what was saved without ``sync=``. Raises
+        what kept it from that: ``StorageError`` where the remote cannot be reached. Keys that cannot be sent
+        or taken over are in ``status.faults``.
         """
+        while self._audited is not None and self._device is not None:
+            self._audited = await mark_untracked(self._device, self._audited)
+        return await self._meet()
+
+    async def _meet(self) -> SyncStatus:
         async with self._meeting:
-            self._marked = self._tracked.marked
+            self._marked, self._local = self._tracked.marked, self._tracked.change_mark()
+            await self._count_pending()
             self._become("syncing")
             try:
                 await self._meet_until_done()
@@ -188,10 +195,24 @@ class Synchroniser:
             except BaseException:
                 self._become("idle")
                 raise
-            state: Literal["stuck", "idle"] = "stuck" if self._status.faults else "idle"
-            self._become(state, "; ".join(f"{key}: {why}" for key, why in self._status.faults[:3]) or None)
-            self._status = replace(self._status, last_success=time.time())
+            await self._count_pending()
+            state: Phase = "stuck" if self._status.faults else "idle"
+            why = "; ".join(f"{key}: {why}" for key, why in self._status.faults[:3]) or None
+            self._become(state, why, last_success=time.time())
         return self._status
+
+    async def _count_pending(self) -> None:
+        pending = 0
+        async for _ in self._tracked.keys(DIRTY):
+            pending += 1
+        self._status = replace(self._status, pending=pending)
+
+    def events(self) -> AsyncIterator[SyncEvent]:
+        """The status, each later one, and each conflict as it is decided, until the store is closed.
+
+        A slow listener misses the oldest of more than 256.
+        """
+        return self._told.events(self._status)
 
     async def pause(self) -> None:
         """Meet no more until ``resume``, but for ``now``. What is changed meanwhile is sent then."""
@@ -208,46 +229,20 @@ class Synchroniser:
 
         The last 256 are remembered.
         """
-        found = []
-        async for name in self._store.adapter.keys(CONFLICTS):
-            stored = (await self._store.adapter.fetch((name,))).get(name)
-            record = None if stored is None else look_at(name, stored.data, INTERNAL_SCHEMA)[0]
-            if record is not None:
-                found.append(msgspec.json.decode(record.value, type=Conflict))
-        return found
+        return await listed_conflicts(self._store.adapter)
 
     async def take_back(self, conflict: Conflict) -> bool:
         """Save what ``conflict`` lost, as a change of now. False: the key is not there any more."""
-        adapter, key = self._top.adapter, conflict.key
-        for attempt in range(16):
-            stored = (await adapter.fetch((key,))).get(key)
-            record = None if stored is None else look_at(key, stored.data, self._top.schema_of(key))[0]
-            if stored is None or record is None:
-                return False
-            value = conflict.lost
-            if conflict.field:
-                value = msgspec.json.decode(record.value)
-                value[conflict.field] = conflict.lost
-            data = seal_record(key, encode_value(value), record.schema, expires=record.expires)
-            try:
-                await self._top.commit({key: data}, expect={key: stored.version})
-                return True
-            except ConflictError:
-                await backoff(attempt)
-        raise ConflictError(
-            "the key was changed all the time", key=key, adapter=self._tracked, hint="try it again"
-        )
+        return await take_back(self._top, conflict)
 
     # -- by itself ---------------------------------------------------------------------------------
 
     async def _turn(self) -> float:
         """Meet the remote if there is a reason to; the seconds until the next look."""
-        if self._paused:
-            return _LOOK_S
-        if not self._is_due():
+        if self._paused or not await self._leads() or self._is_metered() or not await self._is_due():
             return _LOOK_S
         try:
-            await self.now()
+            await self._meet()
         except PersistenceError:
             # Told by ``status``: a device may be offline for days, and there is nobody to raise it to.
             self._failures += 1
@@ -258,15 +253,37 @@ class Synchroniser:
         self._next = time.monotonic() + self._asked.every
         self._mark = self._adapter.change_mark()
         await self._audit()
+        await self._forget_deleted()
         return _LOOK_S
 
-    def _is_due(self) -> bool:
+    async def _leads(self) -> bool:
+        leads = self._lease is not None and await self._lease.hold()
+        if leads != self._status.leading:
+            self._status = replace(self._status, leading=leads)
+            self._told.tell(self._status)
+        return leads
+
+    def _is_metered(self) -> bool:
+        """Whether only what is asked for may use the network."""
+        metered = self._asked.metered is not None and bool(self._asked.metered())
+        if metered:
+            self._become("paused", _METERED)
+        elif self._status.why == _METERED:
+            self._become("idle")
+        return metered
+
+    async def _is_due(self) -> bool:
         if time.monotonic() >= self._next:
             return True
         if self._failures:
             return False
         if self._tracked.marked != self._marked:
             return True
+        local = self._tracked.change_mark()
+        if local is not None and local != self._local:  # another process has changed something
+            self._local = local
+            async for _ in self._tracked.keys(DIRTY, limit=1):
+                return True
         try:
             mark = self._adapter.change_mark()
         except CapabilityUnavailableError:
@@ -288,6 +305,8 @@ class Synchroniser:
             more = outcome.more or outcome.must_list
             faults.update(outcome.faults)
             self._count(outcome.sent, outcome.received, len(outcome.conflicts))
+            for conflict in outcome.conflicts:
+                self._told.tell(conflict)
             if outcome.conflicts:
                 await self._forget_old_conflicts()
             if outcome.must_list:
@@ -295,6 +314,19 @@ class Synchroniser:
                 faults.update(left)
                 self._count(0, received, 0)
         self._status = replace(self._status, faults=tuple(sorted(faults.items())))
+
+    async def _forget_deleted(self) -> None:
+        """A page of keys a turn, and all of them once a day."""
+        if self._device is None or time.monotonic() < self._forget_next:
+            return
+        try:
+            forgotten, last = await forget_deleted(self._device, self._forget_after)
+        except (ConflictError, StorageError):
+            return  # again at the next turn
+        if forgotten:
+            self._next = 0.0  # the log tells this device as well
+        self._forget_after = last or ""
+        self._forget_next = time.monotonic() + (0.0 if last else _DAY_S)
 
     def _count(self, sent: int, received: int, conflicts: int) -> None:
         was = self._status
@@ -305,6 +337,7 @@ class Synchroniser:
             conflicts=was.conflicts + conflicts,
             bytes_sent=self._remote.sent,
             bytes_received=self._remote.received,
+            bytes_saved=self._remote.saved,
         )
 
     async def _forget_old_conflicts(self) -> None:
@@ -321,9 +354,11 @@ class Synchroniser:
                 return  # again at the next turn
             self._next = 0.0  # what was found is sent
 
-    def _become(
-        self, state: Literal["idle", "syncing", "offline", "paused", "stuck"], why: str | None = None
-    ) -> None:
+    def _become(self, state: Phase, why: str | None = None, **more: Any) -> None:
         state = "paused" if self._paused and state == "idle" else state
         if (state, why) != (self._status.state, self._status.why):
-            self._status = replace(self._status, state=state, why=why, since=time.time())
+            more["since"] = time.time()
+        status = replace(self._status, state=state, why=why, **more)
+        if status != self._status:
+            self._status = status
+            self._told.tell(status)

@@ -3,12 +3,15 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from axiom_persistence import MemoryAdapter, SQLiteAdapter, open_persistence
 from axiom_persistence.errors import ConfigurationError, CorruptedDataError
 from axiom_persistence.keys import TRAIL
 from axiom_persistence.layers.audited import Audited
 from axiom_persistence.layers.cached import CachePolicy
-from axiom_persistence.security import AuditLog, actor
+from axiom_persistence.security import AuditLog, Checkpoint, actor, sign_checkpoint, verified_checkpoint
 
 from . import MARK, case
 from .verbs import Shelf
@@ -192,3 +195,30 @@ async def read_an_anchor_that_is_damaged(world):
         await anchor.commit({"axiom-audit": b"{}"})
     async with Audited(MemoryAdapter(), AuditLog(anchor=anchor)) as adapter:
         await adapter.commit({"k": b"1"})
+
+
+_CHECKPOINT = Checkpoint("ab" * 16, 3, 700, "cd" * 32)
+_KEYS_HINT = (
+    "`openssl genpkey -algorithm ed25519 -out private.pem` makes the private key, "
+    "`openssl pkey -in private.pem -pubout -out public.pem` the public one"
+)
+
+
+@case(ConfigurationError, f"this is no private Ed25519 key in PEM without a passphrase; {_KEYS_HINT}")
+async def sign_with_what_is_no_key(world):
+    sign_checkpoint(_CHECKPOINT, MARK.encode())
+
+
+@case(ConfigurationError, f"this is no public Ed25519 key in PEM without a passphrase; {_KEYS_HINT}")
+async def verify_with_what_is_no_key(world):
+    verified_checkpoint(b"{}", MARK.encode())
+
+
+@case(
+    CorruptedDataError,
+    "the signature of the checkpoint is missing or wrong; it was altered, or signed with another key: "
+    "take a copy that is whole, and its public key",
+)
+async def a_checkpoint_without_a_signature(world):
+    public = Ed25519PrivateKey.generate().public_key()
+    verified_checkpoint(b"{}", public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

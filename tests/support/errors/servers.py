@@ -90,3 +90,47 @@ def a_mode_that_falls_back(world: World) -> None:
 )
 def a_certificate_that_is_not_there(world: World) -> None:
     open_persistence(f"postgresql://host/notes?sslrootcert={world.path}/none.pem")
+
+
+@case(
+    ConfigurationError,
+    "what is saved would cross the network in plain text [in redis://db.example.org:6379/0]; write rediss:// "
+    "for TLS, or sslmode=disable for a network you trust",
+)
+def a_server_far_away_in_plain_text(world: World) -> None:
+    open_persistence(f"redis://me:{MARK}@db.example.org/0")
+
+
+@case(
+    ConfigurationError,
+    "a store's name has 1 to 50 bytes and no brace [in redis://localhost:6379/0]; for example store=notes",
+)
+def a_store_whose_name_has_braces(world: World) -> None:
+    open_persistence("redis://localhost/0?store={notes}")
+
+
+@case(
+    ConfigurationError,
+    "the option timeout is at most 1200 seconds: so long are commits remembered [in "
+    "redis://localhost:6379/0]; for example 30",
+)
+def a_timeout_of_hours_in_redis(world: World) -> None:
+    open_persistence("redis://localhost/0?timeout=7200")
+
+
+@case(
+    ConfigurationError,
+    "the option durability is power_loss, process_exit or memory [in redis://localhost:6379/0]; leave it "
+    "out, and every save survives a crash of the server",
+)
+def a_server_of_an_unknown_durability(world: World) -> None:
+    open_persistence("redis://localhost/0?durability=always")
+
+
+@case(
+    ConfigurationError,
+    "the path of the address, a database's number, is a whole number from 0 to 65536 [in redis://\u2026]; "
+    "for example redis://localhost:6379/0?replicas=1",
+)
+def a_database_that_is_no_number(world: World) -> None:
+    open_persistence("redis://localhost/notes")

@@ -1035,3 +1035,21 @@ async def a_key_with_two_defaults(world):
 )
 async def split_what_was_not_joined(world):
     split_key("a//%zz")
+
+
+@case(
+    ConfigurationError,
+    "retention is a dict of patterns and times, not <list of 1 item>; "
+    "for example retention={'log/*': timedelta(days=30)}",
+)
+async def retention_without_times(world):
+    open_persistence(world.db(), retention=["log/*"])
+
+
+@case(
+    ConfigurationError,
+    "retention of 'log/*' is a timedelta above zero, not <int>; "
+    "timedelta(days=30); leave the pattern out to keep such records for good",
+)
+async def retention_by_a_number(world):
+    open_persistence(world.db(), retention={"log/*": NUMBER})

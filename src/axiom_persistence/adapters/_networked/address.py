@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from ...errors import ConfigurationError, nearest
 
-__all__ = ["Credential", "ServerAddress"]
+__all__ = ["Credential", "ServerAddress", "is_here"]
 
 _TRUTHS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _LOOPBACK: Final = ("localhost", "::1")
@@ -84,10 +84,7 @@ class ServerAddress:
     @property
     def is_local(self) -> bool:
         """Whether nothing leaves this machine: every host is a loopback address or a socket."""
-        return all(
-            host in _LOOPBACK or (host.startswith(("127.", "/")) and not host.endswith("."))
-            for host, _ in self.hosts
-        )
+        return all(is_here(host) for host, _ in self.hosts)
 
     def flag(self, name: str, default: bool) -> bool:
         """An option that is ``true`` or ``false``."""
@@ -114,6 +111,11 @@ class ServerAddress:
                 f"the option {name} is a number of seconds above 0", adapter=str(self), hint="for example 30"
             )
         return value
+
+
+def is_here(host: str) -> bool:
+    """Whether nothing that goes to ``host`` leaves this machine: a loopback address, or a socket's path."""
+    return host in _LOOPBACK or (host.startswith(("127.", "/")) and not host.endswith("."))
 
 
 def _refuse_unknown(scheme: str, name: str, known: Collection[str]) -> None:

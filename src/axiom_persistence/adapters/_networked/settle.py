@@ -64,6 +64,7 @@ async def settle(
     loop = asyncio.get_running_loop()
     lost: list[Commit] = []
     attempt = 0
+    why: BaseException | None = None
     while left := [commit for commit in commits if not commit.is_answered]:
         cause: BaseException | None = None
         due = min(commit.deadline for commit in left)
@@ -77,11 +78,13 @@ async def settle(
             break
         if cause is None:
             continue  # all are answered, or the server asks for it once more
+        if why is None or str(cause):  # a time that is over says less than what came before
+            why = cause
         for commit in left:
             if not commit.is_answered and loop.time() >= commit.deadline:
                 if commit.is_sent:
                     lost.append(commit)
-                commit.failed(_unavailable(cause, timeout, adapter, commit.key, is_sent=commit.is_sent))
+                commit.failed(_unavailable(why, timeout, adapter, commit.key, is_sent=commit.is_sent))
         await _pause(attempt, due)
         attempt += 1
     return lost

@@ -9,15 +9,12 @@ from typing import Any, Final, Self
 from ...errors import ConfigurationError
 from ...storage.adapter import Durability
 from .._networked.address import ServerAddress
+from .._networked.tls import TLS_OPTIONS, tls_context
 
 __all__ = ["Place"]
 
 SCHEME: Final = "postgresql"
-OPTIONS: Final = (
-    *("table", "schema", "durability", "timeout", "pgbouncer"),
-    *("sslmode", "sslrootcert", "sslcert", "sslkey"),
-)
-_MODES: Final = ("disable", "require", "verify-ca", "verify-full")
+OPTIONS: Final = ("table", "schema", "durability", "timeout", "pgbouncer", *TLS_OPTIONS)
 LONGEST_S: Final = 1200
 """Of a timeout. A second copy of a commit must find the note of the first."""
 _MOST_NAME: Final = 50
@@ -73,7 +70,7 @@ class Place:
             Durability(asked),
             timeout,
             server.flag("pgbouncer", False),
-            _tls(server),
+            tls_context(server, "disable" if server.is_local else "verify-full"),
         )
 
     def __str__(self) -> str:
@@ -109,31 +106,3 @@ class Place:
         if self.pgbouncer:
             return {name: value for name, value in settings.items() if name in _NO_SESSION}
         return settings
-
-
-def _tls(server: ServerAddress) -> ssl.SSLContext | None:
-    options = server.options
-    mode = options.get("sslmode", "disable" if server.is_local else "verify-full")
-    if mode not in _MODES:
-        raise ConfigurationError(
-            f"the option sslmode is one of {', '.join(_MODES)}",
-            adapter=server,
-            hint="modes that fall back to plain text without a word are not offered",
-        )
-    if mode == "disable":
-        return None
-    try:
-        context = ssl.create_default_context(cafile=options.get("sslrootcert"))
-        if "sslcert" in options:
-            context.load_cert_chain(options["sslcert"], options.get("sslkey"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"a certificate or key cannot be read: {error.strerror or type(error).__name__}",
-            adapter=server,
-            hint="check the paths in sslrootcert, sslcert and sslkey",
-        ) from error
-    if mode != "verify-full":
-        context.check_hostname = False
-    if mode == "require":
-        context.verify_mode = ssl.CERT_NONE
-    return context

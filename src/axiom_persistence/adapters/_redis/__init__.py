@@ -1,0 +1,1 @@
+"""How a store lies in Redis, and how it is talked to."""

@@ -1,0 +1,275 @@
+"""A store in Redis or Valkey, shared by any number of processes and machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import CapabilityUnavailableError, ConfigurationError, StoreNotFoundError
+from ..keys import check_stored_key
+from ..storage.adapter import (
+    MAX_STORED_KEY_BYTES,
+    Changes,
+    Durability,
+    Expect,
+    StorageAdapter,
+    Stored,
+    Traits,
+    check_changes,
+)
+from ..storage.changelog import Changed, ChangeLog
+from ..storage.listing import Listing
+from ._networked.commit import time_of
+from ._networked.loops import PerLoop
+from ._networked.settle import Unreachable
+from ._redis.place import Place
+
+if TYPE_CHECKING:
+    from ._redis.lanes import Lanes
+    from ._redis.line import Line
+
+__all__ = ["RedisAdapter"]
+
+_MAX_VALUE_BYTES: Final = 64 << 20
+_PAGE: Final = 1000
+_OPENING_S: Final = 4.0
+"""How long an opening tries to reach a server; a person may wait for it."""
+
+
+class RedisAdapter(StorageAdapter, ChangeLog):
+    """Keeps every record as one string on the server at ``address`` (extra ``redis``).
+
+    ``redis://user:password@host:6379/0``, ``rediss://`` for TLS; the path is the number of a database.
+    Several hosts, with ``,`` between them, are nodes of a cluster, or servers of which the primary is used.
+    Behind ``?``, with ``&`` between them: ``store`` (``axiom``), for several stores on one server;
+    ``durability=process_exit`` or ``memory`` for servers that do not sync every commit; ``replicas``, how
+    many must have a commit before it is acknowledged (0); ``sentinel``, the primary's name where the hosts
+    are sentinels; ``timeout``, seconds until a call that gets no answer is given up (30); ``sslmode``
+    (``verify-full``), ``sslrootcert``, ``sslcert``, ``sslkey``.
+
+    Commits that come while one is under way go out together, each a script that runs undisturbed. One whose
+    reply was lost is settled by sending it again under its id. Each event loop has its own connections: one
+    for commits, two for reading. Values of at most 64 MiB; a store is as large as the memory of one node.
+
+    Replication is asynchronous: a failover may lose commits that were acknowledged.
+
+    ``inspect``: reads only, makes nothing, and works on a replica.
+
+    Raises ``ConfigurationError`` for a server that cannot keep what is promised (``appendfsync``, an eviction
+    policy, no TLS), ``AccessDeniedError`` for a wrong password and for a replica, ``ForeignStoreError`` for a
+    store that is not ours, ``StorageUnavailableError`` for a server that does not answer; no error shows a
+    credential. In a forked child it must be opened again.
+    """
+
+    def __init__(self, address: str, *, inspect: bool = False) -> None:
+        self._place = Place.parse(address)
+        self._inspect = inspect
+        self._traits = Traits(
+            atomic=True,
+            durability=self._place.durability,
+            shared=True,
+            max_value_bytes=_MAX_VALUE_BYTES,
+        )
+        self._loops: PerLoop[Lanes] | None = None
+        self._settings: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"RedisAdapter({str(self._place)!r})"
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
+
+    @property
+    def location(self) -> str:
+        return str(self._place)
+
+    # -- lifecycle ---------------------------------------------------------------------------------
+
+    async def aopen(self) -> None:
+        if self._is_open():
+            return
+        try:
+            from ._redis import errors, line
+            from ._redis.lanes import Lanes
+            from ._redis.script import Names
+        except ImportError as error:
+            raise ConfigurationError(
+                "a store in Redis needs redis-py",
+                adapter=self,
+                hint="pip install 'axiom-persistence[redis]'",
+            ) from error
+        self._names = Names(self._place)
+        loops = PerLoop(lambda: Lanes(self._place, self._names, self, inspect=self._inspect), self)
+        writing = loops.here().writing
+        try:
+            async with asyncio.timeout(_OPENING_S):
+                await self._make(writing)
+        except BaseException as error:
+            await loops.aclose(_nothing)
+            if isinstance(error, line.Replica):
+                self._refuse(writing)
+            if isinstance(error, TimeoutError | Unreachable):
+                raise errors.not_reached(self, _OPENING_S, str(error)) from error
+            raise
+        if self._is_open():  # somebody else has opened it meanwhile
+            await loops.aclose(_nothing)
+            return
+        self._settings = writing.settings
+        self._loops = loops
+
+    async def _make(self, line: Line) -> None:
+        """See that there is a store of ours, or make it, which several processes may do at once."""
+        from ._redis.probe import check_mark
+        from ._redis.script import FORMAT, MAKE
+
+        names = self._names
+        (mark,) = await line.ask((b"GET", names.mark))
+        if not self._inspect:
+            self._refuse(line)
+            if mark is None:
+                (mark,) = await line.ask((b"EVAL", MAKE, b"2", names.mark, names.log, FORMAT))
+        if isinstance(mark, Exception):
+            raise mark
+        if not check_mark(mark, self):
+            raise StoreNotFoundError(
+                "there is no store", adapter=self, hint="open it without mode='inspect' to make it"
+            )
+
+    def _refuse(self, line: Line) -> None:
+        from ._redis.probe import refuse_at_opening
+
+        refuse_at_opening(line.settings, self._place, self)
+
+    def _is_open(self) -> bool:
+        return self._loops is not None and self._loops.is_usable
+
+    async def aclose(self) -> None:
+        loops, self._loops = self._loops, None
+        if loops is not None:
+            await loops.aclose(lambda lanes: lanes.commits.finish())
+
+    def _lanes(self) -> Lanes:
+        if self._loops is None:
+            raise CapabilityUnavailableError(
+                "the store is not open", adapter=self, hint="open it first, in `async with`"
+            )
+        return self._loops.here()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        lanes = self._lanes()
+        for key in keys:
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        return await lanes.fetches.fetch(keys) if keys else {}
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        from ._redis.script import VERSION
+
+        lanes = self._lanes()
+        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        start, length = min(start, _MAX_VALUE_BYTES), min(length, _MAX_VALUE_BYTES)
+        first, end = VERSION + start, VERSION + start + length
+        names = [self._names.record_of(key) for key in wanted]
+        # Each part comes with the version, which tells what is empty from what is absent.
+        parts = [
+            (b"GETRANGE", name, b"%d" % begin, b"%d" % (stop - 1))
+            for name in names
+            for begin, stop in ((0, VERSION), (first, end))
+        ]
+        found = await lanes.read(*parts) if parts else []
+        return {
+            key: part if length else b""
+            for key, version, part in zip(wanted, found[::2], found[1::2], strict=True)
+            if version
+        }
+
+    async def exists(self, key: str) -> bool:
+        lanes = self._lanes()
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
+        (count,) = await lanes.read((b"EXISTS", self._names.record_of(key)), key=key)
+        return bool(count)
+
+    async def saved_at(self, key: str) -> float | None:
+        from ._redis.script import VERSION
+
+        lanes = self._lanes()
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
+        asked = (b"GETRANGE", self._names.record_of(key), b"0", b"%d" % (VERSION - 1))
+        (version,) = await lanes.read(asked, key=key)
+        return time_of(version.decode()) if version else None
+
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        rest = Listing(prefix, after, limit, reverse)
+        while not rest.is_empty:
+            page = await self._page(rest)
+            for key in page:
+                yield key
+            if len(page) < _PAGE:
+                return
+            rest = rest.behind(page)
+
+    async def _page(self, listing: Listing) -> Sequence[str]:
+        """The next keys: each page is a request of its own, begun where the last one ended."""
+        size = b"%d" % (_PAGE if listing.limit is None else min(listing.limit, _PAGE))
+        lowest, highest = b"[" + listing.prefix.encode(), b"+"
+        if listing.end is not None:
+            highest = b"(" + listing.end.encode()
+        if listing.after is not None and listing.reverse:
+            if listing.end is None or listing.after < listing.end:
+                highest = b"(" + listing.after.encode()
+        elif listing.after is not None and listing.after >= listing.prefix:
+            lowest = b"(" + listing.after.encode()
+        command, ends = b"ZRANGEBYLEX", (lowest, highest)
+        if listing.reverse:
+            command, ends = b"ZREVRANGEBYLEX", (highest, lowest)
+        (keys,) = await self._lanes().read((command, self._names.index, *ends, b"LIMIT", b"0", size))
+        return [key.decode() for key in keys]
+
+    # -- changes -----------------------------------------------------------------------------------
+
+    async def changed(self, since: str | None) -> Changed:
+        """From the log of the last 10,000 commits; whoever comes later than that is told so."""
+        return await self._lanes().changes.since(since)
+
+    async def wait_for_change(self, timeout: float) -> None:
+        await self._lanes().changes.wait(timeout)
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def commit(
+        self,
+        changes: Changes,
+        *,
+        expect: Expect | None = None,
+        durability: Durability | None = None,  # noqa: ARG002 - every commit is as durable as the address says
+    ) -> Mapping[str, str]:
+        lanes = self._lanes()
+        check_changes(changes, self._traits, self)
+        for key in expect or ():
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        return await lanes.commits.commit(changes, expect)
+
+    # -- about -------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, int]:
+        """``commits`` and ``requests`` that carried them; ``connections`` made; ``replicas`` at opening."""
+        if self._loops is None:
+            return {}
+        from ._redis.probe import replicas
+
+        every = self._loops.all()
+        return {
+            "commits": sum(lanes.commits.commits for lanes in every),
+            "requests": sum(lanes.commits.requests for lanes in every),
+            "connections": sum(lanes.connected for lanes in every),
+            "replicas": replicas(self._settings),
+        }
+
+
+async def _nothing(_: Any) -> None:
+    """Nothing waits yet."""
