@@ -37,6 +37,7 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/client_kills.py --store sqlite --kills 500
 	$(BIN)/python tests/support/client_kills.py --store file --kills 500
 	$(BIN)/python tests/support/client_kills.py --store sqlite --encrypted --kills 500
+	$(BIN)/python tests/support/client_kills.py --store file --encrypted --kills 500
 	$(BIN)/python -m tests.torture.keychain --kills 50
 	$(BIN)/python tests/support/snapshot_kills.py --store sqlite --snapshots 200 --kills 50
 	$(BIN)/python tests/support/snapshot_kills.py --store file --snapshots 200 --kills 50 --records 300
