@@ -9,9 +9,9 @@ NAMES = (
     "adapters backups blocking changing-classes clients coming-from custom-adapter errors examples extending"
 )
 NAMES += (
-    " guarantees legacy migrations postgres preferences reference/index security storing testing tutorial"
+    " guarantees legacy migrations postgres preferences privacy reference/index security storing sync testing"
 )
-NAMES += " values"
+NAMES += " tutorial values"
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES.split())]
 
 
