@@ -61,6 +61,8 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.redis --kills 100 --replies 1000
 	AXIOM_TEST_STORES=postgres $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k postgres
+	PYTHONPATH=tests $(BIN)/python -m tests.torture.objects --kills 100 --replies 1000
+	AXIOM_TEST_STORES=objects $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k objects
 	AXIOM_TEST_STORES=redis $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k redis
 
 bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/benchmarks.svg

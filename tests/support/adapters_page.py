@@ -6,6 +6,7 @@ from pathlib import Path
 from axiom_persistence import (
     FileStorageAdapter,
     MemoryAdapter,
+    ObjectStoreAdapter,
     PostgresAdapter,
     RedisAdapter,
     SQLiteAdapter,
@@ -41,6 +42,12 @@ ADAPTERS = [
         RedisAdapter("redis://localhost/0"),
         "[Redis](redis.md)",
         "failover: what the replica had not got",
+    ),
+    (
+        "`s3://…`",
+        ObjectStoreAdapter("s3://bucket/notes"),
+        "[object stores](objects.md)",
+        "a rule of the bucket deletes objects",
     ),
 ]
 
