@@ -13,6 +13,7 @@ from axiom_persistence import (
 )
 from axiom_persistence.adapters.keychain import KeychainAdapter
 from axiom_persistence.adapters.preferences import UserDefaultsAdapter
+from axiom_persistence.keys import MAX_KEY_BYTES
 from axiom_persistence.storage.changelog import ChangeLog
 
 PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
@@ -95,7 +96,7 @@ def second(_, adapter, page, __):
         changes,
         "at once" if traits.immediate else "by interval",
         "yes" if traits.confidential else "with `keys=`",
-        f"{size(traits.max_value_bytes)}, {traits.max_key_bytes} B",
+        f"{size(traits.max_value_bytes)}, {min(MAX_KEY_BYTES, traits.max_key_bytes)} B",
     ]
 
 
