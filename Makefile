@@ -70,7 +70,7 @@ bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/be
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMP)  ## the site, in site/index.html; a link that leads nowhere fails it; needs no network
-	$(BIN)/python -m sphinx -b html -j auto -q -W --keep-going -d site/.doctrees docs site
+	$(BIN)/python -m sphinx -b html -E -a -j auto -q -W --keep-going -d site/.doctrees docs site
 
 clean:
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
