@@ -22,6 +22,7 @@ from . import (  # noqa: F401 - they register
     ours,
     peers,
     processes,
+    redis_servers,
     servers,
 )
 from .contender import Unavailable

@@ -33,6 +33,9 @@ TITLES = {
     "asyncpg": "asyncpg",
     "asyncpg-pool": "asyncpg, pool of 10",
     "kv-postgres": "py-key-value PostgreSQL",
+    "ours-redis": "axiom-persistence, Redis",
+    "redis-py": "redis-py",
+    "kv-redis": "py-key-value Redis",
     "append": "append + fdatasync",
     "append-prefilled": "append + fdatasync, zero-filled file",
     "cycle": "write + fsync + rename + fsync(dir)",
@@ -392,6 +395,37 @@ def _served() -> list[Row]:
     ]
 
 
+def _in_redis() -> list[Row]:
+    on, bare, names = "axiom-persistence, Redis", "redis-py", ("ours-redis", "redis-py", "kv-redis")
+    return [
+        Row(
+            "redis-save",
+            "A save in Redis, one after the other",
+            (P50, P99),
+            _jobs("save", names, 1500),
+            (Goal(on, bare, "p50_us", 1.2),),
+            "Server and client on this machine. Ours is typed, checked and settled when a reply is lost.",
+            rounds=5,
+        ),
+        Row(
+            "redis-load",
+            "A load from Redis",
+            (P50, P99),
+            _jobs("load", names, 3000),
+            (Goal(on, bare, "p50_us", 1.2),),
+            rounds=5,
+        ),
+        Row(
+            "redis-savers",
+            "100 tasks that save in Redis",
+            (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second")),
+            _jobs("savers", names, 20_000, savers=100),
+            (Goal(on, bare, "save_us", 1.0),),
+            rounds=5,
+        ),
+    ]
+
+
 def rows(*, quick: bool) -> list[Row]:
     return [
         *_saves(),
@@ -408,6 +442,7 @@ def rows(*, quick: bool) -> list[Row]:
         *sync_rows(),
         *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *_served(),
+        *_in_redis(),
         *bucket_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

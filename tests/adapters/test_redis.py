@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -554,6 +556,26 @@ async def test_a_server_that_may_lose_is_taken_where_that_is_asked_for(odd, rest
         await adapter.commit({"a": b"1"})
         assert await adapter.read("a") == b"1"
         assert "swordfish" not in f"{adapter!r} {adapter} {vars(adapter)}"
+
+
+async def test_the_rights_on_the_page_are_enough(server, store):
+    """docs/redis.md names them; the store of somebody else is out of reach."""
+    page = (Path(__file__).parents[2] / "docs" / "redis.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r"ACL SETUSER me (.*?)```", page, re.DOTALL)
+    told("ACL", "SETUSER", store, *words.replace("{settings}", f"{{{store}}}").split())
+    address = f"redis://{store}:secret@127.0.0.1:{server.port}/0?store={store}&replicas=0"
+    async with open_persistence(address) as persistence:
+        stream = persistence.changes()
+        await persistence.save_many({"a": 1, "b": 2})
+        assert (await anext(stream)).key in ("a", "b")
+        await stream.aclose()
+        assert await persistence.update("a", int, lambda n: n + 1) == 2
+        assert await persistence.delete_prefix("a") == 1
+        assert [key async for key in persistence.keys("")] == ["b"]
+        assert await persistence.verify()
+    with pytest.raises(AccessDeniedError):
+        await RedisAdapter(address.replace(f"store={store}", "store=other")).aopen()
+    told("ACL", "DELUSER", store)
 
 
 async def test_tls_is_checked(odd, caplog):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from support.postgres import free_port
+from .postgres import free_port
 
 PATIENCE_S = 60
 PORT = "AXIOM_TEST_REDIS_PORT"

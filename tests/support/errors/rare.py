@@ -248,5 +248,5 @@ RARE: dict[str, str] = {
         DESKTOP,
     ),
     "sync/_listing.py::_take::ConflictError": RACE,
-    "sync/synchroniser.py::Synchroniser.take_back::ConflictError": RACE,
+    "sync/_listed.py::take_back::ConflictError": RACE,
 }

@@ -159,7 +159,7 @@ class Line:
     async def _exchange(self, raw: Raw, commands: Sequence[Command]) -> list[Any]:
         replies: list[Any] = []
         try:
-            await raw.send_packed_command(raw.pack_commands(commands), check_health=False)
+            await raw.send_packed_command(_packed(commands), check_health=False)
             for _ in commands:
                 replies.append(await self._reply(raw))
         except RedisError as error:
@@ -180,3 +180,12 @@ class Line:
 
     def _problem(self, error: RedisError) -> Exception:
         return errors.explained(error, self._adapter) or errors.unreachable(error)
+
+
+def _packed(commands: Sequence[Command]) -> bytes:
+    """As the protocol wants it. redis-py's own packing takes longer than all the rest of a commit."""
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in command]
+    return b"".join(parts)

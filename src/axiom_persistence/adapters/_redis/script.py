@@ -55,7 +55,9 @@ for i = 5, 4 + deletes do
 end
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', {_LOGGED}, '*', 'id', ARGV[2], 'keys', ARGV[7])
 for i = 5 + deletes, last do
-  redis.call('ZADD', KEYS[4], 0, string.sub(KEYS[i], cut))
+  if redis.call('EXISTS', KEYS[i]) == 0 then
+    redis.call('ZADD', KEYS[4], 0, string.sub(KEYS[i], cut))
+  end
   redis.call('SET', KEYS[i], ARGV[2] .. ARGV[4 + i - deletes])
 end
 redis.call('SET', KEYS[2], 'ok', 'EX', ARGV[6])
