@@ -37,6 +37,7 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/client_kills.py --store sqlite --kills 500
 	$(BIN)/python tests/support/client_kills.py --store file --kills 500
 	$(BIN)/python tests/support/client_kills.py --store sqlite --encrypted --kills 500
+	$(BIN)/python tests/support/client_kills.py --store file --encrypted --kills 500
 	$(BIN)/python -m tests.torture.keychain --kills 50
 	$(BIN)/python tests/support/snapshot_kills.py --store sqlite --snapshots 200 --kills 50
 	$(BIN)/python tests/support/snapshot_kills.py --store file --snapshots 200 --kills 50 --records 300
@@ -60,6 +61,8 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.redis --kills 100 --replies 1000
 	AXIOM_TEST_STORES=postgres $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k postgres
+	PYTHONPATH=tests $(BIN)/python -m tests.torture.objects --kills 100 --replies 1000
+	AXIOM_TEST_STORES=objects $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k objects
 	AXIOM_TEST_STORES=redis $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k redis
 
 bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/benchmarks.svg
@@ -67,7 +70,7 @@ bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/be
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMP)  ## the site, in site/index.html; a link that leads nowhere fails it; needs no network
-	$(BIN)/python -m sphinx -b html -j auto -q -W --keep-going -d site/.doctrees docs site
+	$(BIN)/python -m sphinx -b html -E -a -j auto -q -W --keep-going -d site/.doctrees docs site
 
 clean:
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

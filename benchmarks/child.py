@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (  # noqa: F401 - they register
     audits,
+    buckets,
     copies,
     floors,
     growth,

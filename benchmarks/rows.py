@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .audit_rows import audit_rows
+from .bucket_rows import bucket_rows
 from .copies_rows import copies_rows
 from .growth_rows import growth_rows
 from .migration_rows import migration_rows
@@ -442,5 +443,6 @@ def rows(*, quick: bool) -> list[Row]:
         *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *_served(),
         *_in_redis(),
+        *bucket_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

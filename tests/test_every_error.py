@@ -215,7 +215,7 @@ FOREIGN_VERBS = {
     "toordinal",
 }
 FOREIGN_VERBS |= {"settings", "timedelta", "function", "save_settings", "super", "__init__", "new_key"}
-FOREIGN_OPTIONS = {"tag", "hours", "target", *("sslmode", "store", "replicas")}  # the last of addresses
+FOREIGN_OPTIONS = {"tag", "hours", "target", *("sslmode", "store", "replicas", "endpoint", "plaintext")}
 
 
 def offered():

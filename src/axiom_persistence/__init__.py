@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 _NAMES = {
     "adapters.file": ("FileStorageAdapter",),
     "adapters.memory": ("MemoryAdapter",),
+    "adapters.objects": ("ObjectStoreAdapter",),
     "adapters.postgres": ("PostgresAdapter",),
     "adapters.redis": ("RedisAdapter",),
     "adapters.sqlite": ("SQLiteAdapter",),
@@ -55,6 +56,7 @@ _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 if TYPE_CHECKING:
     from .adapters.file import FileStorageAdapter
     from .adapters.memory import MemoryAdapter
+    from .adapters.objects import ObjectStoreAdapter
     from .adapters.postgres import PostgresAdapter
     from .adapters.redis import RedisAdapter
     from .adapters.sqlite import SQLiteAdapter
@@ -130,6 +132,7 @@ __all__ = [
     "MemoryAdapter",
     "MigrationError",
     "Migrations",
+    "ObjectStoreAdapter",
     "Persistable",
     "PersistenceCapability",
     "PersistenceError",

@@ -263,3 +263,22 @@ def test_completion_for_each_shell(run, shell):
     assert code == 0
     assert "_AXIOM_PERSISTENCE_COMPLETE" in out
     assert json.loads(run("completion", shell, "--json")[1])["shell"] == shell
+
+
+def test_browse_shows_keys_with_the_beginning_of_their_values(run, store, where, tmp_path):
+    """In order, a line each; what is damaged is named in its line, and the others are shown."""
+    assert run("set", where, "long", json.dumps("x" * 500))[0] == 0
+    assert run("browse", store, "th")[1] == 'theme  "dark"\n'
+    lines = run("browse", store)[1].splitlines()
+    assert [line.split()[0] for line in lines] == ["long", "theme", "window", "zero"]
+    assert len(lines[0]) < 120
+    assert "Füße" in lines[2]
+    found = json.loads(run("browse", store, "--json")[1])
+    assert found[0] == {"key": "long", "value": "x" * 500}
+    assert json.loads(run("browse", store, "--limit", "1", "--json")[1]) == found[:1]
+    assert json.loads(run("browse", store, "nothing", "--json")[1]) == []
+    damage(where, tmp_path)
+    code, out, _ = run("browse", store)
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert "dork" not in out
+    assert "error" in json.loads(run("browse", store, "theme", "--json")[1])[0]

@@ -77,6 +77,14 @@ def test_confidential_values_are_masked(run, store, tmp_path, monkeypatch):
     assert "hunter2" in run("get", store, "a", "--json", "--reveal")[1]
 
 
+def test_browse_masks_confidential_values(run, store):
+    code, out, err = run("browse", store, *KEY)
+    assert (code, out.count("•")) == (0, 16)
+    assert "--reveal" in err
+    assert [each["masked"] for each in json.loads(run("browse", store, *KEY, "--json")[1])] == [True, True]
+    assert run("browse", store, *KEY, "--reveal")[1].count("hunter2") == 2
+
+
 def test_no_command_takes_sealed_records_for_damage(run, store):
     """Without the key nothing is repaired, and nothing moves."""
     for arguments in (("verify", store), ("verify", store, "--repair"), ("rm", store, "a", "--yes")):

@@ -4,15 +4,17 @@ import pytest
 
 from support.prose import MOST_WORDS, ROOT, sentences, too_long, worth_a_look
 
-# The pages for users. Design and performance are for those who change the library.
-NAMES = (
-    "adapters backups blocking changing-classes clients coming-from custom-adapter errors examples extending"
-)
-NAMES += (
-    " guarantees legacy migrations postgres preferences reference/index security storing testing tutorial"
-)
-NAMES += " values"
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES.split())]
+# Written by a program, included from elsewhere, or notes for those who change the library.
+OTHERS = {
+    "benchmarks.md",
+    "command-line.md",
+    "changelog.md",
+    "contributing.md",
+    "design.md",
+    "performance.md",
+}
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if page.name not in OTHERS)
+PAGES.insert(0, ROOT / "README.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

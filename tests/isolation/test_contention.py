@@ -13,7 +13,7 @@ from support.contender import ACCOUNTS, COUNTERS, STACKS, TOTAL, bank
 from support.contenders import Contenders
 from support.embedded import Kept
 
-STEPS = {"sqlite": 48, "file": 12, "postgres": 8, "redis": 8}
+STEPS = {"sqlite": 48, "file": 12, "postgres": 8, "redis": 8, "objects": 4}
 
 
 async def endow(stack, place):
@@ -37,7 +37,7 @@ async def audit(stack, place, reports):
 ON_SERVERS = "AXIOM_TEST_STORES" in os.environ  # as in ``make torture``
 
 
-@pytest.mark.parametrize("stack", ["sqlite", "file", "postgres", *["redis"] * ON_SERVERS])
+@pytest.mark.parametrize("stack", ["sqlite", "file", "postgres", *["redis", "objects"] * ON_SERVERS])
 async def test_sums_are_exact_among_four_processes_of_eight_tasks(stack, tmp_path, record_property):
     """Increments and transfers lose nothing, and no load_many or transaction sees half a transfer."""
     place = tmp_path / "store"

@@ -15,7 +15,7 @@ ON_SERVERS = "AXIOM_TEST_STORES" in os.environ
 CONTENDED = {
     "sqlite": 2000,
     "file": 2000,
-    **dict.fromkeys(("postgres", "redis"), 2000 if ON_SERVERS else 200),
+    **dict.fromkeys(("postgres", "redis", "objects"), 2000 if ON_SERVERS else 200),
 }
 """How many contended calls are judged: of a server, all of them in ``make torture``."""
 
@@ -29,7 +29,15 @@ def rounds(contenders, steps, most):
 
 @pytest.mark.parametrize(
     ("stack", "count"),
-    [("sqlite", 2), ("sqlite", 4), ("file", 2), ("file", 4), ("postgres", 4), ("redis", 4)],
+    [
+        ("sqlite", 2),
+        ("sqlite", 4),
+        ("file", 2),
+        ("file", 4),
+        ("postgres", 4),
+        ("redis", 4),
+        *[("objects", 4)] * ON_SERVERS,
+    ],
 )
 def test_every_answer_of_several_processes_has_its_place_in_one_order(
     stack, count, tmp_path, record_property

@@ -1,13 +1,18 @@
 """Cached and Observed keep every promise of the adapter they wrap."""
 
+import pytest
+
 from axiom_persistence.adapters.file import FileStorageAdapter
 from axiom_persistence.adapters.memory import MemoryAdapter
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
+from axiom_persistence.errors import InvalidKeyError
 from axiom_persistence.layers.cached import Cached, CachePolicy
 from axiom_persistence.layers.encrypted import Encrypted
 from axiom_persistence.layers.erasable import Erasable
 from axiom_persistence.layers.guarded import Guarded
 from axiom_persistence.layers.observed import Observed
+from axiom_persistence.layers.tracked import Tracked
+from axiom_persistence.records.stamp import Clock, new_device, new_who
 from axiom_persistence.security import Authenticator, Gate
 from axiom_persistence.security.keys import StaticKey
 from axiom_persistence.storage.adapter import Durability
@@ -108,6 +113,39 @@ class TestEncryptedFiles(AdapterSuite):
 
     def adapter(self, place):
         return Erasable(Encrypted(FileStorageAdapter(place / "store"), KEYS))
+
+
+class TrackedSuite(AdapterSuite):
+    """Each change leaves a mark, which nothing above shows."""
+
+    def test_what_is_no_key_is_refused(self, tmp_path):
+        """A key without room for its mark is not saved. What was there before can still be read."""
+
+        async def body():
+            async with self.adapter(tmp_path) as adapter:
+                for key in ("", "\0", "\ud800", "x" * (adapter.traits.max_key_bytes + 1)):
+                    with pytest.raises(InvalidKeyError):
+                        await adapter.commit({key: b"1"})
+                assert await adapter.fetch(("x" * (adapter.traits.max_key_bytes + 1),)) == {}
+                assert await content(adapter) == {}
+
+        run(body())
+
+
+class TestTrackedSQLite(TrackedSuite):
+    def adapter(self, place):
+        return Cached(tracked(SQLiteAdapter(place / "store.db")))
+
+
+class TestTrackedMemory(TrackedSuite):
+    def adapter(self, place):
+        return tracked(MemoryAdapter())
+
+
+def tracked(inner):
+    made = Tracked(inner, bool)
+    made.clock = Clock(new_who(new_device()))
+    return made
 
 
 class Anybody(Authenticator):

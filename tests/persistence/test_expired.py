@@ -344,6 +344,7 @@ def taken_over_by_command(run, where):
 
 COMMANDS = {
     "ls": listed,
+    "browse": lambda run, where: KEY in run("browse", where)[1],
     "get": lambda run, where: run("get", where, KEY)[0] == 0,
     "has": lambda run, where: run("has", where, KEY)[0] == 0,
     "rm": lambda run, where: run("rm", where, KEY, "--yes")[0] == 0,

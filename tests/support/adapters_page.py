@@ -1,19 +1,23 @@
-"""``python -m support.adapters_page``: the table of docs/adapters.md, from the traits of the adapters."""
+"""``python -m support.adapters_page``: the tables of docs/adapters.md, from traits and benchmarks."""
 
+import json
 from pathlib import Path
 
 from axiom_persistence import (
     FileStorageAdapter,
     MemoryAdapter,
+    ObjectStoreAdapter,
     PostgresAdapter,
     RedisAdapter,
     SQLiteAdapter,
 )
 from axiom_persistence.adapters.keychain import KeychainAdapter
 from axiom_persistence.adapters.preferences import UserDefaultsAdapter
+from axiom_persistence.keys import MAX_KEY_BYTES
 from axiom_persistence.storage.changelog import ChangeLog
 
 PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
+MEDIANS = json.loads((PAGE.parent / "benchmarks.json").read_text(encoding="utf-8"))["medians"]
 BEGIN, END = "<!-- generated: python -m support.adapters_page -->\n", "<!-- end -->\n"
 
 # The address, an adapter, its page, and what no trait says: what is lost when.
@@ -40,9 +44,20 @@ ADAPTERS = [
         "[Redis](redis.md)",
         "failover: what the replica had not got",
     ),
+    (
+        "`s3://…`",
+        ObjectStoreAdapter("s3://bucket/notes"),
+        "[object stores](objects.md)",
+        "a rule of the bucket deletes objects",
+    ),
 ]
 
 MACHINES = "machines"
+# The row of the benchmarks in which a place saves 1 KB with its strongest promise.
+SAVES = {
+    SQLiteAdapter: ("durable-save", "axiom-persistence"),
+    FileStorageAdapter: ("file-save", "axiom-persistence, files"),
+}
 
 
 def size(count):
@@ -52,7 +67,22 @@ def size(count):
     return "any" if count is None else f"{count} B"
 
 
-def row(address, adapter, page, lost):
+def first(address, adapter, page, lost):
+    """What one chooses a place by."""
+    traits = adapter.traits
+    measured = SAVES.get(type(adapter))
+    return [
+        page or type(adapter).__name__,
+        address,
+        f"`{traits.durability}`",
+        lost,
+        MACHINES if "://" in address else "processes" if traits.shared else "tasks and threads",
+        f"{MEDIANS[measured[0]][measured[1]]['p50_us'] / 1000:.2f} ms" if measured else "not measured",
+    ]
+
+
+def second(_, adapter, page, __):
+    """What one has to know then."""
     traits = adapter.traits
     if isinstance(adapter, ChangeLog):
         changes = "a log: none is missed"
@@ -60,33 +90,30 @@ def row(address, adapter, page, lost):
         changes = "its own"
     else:
         changes = "a mark, then comparing"
-    cells = [
+    return [
         page or type(adapter).__name__,
-        address,
-        f"`{traits.durability}`",
         "several keys, one snapshot" if traits.atomic else "a key",
-        MACHINES if "://" in address else "processes" if traits.shared else "tasks and threads",
         changes,
         "at once" if traits.immediate else "by interval",
         "yes" if traits.confidential else "with `keys=`",
-        f"{size(traits.max_value_bytes)}, {traits.max_key_bytes} B",
-        lost,
+        f"{size(traits.max_value_bytes)}, {min(MAX_KEY_BYTES, traits.max_key_bytes)} B",
     ]
-    return "| " + " | ".join(cells) + " |\n"
+
+
+def lines(heads, rows):
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in [heads, ["---"] * len(heads), *rows])
 
 
 def table():
-    heads = [
-        "place",
-        "address",
-        "strongest promise",
-        "all or nothing",
-        "isolated between",
-        "changes of others",
-    ]
-    heads += ["assignments are stored", "confidential", "most: value, key", "lost only when"]
-    lines = ["| " + " | ".join(heads) + " |\n", "| " + " | ".join("---" for _ in heads) + " |\n"]
-    return "".join([*lines, *(row(*each) for each in ADAPTERS)])
+    """Two, so that each fits on a screen."""
+    choose = ["place", "address", "strongest promise", "lost only when", "isolated between", "a durable save"]
+    know = ["place", "all or nothing", "changes of others", "assignments are stored", "confidential"]
+    know.append("most: value, key")
+    return (
+        lines(choose, [first(*each) for each in ADAPTERS])
+        + "\n"
+        + lines(know, [second(*each) for each in ADAPTERS])
+    )
 
 
 def page(text):

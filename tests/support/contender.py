@@ -12,6 +12,7 @@ import sys
 from axiom_persistence import (
     Client,
     FileStorageAdapter,
+    ObjectStoreAdapter,
     PostgresAdapter,
     RedisAdapter,
     SQLiteAdapter,
@@ -66,7 +67,15 @@ def on_redis(place):
     return RedisAdapter(address_at(place))
 
 
+def in_bucket(place):
+    """The store in the bucket of the tests that stands for a directory."""
+    from support.objects import address_at
+
+    return ObjectStoreAdapter(address_at(place))
+
+
 STACKS = {
+    "objects": lambda place: open_persistence(in_bucket(place)),
     "redis": lambda place: open_persistence(on_redis(place)),
     "postgres": lambda place: open_persistence(on_server(place)),
     "lost update on a server": lambda place: open_persistence(UpdatesWithoutExpect(on_server(place))),
@@ -80,7 +89,7 @@ STACKS = {
 }
 
 
-ON_SERVER = ("postgres", "redis", "lost update on a server")
+ON_SERVER = ("postgres", "redis", "objects", "lost update on a server")
 
 
 async def mixed(persistence, name, seed, steps, tasks=2, keys=3):

@@ -8,6 +8,7 @@ from axiom_persistence import (
     AdapterBasedPersistence,
     FileStorageAdapter,
     MemoryAdapter,
+    ObjectStoreAdapter,
     PostgresAdapter,
     RedisAdapter,
     SQLiteAdapter,
@@ -25,7 +26,7 @@ EMBEDDED = ("memory", "sqlite", "file", "stack", "encrypted sqlite", "encrypted 
 disk with every record encrypted; in SQLite every commit then leaves an entry in an audit trail, too."""
 
 
-SERVED = ("postgres", "redis")
+SERVED = ("postgres", "redis", "objects")
 """Stores on servers. They are slow to come to, so the suite asks a few modules; ``make torture`` asks all."""
 ASKED_OF_SERVERS = ("test_transaction", "test_collection_saves")
 
@@ -54,6 +55,10 @@ class Kept:
             from support.postgres import address_at
 
             return PostgresAdapter(address_at(self.path))
+        if self.kind == "objects":
+            from support.objects import address_at
+
+            return ObjectStoreAdapter(address_at(self.path))
         if self.kind == "redis":
             from support import redis_server
 

@@ -1,6 +1,7 @@
 """Two real stores and a place where they meet: what an application sees of it."""
 
 import asyncio
+import io
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from axiom_persistence.errors import (
     StorageError,
 )
 from axiom_persistence.layers.observed import Origin
+from axiom_persistence.layers.tracked import SHADOW
 from axiom_persistence.security import StaticKey
 from axiom_persistence.sync import keep_remote, merge_set, merge_text
 
@@ -236,15 +238,50 @@ async def test_what_is_restored_goes_to_the_others(meet):
         assert await a.load_many(["k", "gone"], int) == {"k": 1, "gone": 1}
 
 
-async def test_what_is_about_somebody_stays(meet):
-    """It is told as a fault, and all else is sent."""
+async def test_what_is_about_somebody(meet):
+    """Other devices know whom it is about: what they export and erase has it."""
     async with meet("a") as a, meet("b") as b:
-        await a.save("k", 1, subject="anna")
+        await a.save("k", {"name": "Anna"}, subject="anna")
         await a.save("other", 2)
-        status = await a.sync.now()
-        assert (status.state, [key for key, _ in status.faults]) == ("stuck", ["k"])
+        for device in (a, b):
+            assert (await device.sync.now()).faults == ()
+        assert await b.load_many(["k", "other"], Any) == {"k": {"name": "Anna"}, "other": 2}
+        archive = io.BytesIO()
+        assert (await b.export_to(archive, subject="anna")).records == 1
+        await b.update("k", dict, lambda value: {**value, "age": 7})
+        for device in (b, a):
+            await device.sync.now()
+        assert (await a.erase(subject="anna", dry_run=True)).keys == ["k"]
+
+
+async def test_what_is_erased_is_erased_everywhere(tmp_path):
+    """Erased on one device, no byte of it is left in the files of the other and of the remote."""
+    remote = Sync(tmp_path / "remote.db", metered=lambda: True)
+    marker = "a-marker-of-somebody"
+    async with (
+        open_persistence(tmp_path / "a.db", sync=remote) as a,
+        open_persistence(tmp_path / "b.db", sync=remote) as b,
+    ):
+        await a.save("k", {"name": f"{marker}-1"}, subject="anna")
+        await a.sync.now()
         await b.sync.now()
-        assert await b.load_many(["k", "other"], int) == {"other": 2}
+        await a.save("k", {"name": f"{marker}-2"}, subject="anna")
+        await a.sync.now()
+        await b.sync.now()
+        assert (await b.erase(subject="anna")).records == 1
+        for device in (b, a):
+            await device.sync.now()
+        assert not await a.exists("k")
+        assert not await b.exists("k")
+        for adapter in (a.adapter, b.adapter, a.sync._adapter):
+            for name in ("k", SHADOW + "k"):
+                stored, before = (await adapter.fetch((name,))).get(name), await adapter.previous(name)
+                assert marker.encode() not in (stored.data if stored else b"")
+                assert before is None
+        await a.save("k", {"name": "new"}, subject="anna")
+        await a.sync.now()
+        await b.sync.now()
+        assert await b.load("k", dict) == {"name": "new"}
 
 
 async def test_what_was_saved_without_it_is_found(tmp_path):

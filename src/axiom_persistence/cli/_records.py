@@ -29,7 +29,7 @@ from .base import (
     versions_of,
 )
 
-__all__ = ["get", "has", "listing", "remove", "save"]
+__all__ = ["MASK", "get", "has", "listing", "remove", "save"]
 
 MASK: Final = "••••••••"
 """In place of a confidential value, however long that is."""

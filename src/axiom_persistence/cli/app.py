@@ -12,6 +12,7 @@ import click
 
 from ._archives import bring, copy, export
 from ._audit import audit
+from ._browse import browse
 from ._copies import restore, snapshot, snapshots, sweep
 from ._doctor import doctor
 from ._encryption import decrypt, encrypt, keys
@@ -104,7 +105,7 @@ def completion(shell: str, as_json: bool) -> None:
 
 
 for _command in (
-    *(demo, listing, get, save, remove, has, info, path, watch),
+    *(demo, listing, browse, get, save, remove, has, info, path, watch),
     *(verify, quarantine, sweep, erase, snapshot, snapshots, restore, export, bring, copy),
     *(encrypt, decrypt, keys, doctor, sync, audit),
     *(migrate, rollback, finalize, schema, import_legacy, completion),

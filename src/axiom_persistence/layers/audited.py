@@ -41,8 +41,6 @@ _VALUE_BYTES: Final = 1024 * 1024
 _KEY_BYTES: Final = 64
 _REMEMBERED: Final = 20_000
 """Entries that are remembered until they are sealed; some 6 MB."""
-_BEHIND: Final = AUDIT[:-1] + chr(ord(AUDIT[-1]) + 1)
-"""Behind every key of the trail."""
 _ANCHOR: Final = "axiom-audit"
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -256,23 +254,7 @@ class Audited(Layer):
     ) -> AsyncIterator[str]:
         if not (AUDIT.startswith(prefix) or prefix.startswith(AUDIT)):
             return self.inner.keys(prefix, after=after, limit=limit, reverse=reverse)
-        return self._keys_around(Listing(prefix, after, limit, reverse))
-
-    async def _keys_around(self, asked: Listing) -> AsyncIterator[str]:
-        """What the inner adapter lists, without the trail, which is jumped over."""
-        after, left, jumped = asked.after, asked.limit, False
-        while True:
-            keys = self.inner.keys(asked.prefix, after=after, limit=left, reverse=asked.reverse)
-            async for key in keys:
-                if key.startswith(AUDIT):
-                    break
-                yield key
-                left = None if left is None else left - 1
-            else:
-                return
-            if jumped:
-                return  # never: nothing of the trail is behind it
-            after, jumped = (AUDIT if asked.reverse else _BEHIND), True
+        return self._keys_around(AUDIT, Listing(prefix, after, limit, reverse))
 
     # -- sealing -----------------------------------------------------------------------------------
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from ..keys import INTERNAL
+from ..keys import INTERNAL, check_stored_key
 from ..records.record import INTERNAL_SCHEMA, seal_record
 from ..records.stamp import Clock
 from ..storage.adapter import Changes, Durability, Expect, StorageAdapter, Traits
 from ..storage.layer import Layer
+from ..storage.listing import Listing
 
 __all__ = ["DIRTY", "SHADOW", "SYNC", "Tracked"]
 
@@ -36,7 +37,7 @@ class Tracked(Layer):
     The mark is written blind, beside the record and in the same commit: nothing is read, so ``commit_now``
     and its promise stay as they are, and a thousand changes of one key leave one mark. A commit that names
     the mark of a key itself is the synchronisation's own: nothing is added, and what it changes is told to
-    everybody above as the change of somebody else that it is.
+    everybody above as the change of somebody else that it is. Above this layer no listing shows the marks.
     """
 
     def __init__(self, inner: StorageAdapter, wants: Callable[[str], object]) -> None:
@@ -51,7 +52,8 @@ class Tracked(Layer):
         self._arrivals = 0
         self._brought: OrderedDict[str, str | None] = OrderedDict()
         traits = inner.traits
-        self._traits = replace(traits, max_key_bytes=traits.max_key_bytes - _ROOM)
+        self._most = traits.max_key_bytes - _ROOM
+        self._traits = replace(traits, max_key_bytes=self._most)
 
     @property
     def traits(self) -> Traits:
@@ -71,6 +73,23 @@ class Tracked(Layer):
         marked = self._marked(changes)
         versions = self.inner.commit_now(marked)
         return versions if marked is changes or versions is None else _without_marks(versions, changes)
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        await self.inner.purge(keys, previous_of=previous_of)
+        # Afterwards: a mark of what is not gone yet would be taken away. What a kill leaves unmarked is found
+        # at the next opening.
+        marked = self._marked(dict.fromkeys(keys))
+        marks = {mark: data for mark, data in marked.items() if data is not None}
+        if marks:
+            await self.inner.commit(marks)
+
+    def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        """Without marks and shadows, unless the prefix asks for them."""
+        if prefix.startswith(SYNC) or not SYNC.startswith(prefix):
+            return self.inner.keys(prefix, after=after, limit=limit, reverse=reverse)
+        return self._keys_around(SYNC, Listing(prefix, after, limit, reverse))
 
     def change_mark(self) -> Hashable | None:
         mark = self._inner_mark()
@@ -103,6 +122,7 @@ class Tracked(Layer):
             if marked is None:
                 marked = dict(changes)
                 stamp = b'"%b"' % clock.tick().encode()
+            check_stored_key(key, self._most)
             marked[mark] = seal_record(mark, stamp, INTERNAL_SCHEMA)
         if marked is None:
             return changes

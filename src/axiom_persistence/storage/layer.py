@@ -77,6 +77,23 @@ class Layer(StorageAdapter):
                 yield key
                 listed += 1
 
+    async def _keys_around(self, hidden: str, asked: Listing) -> AsyncIterator[str]:
+        """What the inner adapter lists, without keys that begin with ``hidden``: it jumps over them."""
+        behind = hidden[:-1] + chr(ord(hidden[-1]) + 1)
+        after, left, jumped = asked.after, asked.limit, False
+        while True:
+            keys = self.inner.keys(asked.prefix, after=after, limit=left, reverse=asked.reverse)
+            async for key in keys:
+                if key.startswith(hidden):
+                    break
+                yield key
+                left = None if left is None else left - 1
+            else:
+                return
+            if jumped:
+                return  # never: nothing that is hidden is behind it
+            after, jumped = (hidden if asked.reverse else behind), True
+
     async def exists(self, key: str) -> bool:
         if type(self).fetch is not Layer.fetch:
             return await super().exists(key)

@@ -100,6 +100,7 @@ class _Meeting:
         joined = self._join(locals, seen, cursor.at)
         head, versions = await self._send(joined, seen)
         await self._apply(locals, joined, head, {**seen.versions, **versions}, cursor)
+        await self._device.purge_deleted(joined)
 
     # -- stamping ----------------------------------------------------------------------------------
 
@@ -263,7 +264,7 @@ class _Meeting:
     ) -> None:
         device = self._device
         changes: dict[str, bytes | None] = {}
-        expect: dict[str, str | None] = {}
+        expect = await device.learn_subjects(joined.values())
         for key, state in joined.items():
             local = locals[key]
             made = device.applied(local, state, versions.get(key))

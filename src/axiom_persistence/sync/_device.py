@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import PersistenceError
 from ..keys import check_key
@@ -11,11 +11,25 @@ from ..layers.tracked import DIRTY, SHADOW
 from ..records.migrations import order
 from ..records.record import INTERNAL_SCHEMA, Record, major, seal_record
 from ..records.stamp import Clock
+from ..store._tagged import Tag
 from ..store.store import Store
 from ._conflict import Resolver
+from ._listed import names_of_conflicts
 from ._remote import Remote
 from ._shadow import Local, Shadow, local_keys, sealed_shadow
-from ._state import EXPIRES, Field, State, deleted_at, fields_of, join, latest, value_in, view
+from ._state import (
+    EXPIRES,
+    SUBJECT,
+    Field,
+    State,
+    deleted_at,
+    fields_of,
+    join,
+    latest,
+    subject_in,
+    value_in,
+    view,
+)
 
 __all__ = ["Device", "is_untracked"]
 
@@ -34,6 +48,8 @@ class Device:
     resolver: Callable[[str], Resolver | None]
     keep_deleted: float = 90 * 86400.0
     """For how many seconds the remote remembers that a key was deleted."""
+    tags: dict[str, Tag] = field(default_factory=dict)
+    """What records about a subject bear here, by the hash of the name."""
 
     async def locals(self, keys: Iterable[str]) -> dict[str, Local]:
         """What is here of ``keys``, in their order, of one moment."""
@@ -95,14 +111,33 @@ class Device:
 
     # -- records -----------------------------------------------------------------------------------
 
-    def sealed(self, key: str, state: State, fields: Mapping[str, bytes]) -> bytes:
-        """The record of ``key`` that shows ``fields``."""
+    async def learn_subjects(self, states: Iterable[State | None]) -> dict[str, str | None]:
+        """Know what records about the subjects in ``states`` bear here; what a commit of them expects."""
+        expect: dict[str, str | None] = {}
+        for name in {subject_in(state) for state in states if view(state) is not None} - {None}:
+            assert name is not None
+            tag = self.tags[name] = await self.store.tag_named(name)
+            expect[tag.place] = tag.seen.version
+        return expect
+
+    async def purge_deleted(self, joined: Mapping[str, State | None]) -> None:
+        """Leave nothing of earlier values of those that were about somebody, there and here."""
+        about = [key for key, state in joined.items() if subject_in(state) and view(state) is None]
+        if about:
+            await self.remote.adapter.purge((), previous_of=about)
+            adapter, here = self.store.adapter, [name for key in about for name in (key, SHADOW + key)]
+            await adapter.purge(await names_of_conflicts(adapter, about), previous_of=here)
+
+    def sealed(self, key: str, state: State, fields: Mapping[str, bytes]) -> Mapping[str, bytes | None]:
+        """The record of ``key`` that shows ``fields``; with its entry, if it is about somebody."""
         record = _record(state.schema, fields)
         migrations = self.store.migrations
         if record.expires is not None:
             self.store.note_expiry()
         compat = migrations.compat(key, record.value) if state.schema == migrations.label(key) else None
-        return seal_record(key, record.value, state.schema, expires=record.expires, compat=compat)
+        data = seal_record(key, record.value, state.schema, expires=record.expires, compat=compat)
+        name = subject_in(state) if SUBJECT in fields else None
+        return {key: data} if name is None else self.tags[name].mark({key: data})
 
     def applied(self, local: Local, joined: State | None, version: str | None) -> dict[str, bytes | None]:
         """What has to change here so that all is as ``joined``. Empty: nothing."""
@@ -110,7 +145,10 @@ class Device:
         fields = view(joined)
         changes: dict[str, bytes | None] = {}
         if fields != (None if local.record is None else fields_of(local.record)):
-            changes[key] = None if fields is None or joined is None else self.sealed(key, joined, fields)
+            if fields is None or joined is None:
+                changes[key] = None
+            else:
+                changes.update(self.sealed(key, joined, fields))
         shadow = Shadow(version, joined, {})
         if shadow != local.shadow:
             is_empty = joined is None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Collection
+from typing import Final
+
 import msgspec
 
 from ..errors import ConflictError
@@ -12,20 +15,27 @@ from ..storage.adapter import StorageAdapter
 from ..store.store import Store
 from ._conflict import CONFLICTS, Conflict
 
-__all__ = ["listed_conflicts", "take_back"]
+__all__ = ["listed_conflicts", "names_of_conflicts", "take_back"]
 
-_ATTEMPTS = 16
+_ATTEMPTS: Final = 16
 
 
 async def listed_conflicts(adapter: StorageAdapter) -> list[Conflict]:
     """What lost, the oldest first."""
-    found = []
+    return [conflict async for _, conflict in _named(adapter)]
+
+
+async def names_of_conflicts(adapter: StorageAdapter, keys: Collection[str]) -> list[str]:
+    """Under which keys the conflicts of ``keys`` are remembered."""
+    return [name async for name, conflict in _named(adapter) if conflict.key in keys]
+
+
+async def _named(adapter: StorageAdapter) -> AsyncIterator[tuple[str, Conflict]]:
     async for name in adapter.keys(CONFLICTS):
         stored = (await adapter.fetch((name,))).get(name)
         record = None if stored is None else look_at(name, stored.data, INTERNAL_SCHEMA)[0]
         if record is not None:
-            found.append(msgspec.json.decode(record.value, type=Conflict))
-    return found
+            yield name, msgspec.json.decode(record.value, type=Conflict)
 
 
 async def take_back(store: Store, conflict: Conflict) -> bool:

@@ -80,7 +80,8 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str], at: flo
         seen = await device.remote.fetch(keys)
         faults.update(seen.faults)
         changes: dict[str, bytes | None] = {}
-        expect: dict[str, str | None] = {}
+        known = [*seen.states.values(), *(local.shadow.state for local in locals.values())]
+        expect = await device.learn_subjects(known)
         for key, local in locals.items():
             theirs = seen.states.get(key)
             fault = seen.faults.get(key) or device.fault_of(key, theirs)

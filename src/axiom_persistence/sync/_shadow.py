@@ -81,8 +81,6 @@ class Local:
         self.damage: str | None = None
         """Why the record cannot be read; then it is left alone."""
         self.record: Record | None = self._read(key, schema)
-        if self.record is not None and self.record.subject is not None:
-            self.damage = "it is about somebody, and that stays on its device"
         self.mark: str | None = self._mark()
         self.shadow: Shadow = self._shadow()
 

@@ -21,6 +21,7 @@ from ..records.stamp import is_stamp, seconds_of
 __all__ = [
     "EXPIRES",
     "NAME",
+    "SUBJECT",
     "WHOLE",
     "Field",
     "State",
@@ -32,6 +33,7 @@ __all__ = [
     "join",
     "latest",
     "stamped",
+    "subject_in",
     "value_in",
     "view",
 ]
@@ -45,6 +47,8 @@ NAME: Final = "."
 EXPIRES: Final = "!expires"
 """The field of the time at which the value ends."""
 
+SUBJECT: Final = "!subject"
+"""The field of whom the value is about: the hash of a name. A deleted key keeps it."""
 _DELETED: Final = "!deleted"
 """Of a key that was deleted: when, among what is covered."""
 
@@ -129,6 +133,8 @@ def fields_of(record: Record) -> dict[str, bytes]:
         fields = {WHOLE: record.value}
     if record.expires is not None:
         fields[EXPIRES] = b"%d" % record.expires
+    if record.subject is not None:
+        fields[SUBJECT] = b'"%b"' % record.subject.partition("-")[0].encode()
     return fields
 
 
@@ -149,7 +155,7 @@ def view(state: State | None) -> dict[str, bytes] | None:
         return None  # whoever deleted it had seen all of it
     whole, is_object = there.get(WHOLE), there.get(_OBJECT)
     if whole is not None and (is_object is None or whole.stamp > is_object.stamp):
-        there = {name: field for name, field in there.items() if name in (WHOLE, EXPIRES)}
+        there = {name: field for name, field in there.items() if name in (WHOLE, EXPIRES, SUBJECT)}
     else:
         there.pop(WHOLE, None)
     return {name: field.value for name, field in there.items() if field.value is not None}
@@ -160,6 +166,12 @@ def latest(state: State | None) -> str:
     if state is None:
         return ""
     return max([field.stamp for field in state.fields.values()] + list(state.covered.values()), default="")
+
+
+def subject_in(state: State | None) -> str | None:
+    """Whom a key is about, or was when it was deleted: the hash of a name."""
+    field = None if state is None else state.fields.get(SUBJECT)
+    return None if field is None or field.value is None else msgspec.json.decode(field.value, type=str)
 
 
 def deleted_at(state: State | None) -> float | None:
@@ -208,7 +220,8 @@ def _without_values(state: State) -> State:
     """A state that shows nothing, without the values that it would not show: an edit brings its own along."""
     if all(field.value is None for field in state.fields.values()) or view(state) is not None:
         return state
-    return state._replace(fields={name: f for name, f in state.fields.items() if f.value is None})
+    kept = {name: f for name, f in state.fields.items() if f.value is None or name == SUBJECT}
+    return state._replace(fields=kept)
 
 
 def join(one: State | None, other: State | None) -> State | None:

@@ -177,17 +177,22 @@ class Synchroniser:
         what kept it from that: ``StorageError`` where the remote cannot be reached. Keys that cannot be sent
         or taken over are in ``status.faults``.
         """
-        while self._audited is not None and self._device is not None:
-            self._audited = await mark_untracked(self._device, self._audited)
-        return await self._meet()
+        device = self._device
+        if device is None:
+            raise CapabilityUnavailableError(
+                "the store is not open", adapter=self._tracked, hint="open it first"
+            )
+        while self._audited is not None:
+            self._audited = await mark_untracked(device, self._audited)
+        return await self._meet(device)
 
-    async def _meet(self) -> SyncStatus:
+    async def _meet(self, device: Device) -> SyncStatus:
         async with self._meeting:
             self._marked, self._local = self._tracked.marked, self._tracked.change_mark()
             await self._count_pending()
             self._become("syncing")
             try:
-                await self._meet_until_done()
+                await self._meet_until_done(device)
             except PersistenceError as error:
                 offline = isinstance(error, StorageError)
                 self._become("offline" if offline else "stuck", str(error))
@@ -239,10 +244,13 @@ class Synchroniser:
 
     async def _turn(self) -> float:
         """Meet the remote if there is a reason to; the seconds until the next look."""
-        if self._paused or not await self._leads() or self._is_metered() or not await self._is_due():
+        device = self._device
+        if self._paused or device is None or not await self._leads() or self._is_metered():
+            return _LOOK_S
+        if not await self._is_due():
             return _LOOK_S
         try:
-            await self._meet()
+            await self._meet(device)
         except PersistenceError:
             # Told by ``status``: a device may be offline for days, and there is nobody to raise it to.
             self._failures += 1
@@ -252,8 +260,8 @@ class Synchroniser:
         self._failures = 0
         self._next = time.monotonic() + self._asked.every
         self._mark = self._adapter.change_mark()
-        await self._audit()
-        await self._forget_deleted()
+        await self._audit(device)
+        await self._forget_deleted(device)
         return _LOOK_S
 
     async def _leads(self) -> bool:
@@ -290,12 +298,7 @@ class Synchroniser:
             return False  # it is opened when its time comes
         return mark is not None and mark != self._mark
 
-    async def _meet_until_done(self) -> None:
-        device = self._device
-        if device is None:
-            raise CapabilityUnavailableError(
-                "the store is not open", adapter=self._tracked, hint="open it first"
-            )
+    async def _meet_until_done(self, device: Device) -> None:
         await self._adapter.aopen()
         await self._remote.check()
         faults: dict[str, str] = {}
@@ -315,12 +318,12 @@ class Synchroniser:
                 self._count(0, received, 0)
         self._status = replace(self._status, faults=tuple(sorted(faults.items())))
 
-    async def _forget_deleted(self) -> None:
+    async def _forget_deleted(self, device: Device) -> None:
         """A page of keys a turn, and all of them once a day."""
-        if self._device is None or time.monotonic() < self._forget_next:
+        if time.monotonic() < self._forget_next:
             return
         try:
-            forgotten, last = await forget_deleted(self._device, self._forget_after)
+            forgotten, last = await forget_deleted(device, self._forget_after)
         except (ConflictError, StorageError):
             return  # again at the next turn
         if forgotten:
@@ -345,11 +348,11 @@ class Synchroniser:
         if len(names) > KEPT:
             await self._store.commit(dict.fromkeys(names[:-KEPT]), durability=self._store.weakest)
 
-    async def _audit(self) -> None:
+    async def _audit(self, device: Device) -> None:
         """Find what was changed while there was no ``sync=``: a page of keys a turn, once an opening."""
-        if self._audited is not None and self._device is not None:
+        if self._audited is not None:
             try:
-                self._audited = await mark_untracked(self._device, self._audited)
+                self._audited = await mark_untracked(device, self._audited)
             except ConflictError:
                 return  # again at the next turn
             self._next = 0.0  # what was found is sent

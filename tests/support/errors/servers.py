@@ -134,3 +134,56 @@ def a_server_of_an_unknown_durability(world: World) -> None:
 )
 def a_database_that_is_no_number(world: World) -> None:
     open_persistence("redis://localhost/notes")
+
+
+@case(
+    ConfigurationError,
+    "an address of s3 names one bucket: 3 to 63 letters, digits, '-', '_' and '.'; write s3://bucket/prefix; "
+    "the server's host stands in ?endpoint=https://host:port",
+)
+def a_bucket_with_a_port(world: World) -> None:
+    open_persistence(f"s3://me:{MARK}@host:9000/bucket")
+
+
+@case(
+    ConfigurationError,
+    "the prefix in an address of s3 has letters, digits and !_.'()=- between its slashes [in s3://bucket]; "
+    "for example s3://bucket/notes",
+)
+def a_prefix_that_climbs(world: World) -> None:
+    open_persistence("s3://bucket/notes/../secrets")
+
+
+@case(
+    ConfigurationError,
+    "the option endpoint is https://host:port, without user, path and query [in s3://bucket/notes]; user and "
+    "secret key stand before the bucket, with an '@' behind them",
+)
+def an_endpoint_with_a_user(world: World) -> None:
+    open_persistence(f"s3://bucket/notes?endpoint=https://me:{MARK}@host")
+
+
+@case(
+    ConfigurationError,
+    "the endpoint is not reached by https, and what is saved would cross the network in plain text [in "
+    "s3://bucket/notes]; write https://, or add plaintext=true for a network you trust",
+)
+def an_endpoint_in_plain_text(world: World) -> None:
+    open_persistence(f"s3://me:{MARK}@bucket/notes?endpoint=http://objects.example.org")
+
+
+@case(
+    ConfigurationError,
+    "the option durability is power_loss or process_exit [in s3://bucket/notes]; power_loss for a server "
+    "that has written a save to its disks when it answers",
+)
+def objects_of_no_durability(world: World) -> None:
+    open_persistence("s3://bucket/notes?durability=memory")
+
+
+@case(
+    ConfigurationError,
+    "the option timeout is at most 1200 seconds [in s3://bucket/notes]; for example 30",
+)
+def objects_with_a_timeout_of_hours(world: World) -> None:
+    open_persistence("s3://bucket/notes?timeout=7200")

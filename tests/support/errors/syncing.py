@@ -56,6 +56,11 @@ async def synchronise_keys_of_one_pattern(world):
     Sync("sqlite:remote.db", keys="note/*")
 
 
+@case(ConfigurationError, "keep_deleted is at least 1 day, not <int>; keep_deleted=90")
+async def forget_deletions_at_once(world):
+    Sync("sqlite:remote.db", keep_deleted=0)
+
+
 @case(ConfigurationError, "every is more than 0 seconds, not <int>; every=5")
 async def synchronise_all_the_time(world):
     Sync("sqlite:remote.db", every=0)

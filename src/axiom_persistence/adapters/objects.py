@@ -1,0 +1,237 @@
+"""A store in a bucket of an object store, shared by any number of processes and machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import CapabilityUnavailableError, ConfigurationError, StoreNotFoundError
+from ..keys import check_stored_key
+from ..storage.adapter import (
+    MAX_STORED_KEY_BYTES,
+    Changes,
+    Durability,
+    Expect,
+    StorageAdapter,
+    Stored,
+    Traits,
+    check_changes,
+)
+from ..storage.changelog import Changed, ChangeLog
+from ..storage.listing import Listing
+from ._networked.commit import time_of
+from ._networked.loops import PerLoop
+from ._networked.settle import answer
+from ._objects.place import Place
+
+if TYPE_CHECKING:
+    from ._objects.lanes import Lanes
+
+__all__ = ["ObjectStoreAdapter"]
+
+_MAX_VALUE_BYTES: Final = 64 << 20
+_PAGE: Final = 1000
+_OPENING_S: Final = 4.0
+"""How long an opening tries to reach a server; a person may wait for it."""
+
+
+class ObjectStoreAdapter(StorageAdapter, ChangeLog):
+    """Keeps a log of commits in the bucket and below the prefix at ``address`` (extra ``objects``).
+
+    ``s3://user:secret@bucket/prefix``, and behind ``?``, with ``&`` between them: ``endpoint``
+    (``https://host:port`` of a server that is not Amazon's) and ``plaintext=true`` where that is
+    ``http://``; ``region``; ``path_style`` and ``anonymous``, true or false; ``timeout``, seconds until a
+    call that gets no answer is given up (30); ``durability=power_loss`` for an endpoint that has written to
+    its disks when it answers. Without user and secret, those of ``AWS_ACCESS_KEY_ID`` and
+    ``AWS_SECRET_ACCESS_KEY`` are used, or the role of the machine.
+
+    Commits that come while one is under way go out as one object, whose number all writers compete for: at
+    most one object a round trip, over all processes. A read asks whether there is a newer one. Where
+    every value lies is kept here, in a temporary file. Values of at most 64 MiB.
+
+    ``inspect``: reads only, and makes no store.
+
+    Raises ``ConfigurationError`` for a server that ignores conditions, ``AccessDeniedError`` for wrong keys,
+    ``StoreNotFoundError`` for a bucket that is not there, ``ForeignStoreError`` for a prefix with objects
+    that are not ours, ``StorageUnavailableError`` for a server that does not answer; no error shows a
+    credential. It cannot be used in a forked child, once its parent has used one.
+    """
+
+    def __init__(self, address: str, *, inspect: bool = False) -> None:
+        self._place = Place.parse(address)
+        self._inspect = inspect
+        self._traits = Traits(
+            atomic=True,
+            durability=self._place.durability,
+            shared=True,
+            max_value_bytes=_MAX_VALUE_BYTES,
+        )
+        self._loops: PerLoop[Lanes] | None = None
+
+    def __repr__(self) -> str:
+        return f"ObjectStoreAdapter({str(self._place)!r})"
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
+
+    @property
+    def location(self) -> str:
+        return str(self._place)
+
+    # -- lifecycle ---------------------------------------------------------------------------------
+
+    async def aopen(self) -> None:
+        if self._is_open():
+            return
+        try:
+            from ._objects import probe
+            from ._objects.lanes import Lanes, Workers
+        except ImportError as error:
+            raise ConfigurationError(
+                "an object store needs obstore",
+                adapter=self,
+                hint="pip install 'axiom-persistence[objects]'",
+            ) from error
+        workers = Workers(self._place, self)
+        try:
+            bucket = workers.bucket
+            soon = min(_OPENING_S, self._place.timeout)
+            there = await answer(lambda: workers.run("call", probe.is_store, bucket, self), soon, self)
+            if not self._inspect:
+                await workers.read(probe.find_store, bucket, workers.readers, self)
+            elif not there:
+                raise StoreNotFoundError(
+                    "there is no store", adapter=self, hint="open it without mode='inspect' to make one"
+                )
+            await workers.read(workers.log.open)
+        except BaseException:
+            await workers.close()
+            raise
+        if self._is_open():  # somebody else has opened it meanwhile
+            await workers.close()
+            return
+        self._workers = workers
+        self._loops = PerLoop(lambda: Lanes(workers, self._place, self), self)
+
+    def _is_open(self) -> bool:
+        return self._loops is not None and self._loops.is_usable
+
+    async def aclose(self) -> None:
+        loops, self._loops = self._loops, None
+        if loops is None:
+            return
+        usable = loops.is_usable
+        await loops.aclose(lambda lanes: lanes.commits.finish())
+        if usable:  # else the threads are the parent's
+            await self._workers.close()
+
+    def _lanes(self) -> Lanes:
+        if self._loops is None:
+            raise CapabilityUnavailableError(
+                "the store is not open", adapter=self, hint="open it first, in `async with`"
+            )
+        return self._loops.here()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
+        lanes = self._lanes()
+        for key in keys:
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        return await lanes.fetches.fetch(keys) if keys else {}
+
+    async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
+        self._lanes()
+        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        return await self._workers.read(self._workers.log.fetch_range, wanted, start, length)
+
+    async def exists(self, key: str) -> bool:
+        return await self._version(key) is not None
+
+    async def saved_at(self, key: str) -> float | None:
+        version = await self._version(key)
+        return None if version is None else time_of(version)
+
+    async def _version(self, key: str) -> str | None:
+        self._lanes()
+        check_stored_key(key, MAX_STORED_KEY_BYTES)
+        log = self._workers.log
+        found = await self._workers.read(lambda: log.refresh().find([key]), key=key)
+        return found[key].version if key in found else None
+
+    async def keys(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> AsyncIterator[str]:
+        rest = Listing(prefix, after, limit, reverse)
+        self._lanes()
+        if rest.is_empty:
+            return
+        index = await self._workers.read(self._workers.log.refresh)
+        while not rest.is_empty:
+            size = _PAGE if rest.limit is None else min(rest.limit, _PAGE)
+            page = index.page(rest, size)
+            for key in page:
+                yield key
+            if len(page) < size:
+                return
+            rest = rest.behind(page)
+
+    # -- changes -----------------------------------------------------------------------------------
+
+    async def changed(self, since: str | None) -> Changed:
+        """From the log: it misses none."""
+        self._lanes()
+        index = await self._workers.read(self._workers.log.refresh)
+        with index.lock:
+            last = index.last
+            keys = frozenset[str]() if since is None else index.changed(int(since))
+        return Changed(str(last), keys)
+
+    async def wait_for_change(self, timeout: float) -> None:
+        await asyncio.sleep(timeout)  # a bucket tells nobody; a look is one request
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def commit(
+        self,
+        changes: Changes,
+        *,
+        expect: Expect | None = None,
+        durability: Durability | None = None,  # noqa: ARG002 - every commit is as durable as the address says
+    ) -> Mapping[str, str]:
+        lanes = self._lanes()
+        check_changes(changes, self._traits, self)
+        for key in expect or ():
+            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        return await lanes.commits.commit(changes, expect)
+
+    async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
+        del previous_of  # no generation is kept
+        await self.commit(dict.fromkeys(keys))
+        await self.scrub()
+
+    async def scrub(self) -> bool:
+        self._lanes()
+        await answer(lambda: self._workers.run("tidy", self._workers.purge), self._place.timeout, self)
+        return True
+
+    # -- about -------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, int]:
+        """``commits`` and the ``requests`` that carried them; ``races`` for a number, lost to others.
+
+        ``puts``, ``gets``, ``lists`` and ``deletes``: requests by kind, for the bill. ``checkpoints`` made.
+        """
+        if self._loops is None:
+            return {}
+        every = self._loops.all()
+        kinds = self._workers.bucket.requests
+        counted: dict[str, Any] = {
+            "commits": sum(lanes.commits.commits for lanes in every),
+            "requests": sum(lanes.commits.requests for lanes in every),
+            "races": self._workers.log.races,
+            "checkpoints": self._workers.checkpoints,
+        }
+        return counted | {f"{kind}s": kinds[kind] for kind in ("put", "get", "list", "delete")}

@@ -1,0 +1,195 @@
+"""A real object store of the tests: SeaweedFS with its S3 server, on ports and in a directory of its own."""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zlib
+from functools import cache
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .postgres import free_port
+
+USER, SECRET, BUCKET = "ax", "swordfish", "bucket"
+PATIENCE_S = 60
+PORT = "AXIOM_TEST_OBJECTS_PORT"
+
+
+def program(name):
+    """Beside the running Python, where pip installs what a package brings, or the path."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: pip install --group test")
+    return found
+
+
+def until(ready, processes):
+    """Wait for ``ready``, which may raise OSError until then."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            if ready():
+                return
+        except OSError:
+            pass  # nothing listens yet, or it is not ready
+        assert all(process.poll() is None for process in processes), "the server has ended"
+        assert time.monotonic() < end, "the server does not answer"
+        time.sleep(0.02)
+
+
+def http(url, method="GET"):
+    request = urllib.request.Request(url, data=None if method == "GET" else b"", method=method)
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return answer.read()
+
+
+@cache
+def boto(port):
+    """The vendor's own client, beside the adapter."""
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id=USER,
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=5),
+    )
+
+
+def is_ready(port):
+    """Whether the server takes objects. Makes the bucket."""
+    made = boto(port)
+    try:
+        try:
+            made.create_bucket(Bucket=BUCKET)
+        except (made.exceptions.BucketAlreadyExists, made.exceptions.BucketAlreadyOwnedByYou):
+            pass  # from before a restart
+        made.put_object(Bucket=BUCKET, Key="ready", Body=b"")
+    except (BotoCoreError, ClientError) as error:
+        raise OSError(str(error)) from error
+    return True
+
+
+class Seaweed:
+    """A master, a volume server, a filer and the S3 server before them: four programs."""
+
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        names = ("master", "volume", "filer", "s3")
+        self.ports = {name: (free_port(), free_port()) for name in names}
+        self.processes = []
+        self.names = names
+        keys = {"accessKey": USER, "secretKey": SECRET}
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        identities = [{"name": USER, "credentials": [keys], "actions": actions}]
+        (self.directory / "s3.json").write_text(json.dumps({"identities": identities}))
+
+    @property
+    def port(self):
+        return self.ports["s3"][0]
+
+    @property
+    def address(self):
+        return address(self.port, "")
+
+    def start(self):
+        place = str(self.directory)
+        master = "127.0.0.1:{}.{}".format(*self.ports["master"])
+        filer = "127.0.0.1:{}.{}".format(*self.ports["filer"])
+        self.run(
+            "master", "-mdir", place, "-volumeSizeLimitMB", "64", "-electionTimeout", "1s", "-ip", "127.0.0.1"
+        )
+        status = f"http://127.0.0.1:{self.ports['master'][0]}/cluster/status"
+        until(lambda: json.loads(http(status)).get("IsLeader"), self.processes)
+        self.run("volume", "-dir", place, "-max", "20", "-master", master, "-ip", "127.0.0.1")
+        self.run("filer", "-defaultStoreDir", place, "-master", master, "-ip", "127.0.0.1")
+        self.run(
+            "s3", "-filer", filer, "-config", f"{place}/s3.json", "-port.iceberg", "0", "-port.lance", "0"
+        )
+        until(lambda: is_ready(self.port), self.processes)
+        return self
+
+    def run(self, name, *arguments):
+        port, grpc = self.ports[name]
+        command = [program("weed"), "-logtostderr=false", f"-logdir={self.directory}", name]
+        command += ["-port", str(port), "-port.grpc", str(grpc), "-ip.bind", "127.0.0.1", *arguments]
+        self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def kill(self):
+        """SIGKILL to all of it at once."""
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+        self.processes = []
+
+    def stop(self):
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Elsewhere:
+    """The server that the process which started this one has."""
+
+    def __init__(self, port):
+        self.port = int(port)
+
+
+def directory():
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30  # the disk of a test machine is slow
+    return tempfile.mkdtemp(prefix="ax-s3-", dir=memory if roomy else None)
+
+
+_shared = None
+_made = set()  # of the stores that stand for directories
+
+
+def shared():
+    """The one server of this test process, started when it is first asked for."""
+    global _shared
+    if _shared is None and PORT in os.environ:
+        _shared = Elsewhere(os.environ[PORT])
+    if _shared is None:
+        _shared = Seaweed(directory()).start()
+        os.environ[PORT] = str(_shared.port)  # for the processes that tests start
+        atexit.register(_shared.stop)
+    return _shared
+
+
+def prefix_of(place):
+    """A name for the store of a test's directory."""
+    return f"t{zlib.crc32(str(place).encode()):08x}"
+
+
+def address(port, prefix, login=f"{USER}:{SECRET}@", **options):
+    options = {"durability": "power_loss", **options}  # what it is worth is not what these tests show
+    query = "".join(f"&{name}={value}" for name, value in options.items())
+    return f"s3://{login}{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{port}{query}"
+
+
+def made(prefix):
+    """``prefix``, with a store that is made: what a first opening tries takes this server a second."""
+    boto(shared().port).put_object(
+        Bucket=BUCKET, Key=f"{prefix}/axiom-persistence.json", Body=b'{"format":1}'
+    )
+    return prefix
+
+
+def address_at(place, **options):
+    """The address of the store that stands for a test's directory, on the shared server."""
+    if place not in _made:
+        _made.add(place)
+        made(prefix_of(place))
+    return address(shared().port, prefix_of(place), **options)
