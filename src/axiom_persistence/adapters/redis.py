@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisAdapter"]
 
 _MAX_VALUE_BYTES: Final = 64 << 20
-_PAGE: Final = 1000
+_PAGE: Final = 2000
 _OPENING_S: Final = 4.0
 """How long an opening tries to reach a server; a person may wait for it."""
 
@@ -215,6 +215,8 @@ class RedisAdapter(StorageAdapter, ChangeLog):
 
     async def _page(self, listing: Listing) -> Sequence[str]:
         """The next keys: each page is a request of its own, begun where the last one ended."""
+        from ._redis.script import PAGE
+
         size = b"%d" % (_PAGE if listing.limit is None else min(listing.limit, _PAGE))
         lowest, highest = b"[" + listing.prefix.encode(), b"+"
         if listing.end is not None:
@@ -227,8 +229,9 @@ class RedisAdapter(StorageAdapter, ChangeLog):
         command, ends = b"ZRANGEBYLEX", (lowest, highest)
         if listing.reverse:
             command, ends = b"ZREVRANGEBYLEX", (highest, lowest)
-        (keys,) = await self._lanes().read((command, self._names.index, *ends, b"LIMIT", b"0", size))
-        return [key.decode() for key in keys]
+        asked = (b"EVAL", PAGE, b"1", self._names.index, command, *ends, size)
+        (keys,) = await self._lanes().read(asked)
+        return keys.decode().split("\0") if keys else []
 
     # -- changes -----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from msgspec.json import encode
 from .._networked.commit import Commit
 from .place import Place
 
-__all__ = ["COMMIT", "FORMAT", "MAKE", "VERSION", "Names", "commit_command"]
+__all__ = ["COMMIT", "FORMAT", "MAKE", "PAGE", "VERSION", "Names", "commit_command"]
 
 FORMAT: Final = b"axiom-persistence 1"
 """What stands under the mark of a store of ours."""
@@ -71,6 +71,12 @@ if redis.call('SET', KEYS[1], ARGV[1], 'NX') then
   redis.call('XADD', KEYS[2], '*', 'id', '', 'keys', '[]') -- whoever reads it has where to begin
 end
 return redis.call('GET', KEYS[1])
+"""
+
+# KEYS: index. ARGV: command, its ends, how many. The keys come as one string, with NUL between them, which is
+# in no key: redis-py takes longer for a thousand strings than all the rest of a listing does.
+PAGE: Final = b"""
+return table.concat(redis.call(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'LIMIT', 0, ARGV[4]), '\\0')
 """
 
 
