@@ -516,6 +516,7 @@ async def test_a_server_that_ignores_conditions_is_refused(careless):
 REFUSED = {
     "wrong secret": (f"s3://{USER}:hunter2@{BUCKET}/x?endpoint=http://127.0.0.1:{{port}}", AccessDeniedError),
     "wrong user": (f"s3://hunter2:hunter2@{BUCKET}/x?endpoint=http://127.0.0.1:{{port}}", AccessDeniedError),
+    "no key": (f"s3://{BUCKET}/x?endpoint=http://127.0.0.1:{{port}}&timeout=2", AccessDeniedError),
     "no such bucket": (
         f"s3://{USER}:{SECRET}@elsewhere/x?endpoint=http://127.0.0.1:{{port}}",
         StoreNotFoundError,
@@ -544,8 +545,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_is_refused_at_opening(server, name, caplog):
+async def test_what_is_refused_at_opening(server, name, caplog, monkeypatch):
     """A clear error, soon, that says what to do and shows no credential."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable, raising=False)
     put = boto(server.port).put_object
     put(Bucket=BUCKET, Key="theirs/photo.jpg", Body=b"x")
     put(Bucket=BUCKET, Key=f"marked/{MARKER}", Body=b"x")

@@ -164,6 +164,7 @@ RARE: dict[str, str] = {
             "adapters/_networked/settle.py::_unavailable::StorageUnavailableError",
             "adapters/_objects/bucket.py::Bucket.__init__::CapabilityUnavailableError",
             "adapters/_objects/bucket.py::Bucket._explained::AccessDeniedError",
+            "adapters/_objects/bucket.py::Bucket._explained::ConfigurationError",
             "adapters/_objects/bucket.py::Bucket._explained::StorageError",
             "adapters/_objects/bucket.py::Bucket._explained::StoreNotFoundError",
             "adapters/_objects/log.py::Log._load::CorruptedDataError",

@@ -17,7 +17,7 @@ from obstore.store import S3Store
 from ...errors import (
     AccessDeniedError,
     CapabilityUnavailableError,
-    PersistenceError,
+    ConfigurationError,
     StorageError,
     StoreNotFoundError,
 )
@@ -35,7 +35,9 @@ _REQUEST: Final = 3
 """How many requests without any reply fit into the time that a call may take."""
 _CONNECTING_S: Final = 3
 _STATUS: Final = re.compile(r"non-2xx status code: (\d\d\d)")
-_BUSY: Final = (408, 429)
+_BUSY: Final = (408, 409, 429)
+_METADATA: Final = "//169.254."
+"""Where a machine of a cloud asks for its role, which the client does where it has no key."""
 _DELETED_AT_ONCE: Final = 1000
 
 _process: int | None = None
@@ -151,6 +153,16 @@ class Bucket:
 
     def _explained(self, error: Exception, text: str) -> Exception:
         status = _status(text)
+        if _METADATA in text:
+            return AccessDeniedError(
+                "no access key was found in the address or the environment, and this machine has no role",
+                adapter=self._adapter,
+                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write s3://user:secret@bucket/prefix",
+            )
+        if "incorrectly configured region" in text:
+            return ConfigurationError(
+                "the bucket is in another region", adapter=self._adapter, hint="name it in region="
+            )
         if isinstance(error, PermissionDeniedError | UnauthenticatedError):
             return AccessDeniedError(
                 "the server does not let us in, or not do this: the keys are wrong, or lack a right",
@@ -164,8 +176,6 @@ class Bucket:
                 adapter=self._adapter,
                 hint="create it, or correct the address",
             )
-        if isinstance(error, PersistenceError):
-            return error
         if status is None or status >= 500 or status in _BUSY:
             return Unreachable(
                 "nothing listens there"

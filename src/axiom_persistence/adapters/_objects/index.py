@@ -79,12 +79,19 @@ class Index:
 
     def page(self, listing: Listing, size: int) -> list[str]:
         """The next keys of a listing."""
-        order, side = ("DESC", "<") if listing.reverse else ("ASC", ">")
-        where, arguments = ["key >= ?"], [listing.prefix]
-        for test, value in (("key < ?", listing.end), (f"key {side} ?", listing.after)):
-            if value is not None:
-                where.append(test)
-                arguments.append(value)
+        # One bound at each end: with two, SQLite would begin at the first of them.
+        first, last, after = listing.prefix, listing.end, listing.after
+        where, order = ["key >= ?"], "ASC"
+        if listing.reverse:
+            order = "DESC"
+            if after is not None and (last is None or after < last):
+                last = after
+        elif after is not None and after >= first:
+            where, first = ["key > ?"], after
+        arguments = [first]
+        if last is not None:
+            where.append("key < ?")
+            arguments.append(last)
         ask = f"SELECT key FROM spot WHERE {' AND '.join(where)} ORDER BY key {order} LIMIT {size}"  # noqa: S608
         with self.lock:
             return [key for (key,) in self._db.execute(ask, arguments)]

@@ -100,6 +100,7 @@ class Log:
     def _read(
         self, keys: Collection[str], start: int, length: int | None
     ) -> tuple[dict[str, Spot], dict[str, bytes]]:
+        spots: dict[str, Spot] = {}
         for look in range(_LOOKS):
             index = self.refresh()
             spots = index.find(keys)
