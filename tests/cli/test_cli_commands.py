@@ -210,6 +210,7 @@ def test_verify_finds_and_repairs_damage(run, store, tmp_path):
     assert code == 3
     assert "damaged: theme" in out
     events = [json.loads(line) for line in run("verify", store, "--jsonl")[1].splitlines()]
+    events = [event for event in events if event["event"] != "progress"]  # of a machine that is slow today
     assert [event["event"] for event in events] == ["finding", "summary"]
     assert events[0]["key"] == "theme"
     assert events[-1]["ok"] is False

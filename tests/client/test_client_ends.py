@@ -16,7 +16,7 @@ from axiom_persistence.opening.open import open_persistence
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks are POSIX")
 
 PRELUDE = """
-import asyncio, os, signal, sys, threading, time
+import asyncio, logging, os, signal, sys, threading, time, warnings
 from pathlib import Path
 from axiom_persistence.client import *
 from axiom_persistence.opening.open import open_persistence
@@ -299,6 +299,9 @@ async def test_a_fork(place):
             fill(counter)
             return persistence, counter
 
+        # A timer may fire as the loop stops for good, and its task never begin: asyncio says so, of any.
+        warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         loop = asyncio.new_event_loop()
         persistence, counter = loop.run_until_complete(main())
         sys.stdout.flush()
