@@ -124,7 +124,9 @@ def examples():
                 code = main(arguments)
             text = out.getvalue() or err.getvalue().replace(os.path.realpath(directory), "/home/ada")
             if "--jsonl" in arguments:
-                shown = "\n".join(json.dumps(steady(json.loads(line))) for line in text.splitlines())
+                told = [json.loads(line) for line in text.splitlines()]
+                told = [event for event in told if event["event"] != "progress"]  # after half a second
+                shown = "\n".join(json.dumps(steady(event)) for event in told)
             else:
                 shown = laid_out(steady(json.loads(text)))
             typed = " ".join(f"'{word}'" if '"' in word else word for word in arguments)
