@@ -1,6 +1,11 @@
-"""The notebook of the tutorial at the command line: notes.py add "buy tea", list, done 0001, remove 0001."""
+"""The notebook of the tutorial: notes.py add "buy tea", list, edit ID TEXT, done ID, remove ID.
 
+The end of an id is enough, as long as no other id ends like this.
+"""
+
+import secrets
 import sys
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
@@ -23,7 +28,12 @@ class Preferences(Client):
 migrations = Migrations(current="2.0")
 
 
-@migrations.value("1.0", "2.0", key="notes/*")
+def done_for_state(value):
+    value["done"] = value.pop("state") == "done"
+    return value
+
+
+@migrations.value("1.0", "2.0", key="notes/*", down=done_for_state)
 def state_for_done(value):
     value["state"] = "done" if value.pop("done") else "open"
     return value
@@ -34,17 +44,22 @@ def open_notes():
 
 
 def add(persistence, text, *, days=None):
-    number = persistence.update("last-number", int, lambda n: n + 1, default=0)
+    id = f"{time.time_ns():x}-{secrets.token_hex(4)}"  # in order of time, and no two devices give the same
     ttl = None if days is None else timedelta(days=days)
-    persistence.collection("notes", Note).put(f"{number:04}", Note(text), ttl=ttl)
+    persistence.collection("notes", Note).put(id, Note(text), ttl=ttl)
+    return id
+
+
+def edit(persistence, id, text):
+    notes = persistence.collection("notes", Note)
+    return notes.update(id, lambda note: replace(note, text=text), default=Note(text))
 
 
 def done(persistence, id):
     with persistence.transaction() as tx:
-        note = tx.collection("notes", Note).get(id)
-        if note is None:
-            sys.exit(f"there is no note {id}")
-        tx.collection("notes", Note).put(id, replace(note, state="done"))
+        notes = tx.collection("notes", Note)
+        if notes.exists(id):
+            notes.update(id, lambda note: replace(note, state="done"), default=Note(""))
 
 
 def remove(persistence, id):
@@ -55,6 +70,16 @@ def listed(persistence, newest_first=False):
     return dict(persistence.collection("notes", Note).items(reverse=newest_first))
 
 
+def whole(persistence, end):
+    """The one id that ends like this."""
+    ids = [id for id in persistence.collection("notes", Note).ids() if id.endswith(end)]
+    if len(ids) != 1:
+        sys.exit(
+            f"there is no note {end}" if not ids else f"{len(ids)} notes end with {end}: give more of the id"
+        )
+    return ids[0]
+
+
 def main(arguments):
     with open_notes() as persistence, Preferences(persistence) as preferences:
         persistence.migrate("1.0", "2.0")
@@ -62,10 +87,12 @@ def main(arguments):
         match arguments:
             case ["add", text]:
                 add(persistence, text)
+            case ["edit", id, text]:
+                edit(persistence, whole(persistence, id), text)
             case ["done", id]:
-                done(persistence, id)
+                done(persistence, whole(persistence, id))
             case ["remove", id]:
-                remove(persistence, id)
+                remove(persistence, whole(persistence, id))
             case ["list"] | []:
                 pass
             case _:
