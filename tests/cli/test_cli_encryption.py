@@ -35,9 +35,9 @@ def test_encrypted_and_decrypted(run, tmp_path):
     """Counted, encrypted, closed to whoever has no key, and decrypted."""
     run("set", "notes.db", "a", '"hunter2"')
     assert run("encrypt", "notes.db")[0] == 2
-    assert run("encrypt", "notes.db", *KEY, "--dry-run")[2] == "1 records would be encrypted\n"
+    assert run("encrypt", "notes.db", *KEY, "--dry-run")[2] == "1 record would be encrypted\n"
     assert not (tmp_path / "store.key").exists()
-    assert run("encrypt", "notes.db", *KEY)[::2] == (0, "1 records encrypted\n")
+    assert run("encrypt", "notes.db", *KEY)[::2] == (0, "1 record encrypted\n")
     code, out, err = run("get", "notes.db", "a")
     assert (code, out) == (12, "")
     assert "--keys says who has the key" in err

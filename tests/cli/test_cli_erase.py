@@ -7,6 +7,7 @@ import pytest
 
 from axiom_persistence import open_persistence
 from axiom_persistence.cli import main
+from axiom_persistence.cli._output import counted
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_the_three_commands_of_the_page(run, tmp_path):
     assert json.loads(out) == json.loads((tmp_path / "receipt.json").read_bytes())
     code, out, _ = run("erase", "verify", "notes.db", "receipt.json", "--subject", "alice")
     assert code == 0
-    assert out.startswith("2 records were erased, ")
+    assert out.startswith("2 records erased, ")
     assert json.loads(run("erase", "verify", "notes.db", "receipt.json", "--json")[1])["valid"]
     assert run("ls", "notes.db")[1] == "b\n"
     assert json.loads(run("import", "notes.db", "alice.jsonl", "--json")[1])["erased"] == 2
@@ -63,3 +64,9 @@ def test_how_it_ends(run, tmp_path):
     assert run("erase", "verify", "notes.db", "receipt.json")[0] == 3
     receipt.write_text("{}")
     assert run("erase", "verify", "notes.db", "receipt.json")[0] == 2
+
+
+def test_one_record_is_one(run):
+    """Counts say record for one and records for more, and entries, not entrys."""
+    assert run("erase", "prefix", "notes.db", "b", "-y")[2] == "1 record erased\n"
+    assert [counted(2_000, "record"), counted(0, "entry")] == ["2,000 records", "0 entries"]

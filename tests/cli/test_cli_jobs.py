@@ -105,7 +105,7 @@ def test_snapshots(run, store):
     assert run("set", store, "theme", '"light"')[0] == 0
     (one,) = facts(run("snapshots", store, "--json")[1])
     assert one["path"] == out.strip()
-    assert "1 records would be put back, 0 would be removed" in run("restore", store, one["name"], "-n")[2]
+    assert "1 record would be put back, 0 would be removed" in run("restore", store, one["name"], "-n")[2]
     code, _, err = run("restore", store, one["name"])
     assert code == 0
     assert run("get", store, "theme")[1] == '"dark"\n'
@@ -130,11 +130,11 @@ def test_sweep(run, store):
             await persistence.save("gone", 1, ttl=timedelta(microseconds=1))
 
     asyncio.run(expire())
-    would = "1 expired and 0 quarantined records would be removed\n"
+    would = "1 expired record and 0 quarantined ones would be removed\n"
     assert run("sweep", store, "--dry-run")[2] == would
     swept = {"expired": 1, "quarantined": 0, "previous": 0, "freed": 0, "dry_run": False}
     assert facts(run("sweep", store, "--json")[1]) == swept
-    assert run("sweep", store)[2] == "0 expired and 0 quarantined records removed\n"
+    assert run("sweep", store)[2] == "0 expired records and 0 quarantined ones removed\n"
 
 
 def test_quarantine(run, store):

@@ -53,7 +53,7 @@ def test_a_store_goes_there_and_back(run):
     assert code == 0
     assert "named" in out
     assert "main window" in out
-    assert "1 records would be rewritten" in err
+    assert "1 record would be rewritten" in err
     assert json.loads(run("get", "theme")[1]) == "dark"
 
     code, out, err = run("migrate", "--app", "APP:migrations", "--json")

@@ -16,7 +16,7 @@ from ..opening.open import open_persistence
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
 from ._keys import keys_given, refuse_to_reveal, reveal_option
-from ._output import data, note, printable, writable
+from ._output import counted, data, note, printable, writable
 from .base import complete_store, kept_audit, must_be_there, opened
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def export(
     }
     if not finish(summary, shown):
         _tell_faults(report.faults, to_error=target == "-")
-        note(f"{report.records:,} records {'would be ' if dry_run else ''}exported")
+        note(f"{counted(report.records, 'record')} {'would be ' if dry_run else ''}exported")
     return ExitCode.DONE if report else ExitCode.FOUND
 
 

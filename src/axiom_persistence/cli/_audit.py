@@ -21,7 +21,7 @@ from ..security._signed import sign_checkpoint, verified_checkpoint
 from ..security.audit import AuditEntry, KeptAudit
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, finish, job, run_job
-from ._output import data, note, printable, style, to_json
+from ._output import counted, data, note, printable, style, to_json
 from .base import command, complete_store, opened
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _export(where: str, target: str, as_json: bool, **choice: Any) -> None:
     if as_json:
         data(to_json({"entries": count}))
     else:
-        note(f"{count:,} entries exported")
+        note(f"{counted(count, 'entry')} exported")
 
 
 @contextmanager
@@ -207,11 +207,11 @@ def _tell(report: AuditReport) -> None:
         data(f"{style('✖', 'red')} {place}{printable(reason)}")
     found = len(report.faults)
     said = f"{found} {'fault' if found == 1 else 'faults'} found" if found else "no fault found"
-    note(f"{report.entries:,} sealed entries checked, {said}")
+    note(f"{counted(report.entries, 'sealed entry')} checked, {said}")
     if report.dropped:
-        note(f"{report.dropped:,} older entries were dropped by retention")
+        note(f"dropped by retention: {counted(report.dropped, 'older entry')}")
     if report.unsealed:
-        note(f"{report.unsealed:,} entries are not sealed yet, and nothing is proved of them")
+        note(f"not sealed yet, so not proved: {counted(report.unsealed, 'entry')}")
     if not report.compared:
         note("hint: with --anchor or --checkpoint, a trail that was cut or written anew is found, too")
 

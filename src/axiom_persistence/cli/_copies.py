@@ -13,7 +13,7 @@ from ..errors import StoreNotFoundError
 from ..jobs.walk import OnProgress
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
-from ._output import data, note, printable, timestamp, to_json
+from ._output import counted, data, note, printable, timestamp, to_json
 from .base import command, complete_store, opened
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def restore(where: str, snapshot: str, dry_run: bool, shown: Shown) -> None:
     }
     if not finish(summary, shown):
         would = "would be " if dry_run else ""
-        note(f"{report.changed:,} records {would}put back, {report.removed:,} {would}removed")
+        note(f"{counted(report.changed, 'record')} {would}put back, {report.removed:,} {would}removed")
         if before is not None:
             note(f"the store as it was is the snapshot {before}")
 
@@ -159,6 +159,8 @@ def sweep(where: str, quarantine: int | None, previous: int | None, dry_run: boo
     }
     if not finish(summary, shown):
         would = "would be " if dry_run else ""
-        note(f"{report.expired:,} expired and {report.quarantined:,} quarantined records {would}removed")
+        quarantined = counted(report.quarantined, "quarantined one")
+        note(f"{counted(report.expired, 'expired record')} and {quarantined} {would}removed")
         if report.previous or report.freed:
-            note(f"{report.previous:,} generations before removed, {report.freed:,} bytes given back")
+            earlier, freed = counted(report.previous, "earlier generation"), counted(report.freed, "byte")
+            note(f"{earlier} removed, {freed} given back")

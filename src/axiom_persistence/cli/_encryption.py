@@ -15,7 +15,7 @@ from ..persistence.persistence import AdapterBasedPersistence
 from ._endings import ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
 from ._keys import keys_given
-from ._output import data, note, timestamp, to_json
+from ._output import counted, data, note, timestamp, to_json
 from .base import command, complete_store, opened
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def encrypt(where: str, dry_run: bool, shown: Shown) -> int:
     report = _run(where, "encrypt", dry_run, shown)
     done = "would be encrypted" if dry_run else "encrypted"
     if not finish(_facts(report, dry_run), shown):
-        note(f"{report.rewritten:,} records {done}")
+        note(f"{counted(report.rewritten, 'record')} {done}")
         if report.snapshots:
-            note(f"{report.snapshots:,} snapshots from before are still in clear beside the store")
+            note(f"still in clear beside the store: {counted(report.snapshots, 'snapshot')} from before")
     return _ending(report, shown, where)
 
 
@@ -60,7 +60,7 @@ def decrypt(where: str, dry_run: bool, shown: Shown) -> int:
     _refuse_without_keys("decrypt", where)
     report = _run(where, "decrypt", dry_run, shown)
     if not finish(_facts(report, dry_run), shown):
-        note(f"{report.rewritten:,} records {'would be decrypted' if dry_run else 'decrypted'}")
+        note(f"{counted(report.rewritten, 'record')} {'would be decrypted' if dry_run else 'decrypted'}")
     return _ending(report, shown, where)
 
 
@@ -97,7 +97,7 @@ def _ending(report: EncryptionReport, shown: Shown, where: str) -> ExitCode:
     if report:
         return ExitCode.DONE
     if not (shown.as_json or shown.jsonl):
-        note(f"{report.damaged:,} records cannot be read and are as they were; it is not finished")
+        note(f"not finished: {counted(report.damaged, 'record')} not readable and left as before")
         note(f"hint: axiom-persistence verify {shlex.quote(where)} --repair")
     return ExitCode.FOUND
 
@@ -173,7 +173,7 @@ def _rotate(where: str, shown: Shown) -> int:
     report = run_job(work, "rotating", shown, resume="the same command goes on where it was")
     summary = {name: getattr(report, name) for name in ("records", "sealed", "damaged", "destroyed")}
     if not finish(summary, shown):
-        note(f"{report.sealed:,} records encrypted with the new key")
+        note(f"{counted(report.sealed, 'record')} encrypted with the new key")
         if report.damaged:
-            note(f"{report.damaged:,} damaged records are as they were")
+            note(f"left as before: {counted(report.damaged, 'damaged record')}")
     return ExitCode.FOUND if report.damaged else ExitCode.DONE

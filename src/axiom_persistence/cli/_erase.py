@@ -12,7 +12,7 @@ import msgspec
 from ..jobs.walk import OnProgress
 from ._endings import Ending, ExitCode
 from ._jobs import Shown, dry_run_option, finish, job, run_job
-from ._output import data, note, printable, timestamp, to_json
+from ._output import counted, data, note, printable, timestamp, to_json
 from .base import command, complete_key, complete_store, opened
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _erase(where: str, what: dict[str, str], *, receipt: Any, yes: bool, dry_run
             data(printable(key))
         if made is not None:
             data(made.to_json().decode().rstrip())
-        note(f"{report.records:,} records {'would be ' if dry_run else ''}erased")
+        note(f"{counted(report.records, 'record')} {'would be ' if dry_run else ''}erased")
     return ExitCode.DONE if made is not None or report.keys else ExitCode.NO_SUCH_KEY
 
 
@@ -113,4 +113,4 @@ def _verify(where: str, receipt: str, subject: str | None, prefix: str | None, a
         data(to_json({"receipt": msgspec.to_builtins(found), "valid": True}))
         return
     for part in found.erased:
-        data(f"{part.records:,} records were erased, {timestamp(part.begun)} to {timestamp(part.ended)}")
+        data(f"{counted(part.records, 'record')} erased, {timestamp(part.begun)} to {timestamp(part.ended)}")

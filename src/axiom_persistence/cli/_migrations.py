@@ -13,7 +13,7 @@ from ..jobs.rollback import RollbackReport
 from ..records.migrations import Migrations, order
 from ._applications import find
 from ._endings import Ending, ExitCode
-from ._output import StatusLine, data, note, on_terminal, printable, to_json
+from ._output import StatusLine, counted, data, note, on_terminal, printable, to_json
 from .base import command, complete_store, opened
 
 __all__ = ["finalize", "migrate", "rollback"]
@@ -73,7 +73,8 @@ def migrate(where: str, app: str, dry_run: bool, no_progress: bool, as_json: boo
     for key, done in report.moved.items():
         data(f"{done:>9}  {printable(key)}")
     would = "would be rewritten" if dry_run else "rewritten"
-    note(f"version {report.from_version} to {report.to_version}: {report.rewritten:,} records {would}")
+    rewritten = counted(report.rewritten, "record")
+    note(f"version {report.from_version} to {report.to_version}: {rewritten} {would}")
     for key in report.damaged:
         note(f"damaged, left as it is: {printable(key)}")
 
@@ -110,7 +111,8 @@ def rollback(where: str, version: str, app: str, as_json: bool) -> None:
     if as_json:
         data(to_json(asdict(report)))
         return
-    note(f"back at version {version}: {report.restored:,} records restored, {report.converted:,} converted")
+    restored = counted(report.restored, "record")
+    note(f"back at version {version}: {restored} restored, {report.converted:,} converted")
     for key in report.set_aside:
         note(f"in quarantine, since it has no earlier form: {printable(key)}")
 
@@ -129,7 +131,7 @@ def finalize(where: str, as_json: bool) -> None:
     if as_json:
         data(to_json({"dropped": dropped}))
     else:
-        note(f"{dropped:,} originals dropped")
+        note(f"{counted(dropped, 'original')} dropped")
 
 
 async def _finalize(where: str) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "Colour",
     "StatusLine",
     "coloured",
+    "counted",
     "data",
     "flush",
     "note",
@@ -44,6 +45,13 @@ _colour: Colour = "auto"
 def set_colour(asked: Colour) -> None:
     global _colour
     _colour = asked
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 record``, ``2,000 records``."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun.removesuffix('y') + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
 def coloured(*, err: bool = False) -> bool:

@@ -26,6 +26,7 @@ from ._endings import ExitCode
 from ._output import (
     STATUS_EVERY_SECONDS,
     StatusLine,
+    counted,
     data,
     note,
     on_terminal,
@@ -218,6 +219,6 @@ def _write_text(result: VerifyReport, where: str, repair: bool) -> None:
     found = len(result.findings) + len(result.medium)
     said = f"{found} {'fault' if found == 1 else 'faults'} found" if found else "no fault found"
     earlier = f", {result.quarantined} in quarantine" if result.quarantined else ""
-    note(f"{result.records:,} records checked, {said}{earlier}")
+    note(f"{counted(result.records, 'record')} checked, {said}{earlier}")
     if found and not repair:
         note(f"hint: axiom-persistence verify {shlex.quote(where)} --repair")

@@ -10,7 +10,7 @@ import msgspec
 
 from ..layers.tracked import DIRTY, SHADOW
 from ._endings import Ending, ExitCode
-from ._output import data, note, printable, style, timestamp, to_json
+from ._output import counted, data, note, printable, style, timestamp, to_json
 from .base import command, complete_store, opened
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def _status(where: str, as_json: bool) -> None:
     elif not found["known"] and not found["pending"]:
         data("never synchronised")
     else:
-        data(f"{found['pending']:,} keys to be sent, {found['known']:,} known to the other devices")
-        data(f"{found['conflicts']:,} conflicts remembered; up to date {found['up_to_date'] or 'never'}")
+        data(f"{counted(found['pending'], 'key')} to be sent, {found['known']:,} known to the other devices")
+        conflicts = counted(found["conflicts"], "conflict")
+        data(f"{conflicts} remembered; up to date {found['up_to_date'] or 'never'}")
 
 
 async def _facts(where: str) -> dict[str, Any]:
@@ -81,9 +82,10 @@ def _now(where: str, remote: str, only: tuple[str, ...], as_json: bool) -> int:
     else:
         for key, why in status.faults:
             data(f"{style('✖', 'red')} {printable(key)}: {printable(why)}")
-        note(f"{status.sent:,} keys sent ({status.bytes_sent:,} bytes), {status.received:,} received")
+        sent, size = counted(status.sent, "key"), counted(status.bytes_sent, "byte")
+        note(f"{sent} sent ({size}), {status.received:,} received")
         if status.conflicts:
-            note(f"{status.conflicts:,} conflicts; `sync conflicts` shows what lost")
+            note(f"{counted(status.conflicts, 'conflict')}; `sync conflicts` shows what lost")
     return ExitCode.FOUND if status.faults else ExitCode.DONE
 
 
