@@ -38,8 +38,9 @@ class Privacy(Snapshots):
         ``restore`` or ``import_from``. Who is saved again later is somebody new.
 
         ``dry_run``: only list the keys. Killed, the next call goes on; once done, it gives the same receipt.
-        What overwriting cannot reach: see ``docs/privacy.md``. Raises ``StorageLockedError`` where another
-        process goes on reading what is to be overwritten: nothing of it can be read any more, call it again.
+        What overwriting cannot reach: see the page Privacy of the documentation. Raises
+        ``StorageLockedError`` where another process goes on reading what is to be overwritten: nothing of
+        it can be read any more, call it again.
         """
         from ..jobs.erase import erase
 

@@ -18,7 +18,10 @@ def way_out(reason: str, path: str, key: str | None) -> str:
     if "Extra inputs" in reason:
         return _NEWER.format(forbid="extra='forbid'")
     pattern = "..." if key is None else key
-    step = f'@migrations.value("1.0", "2.0", key={pattern!r})'
+    step = (
+        f'@migrations.value("1.0", "2.0", key={pattern!r}) in the Migrations that '
+        "open_persistence(migrations=...) is given"
+    )
     missing = _MISSING.search(reason)
     if missing is not None or reason == "Field required":
         name = path.rpartition(".")[2] if missing is None else missing["name"]

@@ -148,7 +148,7 @@ def _not_written(error: Exception, value: Any) -> PersistenceError:
     if not isinstance(error, _Unwritable):
         return EncodingError(
             f"the value cannot be written: {refused_by(error)}",
-            hint="see the cause of this error; the types that can be saved are listed in docs/values.md",
+            hint="see the cause of this error; the page Values of the documentation lists what can be saved",
         )
     culprit = error.culprit
     path = place_of(value, culprit)

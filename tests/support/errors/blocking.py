@@ -74,7 +74,8 @@ def save_an_asynchronous_generator(world):
     TypeMismatchError,
     "the stored value is not of type int: Expected `int`, got `str` at $; it is a JSON "
     "string of 7 characters [key 'k'] [in MemoryAdapter(the memory of this process)]; load "
-    'it as the type it was saved with, or write @migrations.value("1.0", "2.0", key=\'k\')',
+    'it as the type it was saved with, or write @migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -261,7 +262,8 @@ def assign_after_the_end(world):
     "the stored value is not of type list[str]: Expected `array`, got `str` at $; it is a "
     "JSON string of 7 characters [key 'Reader/tags'] [in MemoryAdapter(the memory of this "
     'process)]; load it as the type it was saved with, or write @migrations.value("1.0", '
-    "\"2.0\", key='Reader/tags'); where the type of the field changed, `tags: ... = "
+    "\"2.0\", key='Reader/tags') in the Migrations that open_persistence(migrations=...) is given; "
+    "where the type of the field changed, `tags: ... = "
     "client_state(..., migrate=...)` with a function of the stored value; "
     "`client.accept('tags')` lets the present value replace it; another key= begins anew",
     key="Reader/tags",

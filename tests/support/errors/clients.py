@@ -439,7 +439,8 @@ async def walk_the_state_with_for(world):
     "the stored value is not of type list[str]: Expected `array`, got `str` at $; it is a "
     "JSON string of 7 characters [key 'Player/tags'] [in MemoryAdapter(the memory of this "
     'process)]; load it as the type it was saved with, or write @migrations.value("1.0", '
-    "\"2.0\", key='Player/tags'); where the type of the field changed, `tags: ... = "
+    "\"2.0\", key='Player/tags') in the Migrations that open_persistence(migrations=...) is given; "
+    "where the type of the field changed, `tags: ... = "
     "client_state(..., migrate=...)` with a function of the stored value; "
     "`client.accept('tags')` lets the present value replace it; another key= begins anew",
     key="Player/tags",

@@ -443,8 +443,8 @@ async def save_what_is_nested_too_deeply(world):
 @case(
     EncodingError,
     "the value cannot be written: write raised LookupError [key 'k'] [in MemoryAdapter(the "
-    "memory of this process)]; see the cause of this error; the types that can be saved are "
-    "listed in docs/values.md",
+    "memory of this process)]; see the cause of this error; the page Values of the "
+    "documentation lists what can be saved",
     key="k",
     place=True,
 )
@@ -455,8 +455,8 @@ async def save_what_its_own_encoder_refuses(world):
 @case(
     EncodingError,
     "the value cannot be written: write raised LookupError [key 'k'] [in MemoryAdapter(the "
-    "memory of this process)]; see the cause of this error; the types that can be saved are "
-    "listed in docs/values.md",
+    "memory of this process)]; see the cause of this error; the page Values of the "
+    "documentation lists what can be saved",
     key="k",
     place=True,
 )
@@ -599,7 +599,8 @@ def twin_of_left(module: str) -> type:
     TypeMismatchError,
     "the stored value is not of type int: Expected `int`, got `str` at $; it is a JSON "
     "string of 7 characters [key 'k'] [in MemoryAdapter(the memory of this process)]; load "
-    'it as the type it was saved with, or write @migrations.value("1.0", "2.0", key=\'k\')',
+    'it as the type it was saved with, or write @migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -612,7 +613,8 @@ async def load_a_str_as_an_int(world):
     "the stored value is not of type dict[str, list[int]]: Expected `int`, got `str` at "
     "$[...][1]; it is a JSON object of 1 field [key 'k'] [in MemoryAdapter(the memory of "
     "this process)]; load it as the type it was saved with, or write "
-    '@migrations.value("1.0", "2.0", key=\'k\')',
+    '@migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -625,7 +627,8 @@ async def load_from_within_a_dict(world):
     "the stored value is not of type Colour: Invalid enum value at $; it is a JSON string of "
     "7 characters [key 'k'] [in MemoryAdapter(the memory of this process)]; give the member "
     "of the enumeration its old value again, or the class a `_missing_` that knows it; or "
-    'write @migrations.value("1.0", "2.0", key=\'k\')',
+    'write @migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -638,7 +641,8 @@ async def load_no_member_of_an_enumeration(world):
     "the stored value is not of type list[typing.Literal[1, 2]]: Invalid enum value at $[0]; "
     "it is a JSON array of 1 item [key 'k'] [in MemoryAdapter(the memory of this process)]; "
     "give the member of the enumeration its old value again, or the class a `_missing_` that "
-    'knows it; or write @migrations.value("1.0", "2.0", key=\'k\')',
+    'knows it; or write @migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -650,7 +654,8 @@ async def load_no_member_of_a_literal(world):
     TypeMismatchError,
     "the stored value is not of type UUID: Invalid UUID at $; it is a JSON string of 7 "
     "characters [key 'k'] [in MemoryAdapter(the memory of this process)]; load it as the "
-    'type it was saved with, or write @migrations.value("1.0", "2.0", key=\'k\')',
+    'type it was saved with, or write @migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -663,7 +668,8 @@ async def load_text_as_a_uuid(world):
     "the stored value is not of type Left: Object missing required field `name` at $; it is "
     "a JSON object of 1 field [key 'k'] [in MemoryAdapter(the memory of this process)]; if "
     "the field is new, give it a default, `name: ... = ...`; if it was renamed, write "
-    '@migrations.value("1.0", "2.0", key=\'k\')',
+    '@migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -691,7 +697,8 @@ async def load_what_may_be_either(world):
     "support.errors.values.Right: Left: Expected `object`, got `array`; Right: Expected "
     "`object`, got `array` at $; it is a JSON array of 1 item [key 'k'] [in "
     "MemoryAdapter(the memory of this process)]; load it as the type it was saved with, or "
-    'write @migrations.value("1.0", "2.0", key=\'k\')',
+    'write @migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -741,7 +748,8 @@ async def load_what_a_validator_of_pydantic_refuses(world):
     "the stored value is not of type Model: Input should be a valid integer at "
     "$.numbers[...]; it is a JSON object of 1 field [key 'k'] [in MemoryAdapter(the memory "
     "of this process)]; load it as the type it was saved with, or write "
-    '@migrations.value("1.0", "2.0", key=\'k\')',
+    '@migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )
@@ -753,7 +761,8 @@ async def load_what_is_wrong_inside_a_model(world):
     TypeMismatchError,
     "the stored value is not of type Path: a path is text, not NoneType at $; it is null "
     "[key 'k'] [in MemoryAdapter(the memory of this process)]; load it as the type it was "
-    'saved with, or write @migrations.value("1.0", "2.0", key=\'k\')',
+    'saved with, or write @migrations.value("1.0", "2.0", key=\'k\')'
+    " in the Migrations that open_persistence(migrations=...) is given",
     key="k",
     place=True,
 )

@@ -73,7 +73,8 @@ def explained(error: BaseException, adapter: object) -> PersistenceError:
         return AccessDeniedError(
             "the user may not do this in the database",
             adapter=adapter,
-            hint="grant it the rights that docs/postgres.md names, or have its owner create the tables",
+            hint="grant it the rights that the page PostgreSQL of the documentation names, or have the "
+            "database's owner create the tables",
         )
     if isinstance(error, asyncpg.DiskFullError):
         return StorageFullError(

@@ -77,7 +77,7 @@ def _refused(error: BaseException, adapter: object) -> PersistenceError:
         return AccessDeniedError(
             "the user may not do this on the server",
             adapter=adapter,
-            hint="grant it the commands and keys that docs/redis.md names",
+            hint="grant it the commands and keys that the page Redis of the documentation names",
         )
     if isinstance(error, exceptions.OutOfMemoryError):
         return StorageFullError(
