@@ -276,10 +276,13 @@ async def test_round_trips_are_counted(server, table):
                     await tx.save("b", b + 1)
 
             async def trips(work):
-                await asyncio.sleep(0.3)  # the notice of what was before is over
-                before = proxy.trips
-                await work()
-                return proxy.trips - before
+                counts = []
+                for _ in range(3):  # the notice of what was before may still come
+                    await asyncio.sleep(0.3)
+                    before = proxy.trips
+                    await work()
+                    counts.append(proxy.trips - before)
+                return min(counts)
 
             keys = [f"k{n}" for n in range(100)]
             await persistence.save_many(dict.fromkeys(keys, 1))
