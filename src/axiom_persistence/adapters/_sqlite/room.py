@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 from . import errors
@@ -37,10 +38,10 @@ class Room:
         self._log = log
         self._lock = lock
 
-    def measure(self, log_end: int) -> int:
+    def measure(self, log_end: Callable[[], int]) -> int:
         """Look at the disk, and tell the transactions how much they may write.
 
-        The frames of the log end at ``log_end``. Returns how many pages the log may hold before it is worth
+        The frames of the log end at ``log_end()``. Returns how many pages the log may hold before it is worth
         copying: an eighth of what is free.
         """
         transactions = self._transactions
@@ -48,16 +49,21 @@ class Room:
         if room is None or room > _PLENTY_BYTES:
             transactions.room = transactions.pages + _PLENTY_BYTES // _PAGE_BYTES // 4
             return _PLENTY_BYTES // _PAGE_BYTES
-        most = room // 8 // _PAGE_BYTES
         try:
+            # Under the lock, and asked again: a commit between the question and the answer would count twice.
             with self._lock.first():
-                tight = room < TIGHT_BYTES  # then the file of the log is cut when it is started again
-                transactions.save_room(tight, _TIGHT_LOG_BYTES if tight else _LOG_BYTES)
-                pages, free = transactions.extent()
-                size = os.stat(self._path).st_size
-                log_size = self._log.size()
+                return self._allow(self._log.room() or 0, log_end())
         except (*errors.FAULTS, OSError):
-            return most  # whoever commits is told
+            return room // 8 // _PAGE_BYTES  # whoever commits is told
+
+    def _allow(self, room: int, log_end: int) -> int:
+        transactions = self._transactions
+        tight = room < TIGHT_BYTES  # then the file of the log is cut when it is started again
+        transactions.save_room(tight, _TIGHT_LOG_BYTES if tight else _LOG_BYTES)
+        pages, free = transactions.extent()
+        size = os.stat(self._path).st_size
+        log_size = self._log.size()
+        most = room // 8 // _PAGE_BYTES
         free *= _PAGE_BYTES
         room -= max(0, pages * _PAGE_BYTES - size)  # what copying the log takes
         once_cut = room + max(0, log_size - _TIGHT_LOG_BYTES)

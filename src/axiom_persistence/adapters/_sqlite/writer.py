@@ -327,7 +327,7 @@ class Writer:
 
     def _measure(self) -> int:
         """How many pages the log may hold before it is copied."""
-        return min(COPY_FRAMES, self._room.measure(self._log_end()))
+        return min(COPY_FRAMES, self._room.measure(self._log_end))
 
     def _log_end(self) -> int:
         """Where in the file of the log the frames end, or before."""
