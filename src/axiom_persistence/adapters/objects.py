@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import TYPE_CHECKING, Final
 
-from ..errors import CapabilityUnavailableError, ConfigurationError, StoreNotFoundError
+from ..errors import ConfigurationError, StoreNotFoundError
 from ..keys import check_stored_key
-from ..storage.adapter import (
-    MAX_STORED_KEY_BYTES,
-    Changes,
-    Durability,
-    Expect,
-    StorageAdapter,
-    Stored,
-    Traits,
-    check_changes,
-)
-from ..storage.changelog import Changed, ChangeLog
+from ..storage.adapter import MAX_STORED_KEY_BYTES
+from ..storage.changelog import Changed
 from ..storage.listing import Listing
+from ._networked.adapter import OPENING_S, NetworkedAdapter
 from ._networked.commit import time_of
 from ._networked.loops import PerLoop
 from ._networked.settle import answer
 from ._objects.place import Place
 
 if TYPE_CHECKING:
-    from ._objects.lanes import Lanes
+    from ._objects.lanes import Lanes  # noqa: F401 - the base below names it in quotes
 
 __all__ = ["ObjectStoreAdapter"]
 
-_MAX_VALUE_BYTES: Final = 64 << 20
 _PAGE: Final = 1000
-_OPENING_S: Final = 4.0
-"""How long an opening tries to reach a server; a person may wait for it."""
 
 
-class ObjectStoreAdapter(StorageAdapter, ChangeLog):
+class ObjectStoreAdapter(NetworkedAdapter[Place, "Lanes"]):
     """Keeps a log of commits in the bucket and below the prefix at ``address`` (extra ``objects``).
 
     ``s3://user:secret@bucket/prefix``, and behind ``?``, with ``&`` between them: ``endpoint``
@@ -59,26 +48,7 @@ class ObjectStoreAdapter(StorageAdapter, ChangeLog):
     """
 
     def __init__(self, address: str, *, inspect: bool = False) -> None:
-        self._place = Place.parse(address)
-        self._inspect = inspect
-        self._traits = Traits(
-            atomic=True,
-            durability=self._place.durability,
-            shared=True,
-            max_value_bytes=_MAX_VALUE_BYTES,
-        )
-        self._loops: PerLoop[Lanes] | None = None
-
-    def __repr__(self) -> str:
-        return f"ObjectStoreAdapter({str(self._place)!r})"
-
-    @property
-    def traits(self) -> Traits:
-        return self._traits
-
-    @property
-    def location(self) -> str:
-        return str(self._place)
+        super().__init__(Place.parse(address), inspect=inspect)
 
     # -- lifecycle ---------------------------------------------------------------------------------
 
@@ -97,7 +67,7 @@ class ObjectStoreAdapter(StorageAdapter, ChangeLog):
         workers = Workers(self._place, self)
         try:
             bucket = workers.bucket
-            soon = min(_OPENING_S, self._place.timeout)
+            soon = min(OPENING_S, self._place.timeout)
             there = await answer(lambda: workers.run("call", probe.is_store, bucket, self), soon, self)
             if not self._inspect:
                 await workers.read(probe.find_store, bucket, workers.readers, self)
@@ -115,32 +85,13 @@ class ObjectStoreAdapter(StorageAdapter, ChangeLog):
         self._workers = workers
         self._loops = PerLoop(lambda: Lanes(workers, self._place, self), self)
 
-    def _is_open(self) -> bool:
-        return self._loops is not None and self._loops.is_usable
-
     async def aclose(self) -> None:
-        loops, self._loops = self._loops, None
-        if loops is None:
-            return
-        usable = loops.is_usable
-        await loops.aclose(lambda lanes: lanes.commits.finish())
+        usable = self._is_open()
+        await super().aclose()
         if usable:  # else the threads are the parent's
             await self._workers.close()
 
-    def _lanes(self) -> Lanes:
-        if self._loops is None:
-            raise CapabilityUnavailableError(
-                "the store is not open", adapter=self, hint="open it first, in `async with`"
-            )
-        return self._loops.here()
-
     # -- reading -----------------------------------------------------------------------------------
-
-    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        lanes = self._lanes()
-        for key in keys:
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
-        return await lanes.fetches.fetch(keys) if keys else {}
 
     async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
         self._lanes()
@@ -169,14 +120,12 @@ class ObjectStoreAdapter(StorageAdapter, ChangeLog):
         if rest.is_empty:
             return
         index = await self._workers.read(self._workers.log.refresh)
-        while not rest.is_empty:
-            size = _PAGE if rest.limit is None else min(rest.limit, _PAGE)
-            page = index.page(rest, size)
-            for key in page:
-                yield key
-            if len(page) < size:
-                return
-            rest = rest.behind(page)
+
+        async def page(listing: Listing, size: int) -> Sequence[str]:
+            return index.page(listing, size)
+
+        async for key in self._listed(rest, _PAGE, page):
+            yield key
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -192,20 +141,7 @@ class ObjectStoreAdapter(StorageAdapter, ChangeLog):
     async def wait_for_change(self, timeout: float) -> None:
         await asyncio.sleep(timeout)  # a bucket tells nobody; a look is one request
 
-    # -- writing -----------------------------------------------------------------------------------
-
-    async def commit(
-        self,
-        changes: Changes,
-        *,
-        expect: Expect | None = None,
-        durability: Durability | None = None,  # noqa: ARG002 - every commit is as durable as the address says
-    ) -> Mapping[str, str]:
-        lanes = self._lanes()
-        check_changes(changes, self._traits, self)
-        for key in expect or ():
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
-        return await lanes.commits.commit(changes, expect)
+    # -- writing ---------------------------------------------------------------------------------
 
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
         del previous_of  # no generation is kept
@@ -226,12 +162,10 @@ class ObjectStoreAdapter(StorageAdapter, ChangeLog):
         """
         if self._loops is None:
             return {}
-        every = self._loops.all()
         kinds = self._workers.bucket.requests
-        counted: dict[str, Any] = {
-            "commits": sum(lanes.commits.commits for lanes in every),
-            "requests": sum(lanes.commits.requests for lanes in every),
+        return {
+            **self._counted(),
             "races": self._workers.log.races,
             "checkpoints": self._workers.checkpoints,
+            **{f"{kind}s": kinds[kind] for kind in ("put", "get", "list", "delete")},
         }
-        return counted | {f"{kind}s": kinds[kind] for kind in ("put", "get", "list", "delete")}

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import TYPE_CHECKING, Final, cast
 
-from ..errors import CapabilityUnavailableError, ConfigurationError
+from ..errors import ConfigurationError
 from ..keys import check_stored_key
-from ..storage.adapter import (
-    MAX_STORED_KEY_BYTES,
-    Changes,
-    Durability,
-    Expect,
-    StorageAdapter,
-    Stored,
-    Traits,
-    check_changes,
-)
-from ..storage.changelog import Changed, ChangeLog
+from ..storage.adapter import MAX_STORED_KEY_BYTES
+from ..storage.changelog import Changed
 from ..storage.listing import Listing
+from ._networked.adapter import MAX_VALUE_BYTES, OPENING_S, NetworkedAdapter, not_reached, nothing
 from ._networked.loops import PerLoop
 from ._networked.settle import Unreachable
 from ._postgres.place import Place
 
 if TYPE_CHECKING:
-    from ._postgres.lanes import Lanes
+    from ._postgres.lanes import Lanes  # noqa: F401 - the base below names it in quotes
 
 __all__ = ["PostgresAdapter"]
 
-_MAX_VALUE_BYTES: Final = 64 << 20
 _PAGE: Final = 1000
-_OPENING_S: Final = 4.0
-"""How long an opening tries to reach a server; a person may wait for it."""
+_NOT_REACHED: Final = "check the host and port in the address, and whether the server runs"
 
 
-class PostgresAdapter(StorageAdapter, ChangeLog):
+class PostgresAdapter(NetworkedAdapter[Place, "Lanes"]):
     """Keeps every record as one row of a table of the database at ``address`` (extra ``postgres``).
 
     ``postgresql://user:password@host:5432/database``, and behind ``?``, with ``&`` between them: ``table``
@@ -58,27 +48,8 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
     """
 
     def __init__(self, address: str, *, inspect: bool = False) -> None:
-        self._place = Place.parse(address)
-        self._inspect = inspect
-        self._traits = Traits(
-            atomic=True,
-            durability=self._place.durability,
-            shared=True,
-            max_value_bytes=_MAX_VALUE_BYTES,
-        )
-        self._loops: PerLoop[Lanes] | None = None
+        super().__init__(Place.parse(address), inspect=inspect)
         self._settings: dict[str, str] = {}
-
-    def __repr__(self) -> str:
-        return f"PostgresAdapter({str(self._place)!r})"
-
-    @property
-    def traits(self) -> Traits:
-        return self._traits
-
-    @property
-    def location(self) -> str:
-        return str(self._place)
 
     # -- lifecycle ---------------------------------------------------------------------------------
 
@@ -86,7 +57,7 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
         if self._is_open():
             return
         try:
-            from ._postgres import errors, probe, tables
+            from ._postgres import probe, tables
             from ._postgres.lanes import Lanes
             from ._postgres.statements import Statements
         except ImportError as error:
@@ -99,50 +70,29 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
         loops = PerLoop(lambda: Lanes(self._place, self._say, self), self)
         line = loops.here().writing
         try:
-            async with asyncio.timeout(_OPENING_S):
+            async with asyncio.timeout(OPENING_S):
                 await line.connect()
             if not self._inspect:
                 probe.refuse_read_only(line.settings, self)
             async with asyncio.timeout(self._place.timeout):
                 await tables.make_tables(line, self._say, self, inspect=self._inspect)
         except BaseException as error:
-            await loops.aclose(_nothing)
+            await loops.aclose(nothing)
             if isinstance(error, TimeoutError | Unreachable):
-                raise errors.not_reached(self, _OPENING_S, str(error)) from error
+                raise not_reached(self, str(error), _NOT_REACHED) from error
             raise
         if self._is_open():  # somebody else has opened it meanwhile
-            await loops.aclose(_nothing)
+            await loops.aclose(nothing)
             return
         self._settings = line.settings
         self._loops = loops
 
-    def _is_open(self) -> bool:
-        return self._loops is not None and self._loops.is_usable
-
-    async def aclose(self) -> None:
-        loops, self._loops = self._loops, None
-        if loops is not None:
-            await loops.aclose(lambda lanes: lanes.commits.finish())
-
-    def _lanes(self) -> Lanes:
-        if self._loops is None:
-            raise CapabilityUnavailableError(
-                "the store is not open", adapter=self, hint="open it first, in `async with`"
-            )
-        return self._loops.here()
-
     # -- reading -----------------------------------------------------------------------------------
-
-    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        lanes = self._lanes()
-        for key in keys:
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
-        return await lanes.fetches.fetch(keys) if keys else {}
 
     async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
         lanes = self._lanes()
         wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
-        start, length = min(start, _MAX_VALUE_BYTES), min(length, _MAX_VALUE_BYTES)
+        start, length = min(start, MAX_VALUE_BYTES), min(length, MAX_VALUE_BYTES)
         rows = await lanes.read(self._say.fetch_range, wanted, start + 1, length)
         return {row["key"]: row["data"] for row in rows}
 
@@ -164,18 +114,13 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
             # It is in no key, and in no text of PostgreSQL; keys behind it are behind what stands before it.
             after = after.partition("\0")[0] + ("\1" if reverse else "")
         rest = Listing(prefix, after, limit, reverse)
-        while not (rest.is_empty or "\0" in prefix):
-            page = await self._page(rest)
-            for key in page:
+        if "\0" not in prefix:
+            async for key in self._listed(rest, _PAGE, self._page):
                 yield key
-            if len(page) < _PAGE:
-                return
-            rest = rest.behind(page)
 
-    async def _page(self, listing: Listing) -> Sequence[str]:
-        """The next keys: each page is a statement of its own, begun where the last one ended."""
+    async def _page(self, listing: Listing, size: int) -> Sequence[str]:
+        """The next keys: each page is a statement of its own."""
         lanes = self._lanes()
-        size = _PAGE if listing.limit is None else min(listing.limit, _PAGE)
         statement, after = (
             (self._say.page_back, listing.after) if listing.reverse else (self._say.page, listing.after or "")
         )
@@ -194,21 +139,6 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
     async def wait_for_change(self, timeout: float) -> None:
         await self._lanes().changes.wait(timeout)
 
-    # -- writing -----------------------------------------------------------------------------------
-
-    async def commit(
-        self,
-        changes: Changes,
-        *,
-        expect: Expect | None = None,
-        durability: Durability | None = None,  # noqa: ARG002 - every commit is as durable as the address says
-    ) -> Mapping[str, str]:
-        lanes = self._lanes()
-        check_changes(changes, self._traits, self)
-        for key in expect or ():
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
-        return await lanes.commits.commit(changes, expect)
-
     # -- about -------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, int]:
@@ -221,13 +151,8 @@ class PostgresAdapter(StorageAdapter, ChangeLog):
             return {}
         every = self._loops.all()
         return {
-            "commits": sum(lanes.commits.commits for lanes in every),
-            "requests": sum(lanes.commits.requests for lanes in every),
+            **self._counted(),
             "connections": sum(lanes.connected for lanes in every),
             "repeats": sum(lanes.repeats for lanes in every),
             "replicated": int(bool(self._settings.get("synchronous_standby_names"))),
         }
-
-
-async def _nothing(_: Any) -> None:
-    """Nothing waits yet."""

@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import TYPE_CHECKING, Final
 
-from ..errors import CapabilityUnavailableError, ConfigurationError, StoreNotFoundError
+from ..errors import ConfigurationError, StoreNotFoundError
 from ..keys import check_stored_key
-from ..storage.adapter import (
-    MAX_STORED_KEY_BYTES,
-    Changes,
-    Durability,
-    Expect,
-    StorageAdapter,
-    Stored,
-    Traits,
-    check_changes,
-)
-from ..storage.changelog import Changed, ChangeLog
+from ..storage.adapter import MAX_STORED_KEY_BYTES
+from ..storage.changelog import Changed
 from ..storage.listing import Listing
+from ._networked.adapter import MAX_VALUE_BYTES, OPENING_S, NetworkedAdapter, not_reached, nothing
 from ._networked.commit import time_of
 from ._networked.loops import PerLoop
 from ._networked.settle import Unreachable
 from ._redis.place import Place
 
 if TYPE_CHECKING:
-    from ._redis.lanes import Lanes
+    from ._redis.lanes import Lanes  # noqa: F401 - the base below names it in quotes
     from ._redis.line import Line
 
 __all__ = ["RedisAdapter"]
 
-_MAX_VALUE_BYTES: Final = 64 << 20
 _PAGE: Final = 2000
-_OPENING_S: Final = 4.0
-"""How long an opening tries to reach a server; a person may wait for it."""
+_NOT_REACHED: Final = (
+    "check the host and port in the address, whether the server runs, and whether that port takes "
+    "TLS (rediss://) or not (redis://)"
+)
 
 
-class RedisAdapter(StorageAdapter, ChangeLog):
+class RedisAdapter(NetworkedAdapter[Place, "Lanes"]):
     """Keeps every record as one string on the server at ``address`` (extra ``redis``).
 
     ``redis://user:password@host:6379/0``, ``rediss://`` for TLS; the path is the number of a database.
@@ -63,27 +56,8 @@ class RedisAdapter(StorageAdapter, ChangeLog):
     """
 
     def __init__(self, address: str, *, inspect: bool = False) -> None:
-        self._place = Place.parse(address)
-        self._inspect = inspect
-        self._traits = Traits(
-            atomic=True,
-            durability=self._place.durability,
-            shared=True,
-            max_value_bytes=_MAX_VALUE_BYTES,
-        )
-        self._loops: PerLoop[Lanes] | None = None
+        super().__init__(Place.parse(address), inspect=inspect)
         self._settings: dict[str, str] = {}
-
-    def __repr__(self) -> str:
-        return f"RedisAdapter({str(self._place)!r})"
-
-    @property
-    def traits(self) -> Traits:
-        return self._traits
-
-    @property
-    def location(self) -> str:
-        return str(self._place)
 
     # -- lifecycle ---------------------------------------------------------------------------------
 
@@ -91,7 +65,7 @@ class RedisAdapter(StorageAdapter, ChangeLog):
         if self._is_open():
             return
         try:
-            from ._redis import errors, line
+            from ._redis import line
             from ._redis.lanes import Lanes
             from ._redis.script import Names
         except ImportError as error:
@@ -104,17 +78,17 @@ class RedisAdapter(StorageAdapter, ChangeLog):
         loops = PerLoop(lambda: Lanes(self._place, self._names, self, inspect=self._inspect), self)
         writing = loops.here().writing
         try:
-            async with asyncio.timeout(_OPENING_S):
+            async with asyncio.timeout(OPENING_S):
                 await self._make(writing)
         except BaseException as error:
-            await loops.aclose(_nothing)
+            await loops.aclose(nothing)
             if isinstance(error, line.Replica):
                 self._refuse(writing)
             if isinstance(error, TimeoutError | Unreachable):
-                raise errors.not_reached(self, _OPENING_S, str(error)) from error
+                raise not_reached(self, str(error), _NOT_REACHED) from error
             raise
         if self._is_open():  # somebody else has opened it meanwhile
-            await loops.aclose(_nothing)
+            await loops.aclose(nothing)
             return
         self._settings = writing.settings
         self._loops = loops
@@ -142,35 +116,14 @@ class RedisAdapter(StorageAdapter, ChangeLog):
 
         refuse_at_opening(line.settings, self._place, self)
 
-    def _is_open(self) -> bool:
-        return self._loops is not None and self._loops.is_usable
-
-    async def aclose(self) -> None:
-        loops, self._loops = self._loops, None
-        if loops is not None:
-            await loops.aclose(lambda lanes: lanes.commits.finish())
-
-    def _lanes(self) -> Lanes:
-        if self._loops is None:
-            raise CapabilityUnavailableError(
-                "the store is not open", adapter=self, hint="open it first, in `async with`"
-            )
-        return self._loops.here()
-
     # -- reading -----------------------------------------------------------------------------------
-
-    async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        lanes = self._lanes()
-        for key in keys:
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
-        return await lanes.fetches.fetch(keys) if keys else {}
 
     async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
         from ._redis.script import VERSION
 
         lanes = self._lanes()
         wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
-        start, length = min(start, _MAX_VALUE_BYTES), min(length, _MAX_VALUE_BYTES)
+        start, length = min(start, MAX_VALUE_BYTES), min(length, MAX_VALUE_BYTES)
         first, end = VERSION + start, VERSION + start + length
         names = [self._names.record_of(key) for key in wanted]
         # Each part comes with the version, which tells what is empty from what is absent.
@@ -204,20 +157,13 @@ class RedisAdapter(StorageAdapter, ChangeLog):
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> AsyncIterator[str]:
-        rest = Listing(prefix, after, limit, reverse)
-        while not rest.is_empty:
-            page = await self._page(rest)
-            for key in page:
-                yield key
-            if len(page) < _PAGE:
-                return
-            rest = rest.behind(page)
+        async for key in self._listed(Listing(prefix, after, limit, reverse), _PAGE, self._page):
+            yield key
 
-    async def _page(self, listing: Listing) -> Sequence[str]:
-        """The next keys: each page is a request of its own, begun where the last one ended."""
+    async def _page(self, listing: Listing, size: int) -> Sequence[str]:
+        """The next keys: each page is a request of its own."""
         from ._redis.script import PAGE
 
-        size = b"%d" % (_PAGE if listing.limit is None else min(listing.limit, _PAGE))
         lowest, highest = b"[" + listing.prefix.encode(), b"+"
         if listing.end is not None:
             highest = b"(" + listing.end.encode()
@@ -229,7 +175,7 @@ class RedisAdapter(StorageAdapter, ChangeLog):
         command, ends = b"ZRANGEBYLEX", (lowest, highest)
         if listing.reverse:
             command, ends = b"ZREVRANGEBYLEX", (highest, lowest)
-        asked = (b"EVAL", PAGE, b"1", self._names.index, command, *ends, size)
+        asked = (b"EVAL", PAGE, b"1", self._names.index, command, *ends, b"%d" % size)
         (keys,) = await self._lanes().read(asked)
         return keys.decode().split("\0") if keys else []
 
@@ -242,21 +188,6 @@ class RedisAdapter(StorageAdapter, ChangeLog):
     async def wait_for_change(self, timeout: float) -> None:
         await self._lanes().changes.wait(timeout)
 
-    # -- writing -----------------------------------------------------------------------------------
-
-    async def commit(
-        self,
-        changes: Changes,
-        *,
-        expect: Expect | None = None,
-        durability: Durability | None = None,  # noqa: ARG002 - every commit is as durable as the address says
-    ) -> Mapping[str, str]:
-        lanes = self._lanes()
-        check_changes(changes, self._traits, self)
-        for key in expect or ():
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
-        return await lanes.commits.commit(changes, expect)
-
     # -- about -------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, int]:
@@ -267,12 +198,7 @@ class RedisAdapter(StorageAdapter, ChangeLog):
 
         every = self._loops.all()
         return {
-            "commits": sum(lanes.commits.commits for lanes in every),
-            "requests": sum(lanes.commits.requests for lanes in every),
+            **self._counted(),
             "connections": sum(lanes.connected for lanes in every),
             "replicas": replicas(self._settings),
         }
-
-
-async def _nothing(_: Any) -> None:
-    """Nothing waits yet."""

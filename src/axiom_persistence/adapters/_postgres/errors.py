@@ -13,12 +13,11 @@ from ...errors import (
     PersistenceError,
     StorageError,
     StorageFullError,
-    StorageUnavailableError,
     StoreNotFoundError,
 )
 from .._networked.settle import Unreachable
 
-__all__ = ["AGAIN", "explained", "is_broken", "no_tls", "not_reached", "unreachable"]
+__all__ = ["AGAIN", "explained", "is_broken", "no_tls", "unreachable"]
 
 AGAIN: Final = (
     asyncpg.DivisionByZeroError,  # our own: somebody inserted a row in the same moment
@@ -103,14 +102,4 @@ def no_tls(adapter: object) -> ConfigurationError:
         "the server offers no TLS, and what is saved would cross the network in plain text",
         adapter=adapter,
         hint="turn on ssl at the server, or write sslmode=disable into the address of a network you trust",
-    )
-
-
-def not_reached(adapter: object, seconds: float, why: str) -> StorageUnavailableError:
-    """A server that cannot be opened."""
-    return StorageUnavailableError(
-        f"the server cannot be reached: {why or f'no answer within {seconds:g} seconds'}",
-        adapter=adapter,
-        hint="check the host and port in the address, and whether the server runs",
-        indeterminate=False,
     )

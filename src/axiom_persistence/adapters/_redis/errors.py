@@ -14,12 +14,11 @@ from ...errors import (
     PersistenceError,
     StorageError,
     StorageFullError,
-    StorageUnavailableError,
     StoreNotFoundError,
 )
 from .._networked.settle import Unreachable
 
-__all__ = ["explained", "gone", "is_refusal", "not_reached", "unreachable"]
+__all__ = ["explained", "gone", "is_refusal", "unreachable"]
 
 _BROKEN: Final = (
     exceptions.ReadOnlyError,  # it has become a replica
@@ -128,15 +127,4 @@ def gone(adapter: object) -> StoreNotFoundError:
         "the store is gone: the server lost or deleted it",
         adapter=adapter,
         hint="restore it, or open the store again to begin anew",
-    )
-
-
-def not_reached(adapter: object, seconds: float, why: str) -> StorageUnavailableError:
-    """A server that cannot be opened."""
-    return StorageUnavailableError(
-        f"the server cannot be reached: {why or f'no answer within {seconds:g} seconds'}",
-        adapter=adapter,
-        hint="check the host and port in the address, whether the server runs, and whether that port takes "
-        "TLS (rediss://) or not (redis://)",
-        indeterminate=False,
     )
