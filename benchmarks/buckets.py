@@ -1,64 +1,33 @@
-"""Those that keep values in a bucket, each on a server of its own, on the disk that is measured."""
+"""Those that keep values in a bucket."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from .contender import Contender, Survival, Unavailable, contender
-from .ours import Ours
+from .contender import Survival, contender
+from .served import OursServed, Served
 from .values import Document
 
 KEPT = "SeaweedFS as it comes: written, not synced, when it answers"
 
 
-class InBucket(Contender):
-    """With a server below the directory, stopped when it closes."""
-
-    awaits = True
+class InBucket(Served):
     survives = Survival("yes", "yes", "no", KEPT)
 
-    async def open(self, directory: Path) -> None:
-        try:
-            from tests.support.objects import Seaweed, program
-        except ImportError as error:
-            raise Unavailable(
-                "the server's programs are found by the tests: run it where they are"
-            ) from error
-        try:
-            program("weed")
-        except BaseException as skipped:  # pytest's own, which ends a test
-            raise Unavailable(str(skipped)) from skipped
-        place = directory / "server"
-        place.mkdir()
-        self.server = Seaweed(place).start()
-        try:
-            await self.connect(self.server.port)
-        except BaseException:
-            self.server.stop()
-            raise
+    def start_in(self, place: Path) -> Any:
+        from tests.support.objects import Seaweed
 
-    async def connect(self, port: int) -> None:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        try:
-            await self.disconnect()
-        finally:
-            self.server.stop()
-
-    async def disconnect(self) -> None:
-        """Nothing stays open."""
+        return Seaweed(place).start()
 
 
 @contender("obstore")
 class Obstore(InBucket):
     """The bare client: one object a key, one put a save."""
 
-    async def connect(self, port: int) -> None:
+    async def connect(self, address: str) -> None:
         import obstore
         from obstore.store import S3Store
         from tests.support.objects import BUCKET, SECRET, USER
@@ -66,7 +35,7 @@ class Obstore(InBucket):
         self._client = obstore
         self._store = S3Store(
             BUCKET,
-            endpoint=f"http://127.0.0.1:{port}",
+            endpoint=f"http://127.0.0.1:{self.server.port}",
             access_key_id=USER,
             secret_access_key=SECRET,
             region="us-east-1",
@@ -88,19 +57,10 @@ class Obstore(InBucket):
 
 
 @contender("ours-objects")
-class OursObjects(InBucket):
+class OursObjects(InBucket, OursServed):
     """The whole stack."""
 
-    async def connect(self, port: int) -> None:
-        from tests.support.objects import address
+    async def connect(self, address: str) -> None:
+        from tests.support.objects import address as address_of
 
-        self._ours = Ours()
-        self._ours.place = address(port, "ours")
-        await self._ours.open(Path())
-        self.save, self.load = self._ours.save, self._ours.load
-
-    async def fill(self, values: Mapping[str, Any]) -> None:
-        await self._ours.fill(values)
-
-    async def disconnect(self) -> None:
-        await self._ours.close()
+        await super().connect(address_of(self.server.port, "ours"))

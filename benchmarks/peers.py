@@ -101,9 +101,13 @@ class KeyValue(Contender):
         raise NotImplementedError
 
     async def open(self, directory: Path) -> None:
+        self.begin(self._store(directory))
+
+    def begin(self, store: Any) -> None:
+        """Save in ``store`` from now on."""
         from key_value.aio.adapters.dataclass import DataclassAdapter
 
-        self._opened = self._store(directory)
+        self._opened = store
         adapter = DataclassAdapter(self._opened, Document)
         self._get, self._put, self._put_many = adapter.get, adapter.put, adapter.put_many
         self.save, self.load = self._put, self._load

@@ -8,52 +8,24 @@ from typing import Any
 
 import msgspec
 
-from .contender import Contender, Survival, Unavailable, contender
-from .ours import Ours
+from .contender import Survival, contender
+from .served import KeyValueServed, OursServed, Served
 from .values import Document
 
 SYNCED = "appendonly yes, appendfsync always"
 
 
-class Served(Contender):
-    """With a server below the directory, stopped when it closes."""
-
-    awaits = True
+class OnRedis(Served):
     survives = Survival("yes", "yes", "yes", SYNCED)
 
-    async def open(self, directory: Path) -> None:
-        try:
-            from tests.support.redis_server import Redis, program
-        except ImportError as error:
-            raise Unavailable("the server's program is found by the tests: run it where they are") from error
-        try:
-            program()
-        except BaseException as skipped:  # pytest's own, which ends a test
-            raise Unavailable(str(skipped)) from skipped
-        place = directory / "server"
-        place.mkdir()
-        self.server = Redis(place).start()
-        try:
-            await self.connect(self.server.address)
-        except BaseException:
-            self.server.stop()
-            raise
+    def start_in(self, place: Path) -> Any:
+        from tests.support.redis_server import Redis
 
-    async def connect(self, address: str) -> None:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        try:
-            await self.disconnect()
-        finally:
-            self.server.stop()
-
-    async def disconnect(self) -> None:
-        raise NotImplementedError
+        return Redis(place).start()
 
 
 @contender("redis-py")
-class RedisPy(Served):
+class RedisPy(OnRedis):
     """One SET a save: the bare client, with its pool as it comes."""
 
     async def connect(self, address: str) -> None:
@@ -78,40 +50,15 @@ class RedisPy(Served):
 
 
 @contender("ours-redis")
-class OursRedis(Served):
+class OursRedis(OnRedis, OursServed):
     """The whole stack."""
-
-    async def connect(self, address: str) -> None:
-        self._ours = Ours()
-        self._ours.place = address
-        await self._ours.open(Path())
-        self.save, self.load = self._ours.save, self._ours.load
-
-    async def fill(self, values: Mapping[str, Any]) -> None:
-        await self._ours.fill(values)
-
-    async def disconnect(self) -> None:
-        await self._ours.close()
 
 
 @contender("kv-redis")
-class KeyValueRedis(Served):
+class KeyValueRedis(OnRedis, KeyValueServed):
     """py-key-value's store, over redis-py."""
 
-    async def connect(self, address: str) -> None:
-        from key_value.aio.adapters.dataclass import DataclassAdapter
+    def store_at(self, address: str) -> Any:
         from key_value.aio.stores.redis import RedisStore
 
-        self._kept = RedisStore(url=address)
-        adapter = DataclassAdapter(self._kept, Document)
-        self._get, self._put_many = adapter.get, adapter.put_many
-        self.save, self.load = adapter.put, self._load
-
-    async def _load(self, key: str, kind: Any) -> Any:
-        return await self._get(key)
-
-    async def fill(self, values: Mapping[str, Any]) -> None:
-        await self._put_many(list(values), list(values.values()))
-
-    async def disconnect(self) -> None:
-        await self._kept.close()
+        return RedisStore(url=address)

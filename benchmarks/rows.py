@@ -362,68 +362,55 @@ def _clients() -> list[Row]:
 
 
 def _served() -> list[Row]:
-    on, bare, names = "axiom-persistence, PostgreSQL", "asyncpg", ("ours-postgres", "asyncpg", "kv-postgres")
+    """What a server costs, beside its bare client: a save, a load, and many that save at once."""
     alone = Job(
         "asyncpg, one after the other", "savers", {"contender": "asyncpg", "count": 1000, "savers": 1}
     )
+    pooled = _jobs("savers", ("ours-postgres", "asyncpg-pool", "kv-postgres"), 20_000, savers=100)
+    in_redis = ("ours-redis", "redis-py", "kv-redis")
+    return [
+        *_one_by_one("postgres", "PostgreSQL", ("ours-postgres", "asyncpg", "kv-postgres")),
+        _savers("postgres", "PostgreSQL", (*pooled, alone), alone.label, 8, times=True),
+        *_one_by_one("redis", "Redis", in_redis),
+        _savers("redis", "Redis", _jobs("savers", in_redis, 20_000, savers=100), "redis-py", 1.0),
+    ]
+
+
+def _one_by_one(short: str, server: str, names: tuple[str, ...]) -> list[Row]:
+    goal = (Goal(f"axiom-persistence, {server}", names[1], "p50_us", 1.2),)
+    note = "Server and client on this machine. Ours is typed, checked and settled when a reply is lost."
     return [
         Row(
-            "postgres-save",
-            "A save in PostgreSQL, one after the other",
+            f"{short}-save",
+            f"A save in {server}, one after the other",
             (P50, P99),
             _jobs("save", names, 1500),
-            (Goal(on, bare, "p50_us", 1.2),),
-            "Server and client on this machine. Ours is typed, checked and settled when a reply is lost.",
+            goal,
+            note,
             rounds=5,
         ),
         Row(
-            "postgres-load",
-            "A load from PostgreSQL",
+            f"{short}-load",
+            f"A load from {server}",
             (P50, P99),
             _jobs("load", names, 3000),
-            (Goal(on, bare, "p50_us", 1.2),),
-            rounds=5,
-        ),
-        Row(
-            "postgres-savers",
-            "100 tasks that save in PostgreSQL",
-            (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second")),
-            (*_jobs("savers", ("ours-postgres", "asyncpg-pool", "kv-postgres"), 20_000, savers=100), alone),
-            (Goal(on, alone.label, "save_us", 8, times=True),),
+            goal,
             rounds=5,
         ),
     ]
 
 
-def _in_redis() -> list[Row]:
-    on, bare, names = "axiom-persistence, Redis", "redis-py", ("ours-redis", "redis-py", "kv-redis")
-    return [
-        Row(
-            "redis-save",
-            "A save in Redis, one after the other",
-            (P50, P99),
-            _jobs("save", names, 1500),
-            (Goal(on, bare, "p50_us", 1.2),),
-            "Server and client on this machine. Ours is typed, checked and settled when a reply is lost.",
-            rounds=5,
-        ),
-        Row(
-            "redis-load",
-            "A load from Redis",
-            (P50, P99),
-            _jobs("load", names, 3000),
-            (Goal(on, bare, "p50_us", 1.2),),
-            rounds=5,
-        ),
-        Row(
-            "redis-savers",
-            "100 tasks that save in Redis",
-            (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second")),
-            _jobs("savers", names, 20_000, savers=100),
-            (Goal(on, bare, "save_us", 1.0),),
-            rounds=5,
-        ),
-    ]
+def _savers(
+    short: str, server: str, jobs: tuple[Job, ...], bare: str, most: float, *, times: bool = False
+) -> Row:
+    return Row(
+        f"{short}-savers",
+        f"100 tasks that save in {server}",
+        (Metric("save_us", "µs a save"), Metric("saves_per_second", "saves a second")),
+        jobs,
+        (Goal(f"axiom-persistence, {server}", bare, "save_us", most, times=times),),
+        rounds=5,
+    )
 
 
 def rows(*, quick: bool) -> list[Row]:
@@ -442,7 +429,6 @@ def rows(*, quick: bool) -> list[Row]:
         *sync_rows(),
         *copies_rows(records=10_000 if quick else 50_000, expired=10_000 if quick else 100_000),
         *_served(),
-        *_in_redis(),
         *bucket_rows(),
         *growth_rows(most_keys=100_000 if quick else 1_000_000),
     ]

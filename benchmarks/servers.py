@@ -1,4 +1,4 @@
-"""Those that keep values in PostgreSQL, each on a server of its own, on the disk that is measured."""
+"""Those that keep values in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,58 +9,28 @@ from typing import Any
 
 import msgspec
 
-from .contender import Contender, Survival, Unavailable, contender
-from .ours import Ours
+from .contender import Survival, contender
+from .served import KeyValueServed, OursServed, Served
 from .values import Document
 
 SYNCED = "PostgreSQL's defaults: fsync=on, synchronous_commit=on"
 UPSERT = "INSERT INTO bare VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET data = excluded.data"
 
 
-class Served(Contender):
-    """With a server below the directory, stopped when it closes."""
-
-    awaits = True
+class OnPostgres(Served):
     survives = Survival("yes", "yes", "yes", SYNCED)
 
-    async def open(self, directory: Path) -> None:
-        try:
-            from tests.support.postgres import Postgres, program
-        except ImportError as error:
-            raise Unavailable(
-                "the server's programs are found by the tests: run it where they are"
-            ) from error
-        try:
-            program("initdb")
-        except BaseException as skipped:  # pytest's own, which ends a test
-            raise Unavailable(str(skipped)) from skipped
-        place = directory / "server"
-        place.mkdir()
-        for above in (directory, *directory.parents):
+    def start_in(self, place: Path) -> Any:
+        from tests.support.postgres import Postgres
+
+        for above in place.parents:
             if above.stat().st_uid == os.getuid() and not above.stat().st_mode & 0o001:
                 above.chmod(above.stat().st_mode | 0o001)  # the server runs as somebody else
-        self.server = Postgres(place).start()
-        try:
-            await self.connect(self.server.address)
-        except BaseException:
-            self.server.stop()
-            raise
-
-    async def connect(self, address: str) -> None:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        try:
-            await self.disconnect()
-        finally:
-            self.server.stop()
-
-    async def disconnect(self) -> None:
-        raise NotImplementedError
+        return Postgres(place).start()
 
 
 @contender("asyncpg")
-class AsyncPG(Served):
+class AsyncPG(OnPostgres):
     """One connection, one upsert a save: the bare client."""
 
     async def connect(self, address: str) -> None:
@@ -98,40 +68,15 @@ class AsyncPGPool(AsyncPG):
 
 
 @contender("ours-postgres")
-class OursPostgres(Served):
+class OursPostgres(OnPostgres, OursServed):
     """The whole stack."""
-
-    async def connect(self, address: str) -> None:
-        self._ours = Ours()
-        self._ours.place = address
-        await self._ours.open(Path())
-        self.save, self.load = self._ours.save, self._ours.load
-
-    async def fill(self, values: Mapping[str, Any]) -> None:
-        await self._ours.fill(values)
-
-    async def disconnect(self) -> None:
-        await self._ours.close()
 
 
 @contender("kv-postgres")
-class KeyValuePostgres(Served):
+class KeyValuePostgres(OnPostgres, KeyValueServed):
     """py-key-value's store, over a pool of asyncpg."""
 
-    async def connect(self, address: str) -> None:
-        from key_value.aio.adapters.dataclass import DataclassAdapter
+    def store_at(self, address: str) -> Any:
         from key_value.aio.stores.postgresql import PostgreSQLStore
 
-        self._kept = PostgreSQLStore(url=address)
-        adapter = DataclassAdapter(self._kept, Document)
-        self._get, self._put_many = adapter.get, adapter.put_many
-        self.save, self.load = adapter.put, self._load
-
-    async def _load(self, key: str, kind: Any) -> Any:
-        return await self._get(key)
-
-    async def fill(self, values: Mapping[str, Any]) -> None:
-        await self._put_many(list(values), list(values.values()))
-
-    async def disconnect(self) -> None:
-        await self._kept.close()
+        return PostgreSQLStore(url=address)
