@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ from axiom_persistence.adapters._objects.entry import MARKER, checkpoint_name, e
 from axiom_persistence.adapters._objects.log import Log
 from axiom_persistence.adapters.objects import ObjectStoreAdapter
 from axiom_persistence.errors import CapabilityUnavailableError, ForeignStoreError, SchemaTooNewError
-from axiom_persistence.testing import TCPProxy
 from support.objects import (
     BUCKET,
     SECRET,
@@ -42,7 +40,8 @@ from support.objects import (
     shared,
     until,
 )
-from support.postgres import free_port
+from support.over_a_proxy import OverAProxy, proxies
+from support.servers import free_port
 from torture.objects import at, changes, ids, kills, lost_replies, tidying
 
 WITHIN_S = 5.0
@@ -58,11 +57,7 @@ def prefix(tmp_path):
     return made(prefix_of(tmp_path))
 
 
-@asynccontextmanager
-async def proxied(server, prefix, **options):
-    """A proxy before the server, and an open adapter behind it."""
-    async with TCPProxy("127.0.0.1", server.port) as proxy, at(proxy.port, prefix, **options) as adapter:
-        yield proxy, adapter
+proxied = proxies(at)
 
 
 def tidy(adapter, everything=True):
@@ -124,48 +119,27 @@ async def test_fetching_to_compare_is_caught(server, prefix, monkeypatch):
         await once()
 
 
-async def test_a_late_original_is_refused(server, prefix):
-    """It arrives when its second copy has met a conflict, though what it expects is true again by then."""
-    async with proxied(server, prefix) as (proxy, adapter), at(server.port, prefix) as other:
+class TestOnTheWay(OverAProxy):
+    """What every adapter of a server withstands."""
+
+    at = staticmethod(at)
+    proxied = staticmethod(proxied)
+    cuts = range(1, 29 * 30, 29)
+
+    @pytest.fixture
+    def place(self, prefix):
+        return prefix
+
+    async def begin(self, proxy, adapter):
         await adapter.commit({"b": b"0"})
         holding = proxy.hold_request()
         commit = asyncio.create_task(adapter.commit({"a": b"mine"}, expect={"b": None}))
         with pytest.raises(ConflictError):  # it looks first: what is held is that look
             await asyncio.gather(holding, commit)
-        holding = proxy.hold_request()
-        commit = asyncio.create_task(adapter.commit({"a": b"mine"}, expect={"a": None}))
-        held = await holding
-        proxy.freeze()
-        await other.commit({"a": b"theirs"})
-        proxy.thaw()
-        with pytest.raises(ConflictError):
-            await commit
-        await other.commit({"a": None})
-        await held.release()
-        assert await other.read("a") is None
-        await adapter.commit({"a": b"again"}, expect={"a": None})
 
-
-async def test_what_was_given_up_does_not_come_late(server, prefix):
-    """A blind save that nobody knows the end of, and one after it that is acknowledged and stays."""
-    async with proxied(server, prefix, timeout=0.5) as (proxy, adapter):
-        await adapter.commit({"a": b"0"})
-        holding = proxy.hold_request()
-        commit = asyncio.create_task(adapter.commit({"a": b"1"}))
-        held = await holding
-        proxy.freeze()
-        with pytest.raises(StorageUnavailableError, match="may be there or not") as refusal:
-            await commit
-        assert refusal.value.indeterminate
-        proxy.thaw()
-        while True:
-            try:
-                await adapter.commit({"a": b"2"})
-                break
-            except StorageUnavailableError:
-                continue  # half a second is short on a busy machine
-        await held.release()
-        assert await adapter.read("a") == b"2"
+    async def applied(self, server, place):
+        async with at(server.port, place) as adapter:
+            return (await asyncio.to_thread(ids, adapter)).total()
 
 
 async def test_what_was_settled_by_a_reader_or_a_checkpoint(server, prefix):
@@ -257,34 +231,6 @@ async def test_a_killed_server_loses_nothing(record_property):
         own.stop()
     record_property("told", f"objects: {report}")
     assert (report["lost"], report["twice"], report["unsettled"], report["kills"]) == (0, 0, 0, 1)
-
-
-@pytest.mark.parametrize("toward", ["server", "client"])
-async def test_a_connection_cut_at_any_byte(server, prefix, toward):
-    """A commit and a fetch go through, wherever the connection breaks."""
-    async with proxied(server, prefix) as (proxy, adapter):
-        for n in range(30):
-            proxy.cut_after(29 * n + 1, toward)
-            await adapter.commit({"a": b"%d" % n, "b": b"%d" % n})
-            found = await adapter.fetch(["a", "b"])
-            assert {stored.data for stored in found.values()} == {b"%d" % n}
-    async with at(server.port, prefix) as adapter:
-        assert (await asyncio.to_thread(ids, adapter)).total() == 30
-
-
-async def test_a_frozen_server_is_waited_for(server, prefix):
-    """What was sent meanwhile is done once, when it goes on."""
-    async with proxied(server, prefix) as (proxy, adapter):
-        version = (await adapter.commit({"a": b"0"}))["a"]
-        proxy.freeze()
-        commit = asyncio.create_task(adapter.commit({"a": b"1"}, expect={"a": version}))
-        read = asyncio.create_task(adapter.read("b"))
-        await asyncio.sleep(0.1)
-        assert not commit.done()
-        proxy.thaw()
-        await commit
-        assert await read is None
-        assert await adapter.read("a") == b"1"
 
 
 # -- round trips ---------------------------------------------------------------------------------------

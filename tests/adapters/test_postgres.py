@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -22,6 +21,7 @@ from axiom_persistence.adapters._networked.commit import new_commit_id
 from axiom_persistence.adapters.postgres import PostgresAdapter
 from axiom_persistence.errors import CapabilityUnavailableError, ForeignStoreError, SchemaTooNewError
 from axiom_persistence.testing import TCPProxy
+from support.over_a_proxy import OverAProxy, proxies
 from support.postgres import USER, PgBouncer, Postgres, address_at, directory, shared, sql, table_of
 from torture.postgres import at, changes, kills, listing, lost_replies
 
@@ -33,14 +33,11 @@ def server():
     return shared()
 
 
-@asynccontextmanager
-async def proxied(server, table, **options):
-    """A proxy before the server, and an open adapter behind it."""
-    async with TCPProxy("127.0.0.1", server.port) as proxy:
-        adapter = at(proxy.port, table, **options)
-        async with adapter:
-            adapter._lanes().changes.announce = lambda: None  # it would be what is lost, or counted
-            yield proxy, adapter
+def silent(adapter):
+    adapter._lanes().changes.announce = lambda: None  # it would be what is lost, or counted
+
+
+proxied = proxies(at, silent)
 
 
 @pytest.fixture
@@ -133,44 +130,19 @@ async def test_two_copies_at_once_are_one_commit(server, table):
     assert rows[0]["n"] == 2
 
 
-async def test_a_late_original_is_refused(server, table):
-    """It arrives when its second copy has met a conflict, though what it expects is true again by then."""
-    async with proxied(server, table) as (proxy, adapter), at(server.port, table) as other:
-        await adapter.commit({"b": b"0"}, expect={"a": None})  # what is sent first is prepared
-        holding = proxy.hold_request()
-        commit = asyncio.create_task(adapter.commit({"a": b"mine"}, expect={"a": None}))
-        held = await holding
-        proxy.freeze()
-        await other.commit({"a": b"theirs"})
-        proxy.thaw()
-        with pytest.raises(ConflictError):
-            await commit
-        await other.commit({"a": None})
-        await held.release()
-        assert await other.read("a") is None
-        await adapter.commit({"a": b"again"}, expect={"a": None})
+class TestOnTheWay(OverAProxy):
+    """What every adapter of a server withstands."""
 
+    at = staticmethod(at)
+    proxied = staticmethod(proxied)
+    cuts = range(1, 3 * 40, 3)
 
-async def test_what_was_given_up_does_not_come_late(server, table):
-    """A blind save that nobody knows the end of, and one after it that is acknowledged and stays."""
-    async with proxied(server, table, timeout=0.5) as (proxy, adapter):
-        await adapter.commit({"a": b"0"})
-        holding = proxy.hold_request()
-        commit = asyncio.create_task(adapter.commit({"a": b"1"}))
-        held = await holding
-        proxy.freeze()
-        with pytest.raises(StorageUnavailableError, match="may be there or not") as refusal:
-            await commit
-        assert refusal.value.indeterminate
-        proxy.thaw()
-        while True:
-            try:
-                await adapter.commit({"a": b"2"})
-                break
-            except StorageUnavailableError:
-                continue  # half a second is short on a busy machine
-        await held.release()
-        assert await adapter.read("a") == b"2"
+    @pytest.fixture
+    def place(self, table):
+        return table
+
+    async def applied(self, server, place):
+        return (await sql(server, f"SELECT count(*) AS n FROM {place}_log WHERE ok"))[0]["n"]
 
 
 async def skew(server, table, rounds):
@@ -230,34 +202,6 @@ async def test_a_killed_server_loses_nothing(record_property):
         own.stop()
     record_property("told", f"postgres: {report}")
     assert (report["lost"], report["twice"], report["unsettled"], report["kills"]) == (0, 0, 0, 10)
-
-
-@pytest.mark.parametrize("toward", ["server", "client"])
-async def test_a_connection_cut_at_any_byte(server, table, toward):
-    """A commit and a fetch go through, wherever the connection breaks."""
-    async with proxied(server, table) as (proxy, adapter):
-        for n in range(40):
-            proxy.cut_after(3 * n + 1, toward)
-            await adapter.commit({"a": b"%d" % n, "b": b"%d" % n})
-            found = await adapter.fetch(["a", "b"])
-            assert {stored.data for stored in found.values()} == {b"%d" % n}
-    rows = await sql(server, f"SELECT count(*) AS n FROM {table}_log WHERE ok")
-    assert rows[0]["n"] == 40
-
-
-async def test_a_frozen_server_is_waited_for(server, table):
-    """What was sent meanwhile is done once, when it goes on."""
-    async with proxied(server, table) as (proxy, adapter):
-        version = (await adapter.commit({"a": b"0"}))["a"]
-        proxy.freeze()
-        commit = asyncio.create_task(adapter.commit({"a": b"1"}, expect={"a": version}))
-        read = asyncio.create_task(adapter.read("b"))
-        await asyncio.sleep(0.1)
-        assert not commit.done()
-        proxy.thaw()
-        await commit
-        assert await read is None
-        assert await adapter.read("a") == b"1"
 
 
 # -- round trips ---------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import pytest
 from axiom_persistence import (
     AccessDeniedError,
     ConfigurationError,
-    ConflictError,
     StorageFullError,
     StorageUnavailableError,
     StoreNotFoundError,
@@ -23,8 +21,9 @@ from axiom_persistence.adapters._networked.commit import new_commit_id
 from axiom_persistence.adapters.redis import RedisAdapter
 from axiom_persistence.errors import CapabilityUnavailableError, ForeignStoreError, SchemaTooNewError
 from axiom_persistence.testing import TCPProxy
-from support.postgres import free_port
+from support.over_a_proxy import OverAProxy, proxies
 from support.redis_server import Redis, directory, program, shared, store_of, told
+from support.servers import free_port
 from torture.redis import at, changes, failover, kills, listing, lost_replies
 
 WITHIN_S = 5.0
@@ -35,11 +34,7 @@ def server():
     return shared()
 
 
-@asynccontextmanager
-async def proxied(server, store, **options):
-    """A proxy before the server, and an open adapter behind it."""
-    async with TCPProxy("127.0.0.1", server.port) as proxy, at(proxy.port, store, **options) as adapter:
-        yield proxy, adapter
+proxied = proxies(at)
 
 
 @pytest.fixture
@@ -99,44 +94,19 @@ async def test_two_copies_at_once_are_one_commit(server, store):
         own.stop()
 
 
-async def test_a_late_original_is_refused(server, store):
-    """It arrives when its second copy has met a conflict, though what it expects is true again by then."""
-    async with proxied(server, store) as (proxy, adapter), at(server.port, store) as other:
-        await adapter.commit({"b": b"0"}, expect={"a": None})
-        holding = proxy.hold_request()
-        commit = asyncio.create_task(adapter.commit({"a": b"mine"}, expect={"a": None}))
-        held = await holding
-        proxy.freeze()
-        await other.commit({"a": b"theirs"})
-        proxy.thaw()
-        with pytest.raises(ConflictError):
-            await commit
-        await other.commit({"a": None})
-        await held.release()
-        assert await other.read("a") is None
-        await adapter.commit({"a": b"again"}, expect={"a": None})
+class TestOnTheWay(OverAProxy):
+    """What every adapter of a server withstands."""
 
+    at = staticmethod(at)
+    proxied = staticmethod(proxied)
+    cuts = range(1, 17 * 40, 17)
 
-async def test_what_was_given_up_does_not_come_late(server, store):
-    """A blind save that nobody knows the end of, and one after it that is acknowledged and stays."""
-    async with proxied(server, store, timeout=0.5) as (proxy, adapter):
-        await adapter.commit({"a": b"0"})
-        holding = proxy.hold_request()
-        commit = asyncio.create_task(adapter.commit({"a": b"1"}))
-        held = await holding
-        proxy.freeze()
-        with pytest.raises(StorageUnavailableError, match="may be there or not") as refusal:
-            await commit
-        assert refusal.value.indeterminate
-        proxy.thaw()
-        while True:
-            try:
-                await adapter.commit({"a": b"2"})
-                break
-            except StorageUnavailableError:
-                continue  # half a second is short on a busy machine
-        await held.release()
-        assert await adapter.read("a") == b"2"
+    @pytest.fixture
+    def place(self, store):
+        return store
+
+    async def applied(self, server, place):
+        return applied(place)
 
 
 async def test_reads_of_absent_keys_are_protected(server, store):
@@ -156,38 +126,11 @@ async def test_a_killed_server_loses_nothing(record_property):
     """SIGKILL under 8 tasks: nothing acknowledged is lost, nothing is done twice."""
     own = Redis(directory()).start()
     try:
-        report = await kills(own, 10, at=at)
+        report = await kills(own, 10)
     finally:
         own.stop()
     record_property("told", f"redis: {report}")
     assert (report["lost"], report["twice"], report["unsettled"], report["kills"]) == (0, 0, 0, 10)
-
-
-@pytest.mark.parametrize("toward", ["server", "client"])
-async def test_a_connection_cut_at_any_byte(server, store, toward):
-    """A commit and a fetch go through, wherever the connection breaks."""
-    async with proxied(server, store) as (proxy, adapter):
-        for n in range(40):
-            proxy.cut_after(17 * n + 1, toward)
-            await adapter.commit({"a": b"%d" % n, "b": b"%d" % n})
-            found = await adapter.fetch(["a", "b"])
-            assert {stored.data for stored in found.values()} == {b"%d" % n}
-    assert applied(store) == 40
-
-
-async def test_a_frozen_server_is_waited_for(server, store):
-    """What was sent meanwhile is done once, when it goes on."""
-    async with proxied(server, store) as (proxy, adapter):
-        version = (await adapter.commit({"a": b"0"}))["a"]
-        proxy.freeze()
-        commit = asyncio.create_task(adapter.commit({"a": b"1"}, expect={"a": version}))
-        read = asyncio.create_task(adapter.read("b"))
-        await asyncio.sleep(0.1)
-        assert not commit.done()
-        proxy.thaw()
-        await commit
-        assert await read is None
-        assert await adapter.read("a") == b"1"
 
 
 async def test_scripts_that_are_thrown_away_are_loaded_again(server, store):
@@ -242,7 +185,7 @@ async def test_a_hundred_savers_share_requests(server, store):
 
 async def test_no_change_is_missed(server, store):
     """Two writers, 1,000 commits, and a reader that is cut off and comes back."""
-    report = await changes(server, 1000, store, at=at)
+    report = await changes(server, 1000, store)
     assert report["missed"] == 0
     assert report["cuts"] >= 2
 

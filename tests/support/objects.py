@@ -1,15 +1,11 @@
 """A real object store of the tests: SeaweedFS with its S3 server, on ports and in a directory of its own."""
 
-import atexit
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-import zlib
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .postgres import free_port
+from .servers import Shared, directory_of, free_port, name_of, query_of
 
 USER, SECRET, BUCKET = "ax", "swordfish", "bucket"
 PATIENCE_S = 60
@@ -147,36 +143,17 @@ class Elsewhere:
 
 
 def directory():
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30  # the disk of a test machine is slow
-    return tempfile.mkdtemp(prefix="ax-s3-", dir=memory if roomy else None)
+    return directory_of("s3")
 
 
-_shared = None
+shared = Shared(PORT, lambda: Seaweed(directory()).start(), Elsewhere)
+prefix_of = name_of
 _made = set()  # of the stores that stand for directories
-
-
-def shared():
-    """The one server of this test process, started when it is first asked for."""
-    global _shared
-    if _shared is None and PORT in os.environ:
-        _shared = Elsewhere(os.environ[PORT])
-    if _shared is None:
-        _shared = Seaweed(directory()).start()
-        os.environ[PORT] = str(_shared.port)  # for the processes that tests start
-        atexit.register(_shared.stop)
-    return _shared
-
-
-def prefix_of(place):
-    """A name for the store of a test's directory."""
-    return f"t{zlib.crc32(str(place).encode()):08x}"
 
 
 def address(port, prefix, login=f"{USER}:{SECRET}@", **options):
     options = {"durability": "power_loss", **options}  # what it is worth is not what these tests show
-    query = "".join(f"&{name}={value}" for name, value in options.items())
-    return f"s3://{login}{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{port}{query}"
+    return f"s3://{login}{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{port}{query_of(options)}"
 
 
 def made(prefix):

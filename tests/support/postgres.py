@@ -1,21 +1,20 @@
 """A real PostgreSQL server of the tests: unprivileged, on a port and in a directory of its own."""
 
 import asyncio
-import atexit
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
 import pytest
+
+from .servers import Shared, directory_of, free_port, name_of, query_of
 
 USER = "ax"
 PATIENCE_S = 60
@@ -32,12 +31,6 @@ def program(name):
     if found is None:
         pytest.skip(f"{name} is not installed: apt-get install postgresql pgbouncer")
     return found
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def unprivileged():
@@ -181,37 +174,18 @@ class PgBouncer:
 
 def directory():
     """Short, since a socket lies in it, and open to whom the server runs as."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30  # the disk of a test machine is slow
-    path = tempfile.mkdtemp(prefix="ax-pg-", dir=memory if roomy else "/tmp")
+    path = directory_of("pg")
     os.chmod(path, 0o755)
     return path
 
 
-_shared = None
-
-
-def shared():
-    """The one server of this test process, started when it is first asked for."""
-    global _shared
-    if _shared is None and PORT in os.environ:
-        _shared = Elsewhere(os.environ[PORT])
-    if _shared is None:
-        _shared = Postgres(directory()).start()
-        os.environ[PORT] = str(_shared.port)  # for the processes that tests start
-        atexit.register(_shared.stop)
-    return _shared
-
-
-def table_of(place):
-    """A name for the store of a test's directory."""
-    return f"t{zlib.crc32(str(place).encode()):08x}"
+shared = Shared(PORT, lambda: Postgres(directory()).start(), Elsewhere)
+table_of = name_of
 
 
 def address_at(place, **options):
     """The address of the store that stands for a test's directory, on the shared server."""
-    query = "".join(f"&{name}={value}" for name, value in options.items())
-    return f"{shared().address}?table={table_of(place)}{query}"
+    return f"{shared().address}?table={table_of(place)}{query_of(options)}"
 
 
 async def sql(server, statement, *arguments):

@@ -1,20 +1,16 @@
 """A real Redis server of the tests: on a port and in a directory of its own; sentinels and clusters."""
 
-import atexit
-import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import redis
 
-from .postgres import free_port
+from .servers import Shared, directory_of, free_port, name_of, query_of
 
 PATIENCE_S = 60
 PORT = "AXIOM_TEST_REDIS_PORT"
@@ -30,9 +26,7 @@ def program(name="redis-server"):
 
 def directory():
     """Where a server keeps its log."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30  # the disk of a test machine is slow
-    return tempfile.mkdtemp(prefix="ax-redis-", dir=memory if roomy else "/tmp")
+    return directory_of("redis")
 
 
 class Redis:
@@ -127,30 +121,13 @@ def sentinel(path, primary, name="notes"):
     return own.start(conf, "--sentinel")
 
 
-_shared = None
-
-
-def shared():
-    """The one server of this test process, started when it is first asked for."""
-    global _shared
-    if _shared is None and PORT in os.environ:
-        _shared = Elsewhere(os.environ[PORT])
-    if _shared is None:
-        _shared = Redis(directory()).start()
-        os.environ[PORT] = str(_shared.port)  # for the processes that tests start
-        atexit.register(_shared.stop)
-    return _shared
-
-
-def store_of(place):
-    """A name for the store of a test's directory."""
-    return f"t{zlib.crc32(str(place).encode()):08x}"
+shared = Shared(PORT, lambda: Redis(directory()).start(), Elsewhere)
+store_of = name_of
 
 
 def address_at(place, **options):
     """The address of the store that stands for a test's directory, on the shared server."""
-    query = "".join(f"&{name}={value}" for name, value in options.items())
-    return f"{shared().address}?store={store_of(place)}{query}"
+    return f"{shared().address}?store={store_of(place)}{query_of(options)}"
 
 
 def told(*command, server=None):

@@ -3,43 +3,33 @@
 The tests run the same with smaller numbers.
 """
 
-import argparse
 import asyncio
 import sys
-import time
+from functools import partial
 
 from axiom_persistence.adapters.redis import RedisAdapter
 from axiom_persistence.errors import ConflictError, StorageUnavailableError
-from axiom_persistence.testing import TCPProxy
 from support.redis_server import Redis, directory, sentinel
-from torture.postgres import changes, kills
+from support.servers import query_of
+from torture import served
 
 
 def at(port, store, **options):
-    query = "".join(f"&{name}={value}" for name, value in options.items())
-    return RedisAdapter(f"redis://127.0.0.1:{port}/0?store={store}{query}")
+    return RedisAdapter(f"redis://127.0.0.1:{port}/0?store={store}{query_of(options)}")
+
+
+kills = partial(served.kills, at=at)
+changes = partial(served.changes, at=at)
 
 
 async def lost_replies(server, count, store="replies"):
-    """``count`` commits of one counter whose reply is lost; what went wrong."""
-    report = {"lost": 0, "false conflicts": 0, "double effects": 0}
-    async with TCPProxy("127.0.0.1", server.port) as proxy, at(proxy.port, store) as adapter:
-        version, acknowledged = None, set()
-        while report["lost"] < count:
-            before = adapter.stats()["requests"]
-            proxy.lose_replies()
-            written = {"count": b"%d" % len(acknowledged), f"log/{len(acknowledged)}": b""}
-            try:
-                version = (await adapter.commit(written, expect={"count": version}))["count"]
-            except ConflictError:
-                report["false conflicts"] += 1
-                version = (await adapter.fetch(["count"]))["count"].version
-            acknowledged.add(version)
-            report["lost"] += adapter.stats()["requests"] > before + 1
-    with server.client() as client:
-        ids = [entry[b"id"] for _, entry in client.xrange(f"{{{store}}}:log") if entry[b"id"]]
-    report["double effects"] = len(ids) - len(acknowledged)
-    return report
+    """See ``served.lost_replies``."""
+
+    async def commits_of(store):
+        with server.client() as client:
+            return sum(bool(entry[b"id"]) for _, entry in client.xrange(f"{{{store}}}:log"))
+
+    return await served.lost_replies(server, count, at, store, commits_of)
 
 
 async def failover(commits, *, behind=False, **options):
@@ -57,8 +47,7 @@ async def failover(commits, *, behind=False, **options):
     try:
         while not (has_replica(primary) and knows_replica(watching)):
             await asyncio.sleep(0.02)
-        query = "".join(f"&{name}={value}" for name, value in options.items())
-        address = f"redis://127.0.0.1:{watching.port}/0?sentinel=notes{query}"
+        address = f"redis://127.0.0.1:{watching.port}/0?sentinel=notes{query_of(options)}"
         acknowledged, tried = dict.fromkeys("abcd", 0), dict.fromkeys("abcd", 0)
         async with RedisAdapter(address) as adapter:
             while not holds_store(replica):
@@ -132,48 +121,28 @@ async def listing(server, count):
             for start in range(0, count, 10_000):
                 names = {f"key/{n:08}": 0 for n in range(start, min(count, start + 10_000))}
                 client.zadd(f"{{{store}}}:index", names)
-        best = None
-        for _ in range(3):
-            started = time.perf_counter()
-            keys = [key async for key in adapter.keys("")]
-            seconds = time.perf_counter() - started
-            best = seconds if best is None else min(best, seconds)
-        return {"keys": len(keys), "in order": keys == sorted(keys), "seconds": round(best, 2)}
+        return await served.listed(adapter)
 
 
 async def main(asked):
     server = Redis(directory()).start()
-    kept = True
-    try:
-        for name, wanted, report in (
-            ("kills", {"lost": 0, "twice": 0, "unsettled": 0}, await kills(server, asked.kills, at=at)),
+    return await served.judged(
+        server,
+        (
+            ("kills", {"lost": 0, "twice": 0, "unsettled": 0}, lambda: kills(server, asked.kills)),
             (
                 "lost replies",
                 {"lost": asked.replies, "false conflicts": 0, "double effects": 0},
-                await lost_replies(server, asked.replies),
+                lambda: lost_replies(server, asked.replies),
             ),
-            ("changes", {"missed": 0}, await changes(server, asked.commits, at=at)),
-            ("failover", {"wrong": 0}, await failover(2000)),
-            ("failover to a replica behind", {"wrong": 0}, await failover(2000, behind=True)),
-            ("failover, replicas=1", {"lost": 0, "wrong": 0}, await failover(200, replicas=1, timeout=2)),
-            ("listing", {"keys": asked.keys, "in order": True}, await listing(server, asked.keys)),
-        ):
-            fine = all(report[each] == value for each, value in wanted.items())
-            print(f"{name}: {report}{'' if fine else '  VIOLATED'}", flush=True)
-            kept = kept and fine
-    finally:
-        server.stop()
-    return 0 if kept else 1
-
-
-def parse(arguments):
-    parser = argparse.ArgumentParser(prog="python -m tests.torture.redis", description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--replies", type=int, default=1000)
-    parser.add_argument("--commits", type=int, default=10_000)
-    parser.add_argument("--keys", type=int, default=1_000_000)
-    return parser.parse_args(arguments)
+            ("changes", {"missed": 0}, lambda: changes(server, asked.commits)),
+            ("failover", {"wrong": 0}, lambda: failover(2000)),
+            ("failover to a replica behind", {"wrong": 0}, lambda: failover(2000, behind=True)),
+            ("failover, replicas=1", {"lost": 0, "wrong": 0}, lambda: failover(200, replicas=1, timeout=2)),
+            ("listing", {"keys": asked.keys, "in order": True}, lambda: listing(server, asked.keys)),
+        ),
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(parse(sys.argv[1:]))))
+    sys.exit(asyncio.run(main(served.parser("redis", __doc__, keys=1_000_000).parse_args())))
