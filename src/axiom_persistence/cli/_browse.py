@@ -11,7 +11,7 @@ from ..errors import CorruptedDataError, SchemaTooNewError
 from ..keys import MISSING
 from ..persistence.persistence import AdapterBasedPersistence
 from ._keys import reveal_option
-from ._output import data, note, printable, style, to_json
+from ._output import each_of, note, printable, style, to_json
 from ._records import MASK
 from .base import command, complete_key, complete_store, opened
 
@@ -36,21 +36,14 @@ def browse(where: str, prefix: str, limit: int | None, reveal: bool, as_json: bo
 
 
 async def _browse(where: str, prefix: str, limit: int | None, reveal: bool, as_json: bool) -> None:
-    before = "["
     async with opened(where, "inspect") as persistence:
         masked = persistence.adapter.traits.confidential and not reveal
-        async for key in persistence.keys(prefix, limit=limit):
-            entry = {"key": key, "masked": True} if masked else await _entry(persistence, key)
-            if entry is None:
-                continue  # deleted meanwhile
-            if as_json:
-                data(f"{before}{to_json(entry)}", end="")
-                before = ",\n "
-            else:
-                data(f"{printable(key)}  {_shown(entry)}")
-    if as_json:
-        data("[]" if before == "[" else "]")
-    elif masked:
+        entries = (
+            {"key": key, "masked": True} if masked else await _entry(persistence, key)
+            async for key in persistence.keys(prefix, limit=limit)
+        )
+        await each_of(entries, _shown, as_json=as_json)
+    if masked and not as_json:
         note("the values are confidential; --reveal shows them")
 
 
@@ -64,6 +57,10 @@ async def _entry(persistence: AdapterBasedPersistence, key: str) -> dict[str, An
 
 
 def _shown(entry: dict[str, Any]) -> str:
+    return f"{printable(entry['key'])}  {_value(entry)}"
+
+
+def _value(entry: dict[str, Any]) -> str:
     if "error" in entry:
         return style(printable(entry["error"]), "red")
     if "value" not in entry:

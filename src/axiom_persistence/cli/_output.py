@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -23,6 +23,7 @@ __all__ = [
     "coloured",
     "counted",
     "data",
+    "each_of",
     "flush",
     "note",
     "on_terminal",
@@ -97,6 +98,23 @@ def data(text: str, *, end: str = "\n") -> None:
     """Write what was asked for, one line of it unless ``end`` is empty."""
     with writable():
         click.echo(text + end, nl=False, color=coloured())
+
+
+async def each_of(
+    entries: AsyncIterator[dict[str, Any] | None], line: Callable[[dict[str, Any]], str], *, as_json: bool
+) -> None:
+    """Write each entry at once, as a ``line`` or as an item of one JSON array; None is left out."""
+    before = "["
+    async for entry in entries:
+        if entry is None:
+            continue
+        if as_json:
+            data(f"{before}{to_json(entry)}", end="")
+            before = ",\n "
+        else:
+            data(line(entry))
+    if as_json:
+        data("[]" if before == "[" else "]")
 
 
 def flush() -> None:

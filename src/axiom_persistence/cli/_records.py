@@ -16,7 +16,7 @@ from ..persistence.persistence import AdapterBasedPersistence
 from ..storage.adapter import Durability
 from ._endings import Ending, ExitCode
 from ._keys import keys_given, reveal_option
-from ._output import data, note, printable, to_json
+from ._output import data, each_of, note, printable, to_json
 from .base import (
     command,
     complete_key,
@@ -46,19 +46,11 @@ def listing(where: str, prefix: str, long: bool, as_json: bool) -> None:
 
 
 async def _list(where: str, prefix: str, long: bool, as_json: bool) -> None:
-    before = "["
     async with opened(where, "inspect") as persistence:
-        async for key in persistence.keys(prefix):
-            entry = await _entry(persistence, key) if long else {"key": key}
-            if entry is None:
-                continue  # deleted meanwhile
-            if as_json:
-                data(f"{before}{to_json(entry)}", end="")
-                before = ",\n "
-            else:
-                data(_line(entry) if long else printable(key))
-    if as_json:
-        data("[]" if before == "[" else "]")
+        entries = (
+            await _entry(persistence, key) if long else {"key": key} async for key in persistence.keys(prefix)
+        )
+        await each_of(entries, _line if long else lambda entry: printable(entry["key"]), as_json=as_json)
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -67,6 +59,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 async def _entry(persistence: AdapterBasedPersistence, key: str) -> dict[str, Any] | None:
+    """None: it was deleted meanwhile."""
     facts = await facts_of(persistence, key)
     return facts and {name: facts[name] for name in ("key", "size", "saved_at", "expires_at", "damage")}
 
