@@ -254,6 +254,23 @@ async def test_what_is_about_somebody(meet):
         assert (await a.erase(subject="anna", dry_run=True)).keys == ["k"]
 
 
+async def test_what_is_taken_back_is_about_whom_it_was(meet):
+    """So that it is erased with all else of the same person."""
+    async with meet("a") as a, meet("b") as b:
+        await a.save("k", {"name": "Anna"}, subject="anna")
+        await a.sync.now()
+        await b.sync.now()
+        await a.save("k", {"name": "Ann"}, subject="anna")
+        await b.save("k", {"name": "Annie"}, subject="anna")
+        for device in (b, a, b):
+            await device.sync.now()
+        (conflict,) = [one for device in (a, b) for one in await device.sync.conflicts()]
+        assert await b.sync.take_back(conflict)
+        assert (await b.load("k", dict))["name"] == conflict.lost
+        assert (await b.erase(subject="anna")).records == 1
+        assert not await b.exists("k")
+
+
 async def test_what_is_erased_is_erased_everywhere(tmp_path):
     """Erased on one device, no byte of it is left in the files of the other and of the remote."""
     remote = Sync(tmp_path / "remote.db", metered=lambda: True)

@@ -55,10 +55,7 @@ class Lease:
         if is_quiet and (self.held or time.monotonic() < self._since + WAIT_S):
             return self.held
         self._mark = mark
-        stored = (await self._store.adapter.fetch((_LEASE,))).get(_LEASE)
-        record = None if stored is None else look_at(_LEASE, stored.data, INTERNAL_SCHEMA)[0]
-        lease = None if record is None else msgspec.json.decode(record.value, type=_StoredLease)
-        version = None if stored is None else stored.version
+        lease, version = await self._read()
         if lease is None or (lease.holder != self._mine.holder and self._has_ended(lease)):
             self.held = await self._write(self._mine, version)
         elif lease.holder == self._mine.holder:
@@ -81,12 +78,18 @@ class Lease:
         """Let another process take over at once."""
         if self.held:
             self.held = False
-            stored = (await self._store.adapter.fetch((_LEASE,))).get(_LEASE)
-            record = None if stored is None else look_at(_LEASE, stored.data, INTERNAL_SCHEMA)[0]
-            if stored is None or record is None:
-                return
-            if msgspec.json.decode(record.value, type=_StoredLease).holder == self._mine.holder:
-                await self._commit(None, stored.version)
+            lease, version = await self._read()
+            if lease is not None and lease.holder == self._mine.holder:
+                await self._commit(None, version)
+
+    async def _read(self) -> tuple[_StoredLease | None, str | None]:
+        """The lease, if there is a whole one, and the version of what is there."""
+        stored = (await self._store.adapter.fetch((_LEASE,))).get(_LEASE)
+        if stored is None:
+            return None, None
+        record = look_at(_LEASE, stored.data, INTERNAL_SCHEMA)[0]
+        lease = None if record is None else msgspec.json.decode(record.value, type=_StoredLease)
+        return lease, stored.version
 
     async def _write(self, lease: _StoredLease, version: str | None) -> bool:
         return await self._commit(seal_record(_LEASE, msgspec.json.encode(lease), INTERNAL_SCHEMA), version)

@@ -9,7 +9,7 @@ import msgspec
 
 from ..errors import ConflictError
 from ..records.codec import encode_value
-from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
+from ..records.record import INTERNAL_SCHEMA, look_at, seal_about, seal_record
 from ..runtime.turn import backoff
 from ..storage.adapter import StorageAdapter
 from ..store.store import Store
@@ -51,6 +51,7 @@ async def take_back(store: Store, conflict: Conflict) -> bool:
             value = msgspec.json.decode(record.value)
             value[conflict.field] = conflict.lost
         data = seal_record(key, encode_value(value), record.schema, expires=record.expires)
+        data = seal_about(key, data, record.subject)
         try:
             await store.commit({key: data}, expect={key: stored.version})
             return True
