@@ -52,7 +52,8 @@ class Room:
         try:
             # Under the lock, and asked again: a commit between the question and the answer would count twice.
             with self._lock.first():
-                return self._allow(self._log.room() or 0, log_end())
+                now = self._log.room()
+                return self._allow(room if now is None else now, log_end())
         except (*errors.FAULTS, OSError):
             return room // 8 // _PAGE_BYTES  # whoever commits is told
 
