@@ -27,6 +27,7 @@ from axiom_persistence.layers.observed import Origin
 from axiom_persistence.opening.open import open_persistence
 from axiom_persistence.records.corruption import QUARANTINE, Quarantined
 from axiom_persistence.records.record import open_record, seal_record
+from axiom_persistence.storage.layer import Layer
 from axiom_persistence.store.store import Store
 from support.client_worlds import Counter, Preferences, Theme, full, turns
 
@@ -198,6 +199,39 @@ async def test_reset(store):
         assert (preferences.volume, preferences.recent, preferences.pending) == (5, [], ())
         preferences.recent.append("again")
     assert [key async for key in store.keys()] == ["Preferences/recent"]
+
+
+class Slow(Layer):
+    """Commits only once it is let go."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.go = asyncio.Event()
+
+    async def commit(self, changes, *, expect=None, durability=None):
+        await self.go.wait()
+        return await self.inner.commit(changes, expect=expect, durability=durability)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+async def test_a_look_for_changes_while_a_reset_is_under_way(store, changes):
+    """The default is no change; what is put into it meanwhile is one, and is stored."""
+    async with Preferences(store) as preferences:
+        preferences.recent = ["x"]
+        await preferences.persist_state()
+        opened = preferences._state.place(preferences._state.fields["recent"]).store
+        opened.adapter = slow = Slow(opened.adapter)
+        resetting = asyncio.create_task(preferences.reset("recent"))
+        while preferences.recent:
+            await asyncio.sleep(0)
+        if changes:
+            preferences.recent.append("meanwhile")
+        noticed = preferences._state.notice_mutations()
+        slow.go.set()
+        await resetting
+        opened.adapter = slow.inner
+        assert (noticed, preferences.pending) == (["recent"] * changes, ("recent",) * changes)
+    assert [key async for key in store.keys()] == ["Preferences/recent"] * changes
 
 
 async def too_new(store: Store, key: str) -> bytes:

@@ -351,7 +351,10 @@ class State:
                     data = self.seal(field, getattr(self.client, name))
                 except PersistenceError:
                     data = None  # it cannot be stored as it is now: saving it raises that again
-                if data is None or cell.saved != fingerprint(data):
+                saved = cell.saved
+                if saved is None and cell.under_way:  # a reset: what it deletes is not what the field has
+                    saved = fingerprint(self.seal(field, field.default()))
+                if data is None or saved != fingerprint(data):
                     cell.stamp += 1
                     self.dirty[name] = None
                     noticed.append(name)
