@@ -23,8 +23,9 @@ async def test_events_tell_status_and_conflicts(tmp_path):
         async for event in store.sync.events():
             seen.append(event)
 
-    async with opened(tmp_path, "a") as a:
-        async with opened(tmp_path, "b") as b:
+    # Only now() meets, so that b is the one who finds the conflict.
+    async with opened(tmp_path, "a", metered=lambda: True) as a:
+        async with opened(tmp_path, "b", metered=lambda: True) as b:
             listening = asyncio.create_task(listen(b))
             await a.save("k", 1)
             await b.save("k", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -10,6 +11,7 @@ from xxhash import xxh3_128_digest
 from ..keys import MISSING, Missing
 from ..store._kept import Kept, kept_of
 from ..store.store import Store
+from ._fields import Field
 
 __all__ = ["Cell", "fingerprint"]
 
@@ -62,6 +64,18 @@ class Cell:
     def holds(self, mark: bytes) -> bool:
         """Whether the store surely has the record with the fingerprint ``mark`` already."""
         return not self._under_way and self.saved == mark
+
+    def differs(self, data: bytes, seal: Callable[[Field, Any], bytes], field: Field) -> bool:
+        """Whether ``data``, of a ``field`` that nobody assigned to since, shows a change inside its value.
+
+        What is not stored while a commit is under way is a field that is being reset: it has its default.
+        """
+        saved = (
+            fingerprint(seal(field, field.default()))
+            if self.saved is None and self._under_way
+            else self.saved
+        )
+        return saved != fingerprint(data)
 
     def renew(self, store: Store, key: str, kind: Any, data: bytes | None) -> None:
         """Find out what has to be kept of the record ``data``, which was just stored over another one."""

@@ -351,10 +351,7 @@ class State:
                     data = self.seal(field, getattr(self.client, name))
                 except PersistenceError:
                     data = None  # it cannot be stored as it is now: saving it raises that again
-                saved = cell.saved
-                if saved is None and cell.under_way:  # a reset: what it deletes is not what the field has
-                    saved = fingerprint(self.seal(field, field.default()))
-                if data is None or saved != fingerprint(data):
+                if data is None or cell.differs(data, self.seal, field):
                     cell.stamp += 1
                     self.dirty[name] = None
                     noticed.append(name)
