@@ -84,7 +84,7 @@ class Synchroniser:
         self._asked = asked
         self._tracked = tracked
         self._adapter = remote
-        self._remote = Remote(remote)
+        self._remote = Remote(remote, hides=asked.hide_keys)
         # Below the caches, which then learn of what comes as they learn of what other processes commit.
         self._store = Store(tracked, migrations=migrations)
         self._top: Store = self._store
