@@ -18,6 +18,9 @@ import time
 from pathlib import Path
 
 from axiom_persistence import Sync, open_persistence
+from axiom_persistence.jobs.walk import pages
+
+KILLS = 10
 
 
 async def meet(place, remote):
@@ -34,10 +37,9 @@ async def fill(place, records):
 
 async def content(place):
     async with open_persistence(place, mode="inspect") as store:
-        keys = [key async for key in store.keys()]
         found = {}
-        for first in range(0, len(keys), 1000):
-            found.update(await store.load_many(keys[first : first + 1000], dict))
+        async for page in pages(aiter(store.keys())):
+            found.update(await store.load_many(page, dict))
         return found
 
 
@@ -56,12 +58,12 @@ def measured(place, remote):
 
 
 def killed(place, remote, seconds, chance):
-    """Killed until it is done before the next kill; how often."""
+    """Killed ten times, or until it is done before; how often."""
     kills = 0
     while True:
         process = start(place, remote)
         try:
-            assert process.wait(chance.uniform(0.1, 0.4) * seconds + 0.5) == 0
+            assert process.wait(chance.uniform(0.1, 0.5) * seconds + 0.5 if kills < KILLS else None) == 0
             return kills
         except subprocess.TimeoutExpired:
             process.kill()

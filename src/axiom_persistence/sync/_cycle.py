@@ -104,10 +104,12 @@ class _Meeting:
         self._outcome = outcome
 
     async def hold(self) -> None:
-        dirty = await self.stamp()
         cursor = await Cursor.read(self._device.store.adapter)
-        is_whole = not cursor.is_new and cursor.listed is None
-        found = await self._fetch(dirty, cursor) if is_whole else None
+        if cursor.is_new or cursor.listed is not None:
+            self._outcome.must_list = True
+            return
+        dirty = await self.stamp()
+        found = await self._fetch(dirty, cursor)
         if found is None:
             self._outcome.must_list = True
             return
