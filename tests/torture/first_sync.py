@@ -63,7 +63,7 @@ def killed(place, remote, seconds, chance):
     while True:
         process = start(place, remote)
         try:
-            assert process.wait(chance.uniform(0.1, 0.5) * seconds + 0.5 if kills < KILLS else None) == 0
+            assert process.wait(chance.uniform(0.05, 0.2) * seconds + 0.5 if kills < KILLS else None) == 0
             return kills
         except subprocess.TimeoutExpired:
             process.kill()
