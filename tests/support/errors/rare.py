@@ -163,6 +163,7 @@ RARE: dict[str, str] = {
             "adapters/_networked/loops.py::PerLoop.check::CapabilityUnavailableError",
             "adapters/_networked/settle.py::_unavailable::StorageUnavailableError",
             "adapters/_objects/bucket.py::Bucket.__init__::CapabilityUnavailableError",
+            "adapters/_objects/bucket.py::Bucket._opened::ConfigurationError",
             "adapters/_objects/bucket.py::Bucket._explained::AccessDeniedError",
             "adapters/_objects/bucket.py::Bucket._explained::ConfigurationError",
             "adapters/_objects/bucket.py::Bucket._explained::StorageError",
