@@ -48,9 +48,9 @@ def _values(count: int, kind: str) -> Iterator[tuple[str, Any]]:
         yield name, small if kind == "small" else msgspec.to_builtins(documents.take())
 
 
-async def _fill(path: Path, count: int, kind: str = "documents") -> list[str]:
+async def _fill(path: Path, count: int, kind: str = "documents", made: Migrations | None = None) -> list[str]:
     names, some = [], {}
-    async with open_persistence(path) as persistence:
+    async with open_persistence(path, migrations=made) as persistence:
         for name, value in _values(count, kind):
             names.append(name)
             some[name] = value
@@ -111,11 +111,14 @@ def _plain(path: Path, count: int, decode: Callable[[str], Any], encode: Callabl
 
 @scenario("first_access")
 async def first_access(directory: Path, parameters: Parameters) -> Figures:
-    """The first load of records: of old ones, or of such as need no step, and the step itself behind it."""
+    """The first load of records in a store with migrations: of old ones, or of records of today.
+
+    With the latter the step itself runs behind the load.
+    """
     path = directory / "notes.db"
-    names = await _fill(path, parameters["count"])
     old = parameters["how"] == "old"
-    async with open_persistence(path, migrations=migrations() if old else None) as persistence:
+    names = await _fill(path, parameters["count"], made=None if old else migrations())
+    async with open_persistence(path, migrations=migrations()) as persistence:
         load = persistence.load
         step: Callable[..., Any] = (lambda value: value) if old else renamed
 

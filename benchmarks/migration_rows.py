@@ -39,7 +39,7 @@ def _first() -> Row:
             Job(plain, "first_access", {"how": "plain", "count": 5000}),
         ),
         (Goal(old, plain, "p50_us", 1.5),),
-        "As a dict, each key once.",
+        "As a dict, each key once. Both stores know the step.",
     )
 
 
