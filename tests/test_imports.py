@@ -43,6 +43,7 @@ BASES = {
     "platform/making",
     "platform/preferences",
     "platform/secrets",
+    "platform/ubiquitous",
     "persistence/capability",
     "jobs/walk",
     "security/audit",

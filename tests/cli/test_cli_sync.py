@@ -7,6 +7,7 @@ import pytest
 
 from axiom_persistence import Sync, blocking
 from axiom_persistence.cli import main
+from axiom_persistence.security import FileKey
 
 
 @pytest.fixture
@@ -84,3 +85,76 @@ def test_a_remote_that_is_a_store(run, devices):
     """It is refused, and nothing is changed."""
     a, b, _ = devices
     assert "a store of its own" in run("now", a, b, code=1).err
+
+
+def test_a_pause_is_meant(run, devices):
+    """It holds for a program that has the store open, for one that opens it later, and until resume."""
+    a, _, remote = devices
+    with blocking.open_persistence(a, sync=Sync(remote, every=0.1)) as store:
+        wait_for(lambda: store.sync.status.state == "idle" and store.sync.status.sent)
+        run("pause", a)
+        wait_for(lambda: store.sync.status.state == "paused")
+        assert "paused since" in run("status", a).out
+        store.save("note", {"text": "while paused", "size": 1})
+        sent = store.sync.status.sent
+    with blocking.open_persistence(a, sync=Sync(remote, every=0.1)) as store:
+        assert store.sync.status.state == "paused"
+        time.sleep(0.5)
+        assert (store.sync.status.state, store.sync.status.sent) == ("paused", 0)
+        assert shown(run("now", a, remote, "--json"))["sent"] == 1
+        assert store.sync.status.state == "paused"
+        store.save("note", {"text": "still", "size": 1})
+        assert shown(run("resume", a, "--json")) == {"paused": False}
+        wait_for(lambda: store.sync.status.sent == 1)
+    assert shown(run("status", a, "--json"))["paused"] is None
+    assert sent == 1
+
+
+def wait_for(condition):
+    ends = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def test_devices_are_listed_and_forgotten(run, devices):
+    """Each that was there; one that is forgotten leaves what it sent, and comes back when it meets."""
+    a, b, remote = devices
+    run("now", a, remote)
+    run("now", b, remote)
+    listed = shown(run("devices", a, remote, "--json"))
+    assert len({one["id"] for one in listed}) == 2
+    assert run("devices", a, remote).out.count("last there") == 2
+    said = run("forget", a, remote, listed[0]["id"]).err
+    assert "what it sent stays" in said
+    assert [one["id"] for one in shown(run("devices", a, remote, "--json"))] == [listed[1]["id"]]
+    assert "did you mean" in run("forget", a, remote, listed[1]["id"][:-1], code=4).err
+    run("now", a, remote)
+    with blocking.open_persistence(a) as store:
+        assert store.load("note", dict) == {"text": "b", "size": 1}
+    run("now", b, remote)
+    assert len(shown(run("devices", a, remote, "--json"))) == 2
+
+
+def test_an_encrypted_place(run, devices, tmp_path):
+    """Its key is given by --remote-keys."""
+    a, b, remote = devices
+    with blocking.open_persistence("memory:", keys=FileKey(tmp_path / "family.key", create=True)):
+        pass
+    for place in (a, b, a):
+        run("now", place, remote, "--remote-keys", f"file:{tmp_path}/family.key")
+    with blocking.open_persistence(a) as store:
+        assert store.load("note", dict) == {"text": "b", "size": 1}
+    assert "encrypted" in run("devices", a, remote, code=12).err
+    assert (
+        "--remote-keys 'nonsense' names no key"
+        in run("now", a, remote, "--remote-keys", "nonsense", code=2).err
+    )
+
+
+def test_how_far_a_first_meeting_is(run, devices):
+    """An object a line, the last one being what was done."""
+    a, _, remote = devices
+    lines = run("now", a, remote, "--jsonl").out.splitlines()
+    assert json.loads(lines[-1])["event"] == "summary"
+    assert json.loads(lines[-1])["sent"] == 1

@@ -337,3 +337,37 @@ async def test_a_resolver_is_asked_where_the_other_has_deleted(meet):
         for device in (a, b):
             await device.sync.now()
         assert await a.load("k", str) == await b.load("k", str) == "ours"
+
+
+async def test_devices_are_known_and_forgotten(meet):
+    """Also one that only takes over; who is forgotten comes back when it meets the others again."""
+    async with meet("a") as a, meet("b") as b:
+        await a.save("k", 1)
+        await a.sync.now()
+        await b.sync.now()
+        first, second = await a.sync.devices()
+        assert first.last_met >= second.last_met
+        assert {first.id, second.id} == {a.sync._device.name, b.sync._device.name}
+        assert await a.sync.forget(b.sync._device.name)
+        assert not await a.sync.forget(b.sync._device.name)
+        assert [one.id for one in await b.sync.devices()] == [a.sync._device.name]
+        await b.save("k", 2)
+        await b.sync.now()
+        assert len(await a.sync.devices()) == 2
+
+
+async def test_a_pause_holds_until_somebody_resumes(meet):
+    """After a restart as well; now() meets all the same."""
+    async with meet("a", every=0.1, metered=None) as a:
+        await a.sync.pause()
+        await a.save("k", 1)
+    async with meet("a", every=0.1, metered=None) as a:
+        assert a.sync.status.state == "paused"
+        await asyncio.sleep(0.5)
+        assert a.sync.status.sent == 0
+        assert (await a.sync.now()).sent == 1
+        assert a.sync.status.state == "paused"
+        await a.save("k", 2)
+        await a.sync.resume()
+        while a.sync.status.sent < 2:
+            await asyncio.sleep(0.02)

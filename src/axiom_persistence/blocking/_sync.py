@@ -18,6 +18,8 @@ class Synchroniser(Face[_Synchroniser]):
     now: Final = waiting(_Synchroniser.now)
     pause: Final = waiting(_Synchroniser.pause)
     resume: Final = waiting(_Synchroniser.resume)
+    devices: Final = waiting(_Synchroniser.devices)
+    forget: Final = waiting(_Synchroniser.forget)
     conflicts: Final = waiting(_Synchroniser.conflicts)
     take_back: Final = waiting(_Synchroniser.take_back)
 

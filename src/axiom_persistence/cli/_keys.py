@@ -12,10 +12,18 @@ from ..errors import ConfigurationError
 if TYPE_CHECKING:
     from ..security.keys import KeyProvider
 
-__all__ = ["keys_given", "keys_option", "refuse_to_reveal", "reveal_option"]
+__all__ = [
+    "keys_given",
+    "keys_option",
+    "provider",
+    "refuse_to_reveal",
+    "remote_keys_option",
+    "reveal_option",
+]
 
 _GIVEN: Final = "axiom_persistence.keys"
-_KINDS: Final = "keychain, keychain:NAME, file:PATH, env:NAME, credential:NAME or passphrase"
+_NAMED: Final = "keychain:NAME, file:PATH, env:NAME, credential:NAME or passphrase"
+_KINDS: Final = f"keychain, {_NAMED}"
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -34,6 +42,13 @@ keys_option: Final = click.option(
     help=f"Who has the key of an encrypted store: {_KINDS}, which asks.",
 )
 
+remote_keys_option: Final = click.option(
+    "--remote-keys",
+    metavar="KEYS",
+    envvar="AXIOM_PERSISTENCE_REMOTE_KEYS",
+    help=f"Who has the key of an encrypted place where devices meet: {_NAMED}.",
+)
+
 reveal_option: Final = click.option("--reveal", is_flag=True, help="Show confidential values, too.")
 
 
@@ -48,12 +63,13 @@ def keys_given(*, create: bool = False) -> KeyProvider | Literal["keychain"] | N
         return "keychain"
     if not isinstance(given, str):
         return given  # made before, or none
-    made = _provider(given, create)
+    made = provider(given, create=create)
     context.meta[_GIVEN] = made
     return made
 
 
-def _provider(spelt: str, create: bool) -> KeyProvider:
+def provider(spelt: str, *, create: bool = False, option: str = "--keys") -> KeyProvider:
+    """Who ``spelt`` says has the key. Raises ``ConfigurationError`` for another spelling."""
     from ..security.keys import CredentialKey, EnvironmentKey, FileKey, KeychainKey, PassphraseKey
 
     kind, _, name = spelt.partition(":")
@@ -67,7 +83,8 @@ def _provider(spelt: str, create: bool) -> KeyProvider:
         return CredentialKey(name)
     if spelt == "passphrase":
         return PassphraseKey(_asked(twice=create))
-    raise ConfigurationError(f"--keys {spelt!r} names no key", hint=f"write {_KINDS}")
+    kinds = _KINDS if option == "--keys" else _NAMED
+    raise ConfigurationError(f"{option} {spelt!r} names no key", hint=f"write {kinds}")
 
 
 def _asked(*, twice: bool) -> str:

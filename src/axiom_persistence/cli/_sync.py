@@ -1,8 +1,10 @@
-"""``sync``: how far a store is with the other devices, one meeting, and what lost in conflicts."""
+"""``sync``: how far a store is with the other devices, one meeting, a pause, and what lost in conflicts."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,12 +12,16 @@ import msgspec
 
 from ..layers.tracked import DIRTY, SHADOW
 from ._endings import Ending, ExitCode
+from ._jobs import Shown, finish, job, run_job
+from ._keys import provider, remote_keys_option
 from ._output import counted, data, note, printable, style, timestamp, to_json
-from .base import command, complete_store, opened
+from .base import command, complete_store, opened, suggestion
 
 if TYPE_CHECKING:
+    from ..jobs.walk import OnProgress
+    from ..persistence.persistence import AdapterBasedPersistence
     from ..storage.adapter import StorageAdapter
-    from ..sync import Conflict, SyncStatus
+    from ..sync import Conflict, SyncDevice, SyncStatus
 
 __all__ = ["sync"]
 
@@ -35,17 +41,21 @@ def _status(where: str, as_json: bool) -> None:
     found = asyncio.run(_facts(where))
     if as_json:
         data(to_json(found))
-    elif not found["known"] and not found["pending"]:
+        return
+    if not found["known"] and not found["pending"]:
         data("never synchronised")
     else:
         data(f"{counted(found['pending'], 'key')} to be sent, {found['known']:,} known to the other devices")
         conflicts = counted(found["conflicts"], "conflict")
         data(f"{conflicts} remembered; up to date {found['up_to_date'] or 'never'}")
+    if found["paused"]:
+        data(f"paused since {found['paused']}; `sync resume` goes on")
 
 
 async def _facts(where: str) -> dict[str, Any]:
     from ..sync._cursor import Cursor  # few stores are synchronised
     from ..sync._listed import listed_conflicts
+    from ..sync._pause import paused_since
 
     async with opened(where, "inspect") as persistence:
         adapter = persistence.adapter
@@ -55,6 +65,7 @@ async def _facts(where: str) -> dict[str, Any]:
             "known": await _count(adapter, SHADOW),
             "conflicts": len(await listed_conflicts(adapter)),
             "up_to_date": timestamp(at) if at else None,
+            "paused": timestamp(await paused_since(adapter)),
         }
 
 
@@ -65,21 +76,46 @@ async def _count(adapter: StorageAdapter, prefix: str) -> int:
     return count
 
 
+# -- with the place where devices meet ---------------------------------------------------------------
+
+
+def _meeting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments of what needs the place where devices meet."""
+    return _where(click.argument("remote")(remote_keys_option(function)))
+
+
+@asynccontextmanager
+async def _met(
+    where: str, remote: str, remote_keys: str | None, only: tuple[str, ...] = ()
+) -> AsyncIterator[AdapterBasedPersistence]:
+    from ..sync import Sync
+
+    keys = None if remote_keys is None else provider(remote_keys, option="--remote-keys")
+    # By itself it uses no network: there is one meeting, the one that was asked for.
+    asked = Sync(remote, keys=only or ("*",), remote_keys=keys, metered=lambda: True)
+    async with opened(where, "normal", sync=asked) as persistence:
+        yield persistence
+
+
 @sync.command("now", short_help="Meet the other devices once.")
-@_where
-@click.argument("remote")
+@_meeting
 @click.option("--only", multiple=True, metavar="PATTERN", help="Only keys like this; may be repeated.")
-@command
-def _now(where: str, remote: str, only: tuple[str, ...], as_json: bool) -> int:
+@job
+def _now(where: str, remote: str, remote_keys: str | None, only: tuple[str, ...], shown: Shown) -> int:
     """Send what was changed here to REMOTE, where devices meet, and take over what others sent.
 
-    Give the same --only as the program gives keys=. Exits with 3 where some keys can be neither sent nor
-    taken over.
+    It meets while the store is paused, too. Give the same --only as the program gives keys=. Exits with 3
+    where some keys can be neither sent nor taken over.
     """
-    status = asyncio.run(_met(where, remote, only))
-    if as_json:
-        data(to_json({**_figures(status), "faults": dict(status.faults)}))
-    else:
+
+    async def work(progress: OnProgress) -> SyncStatus:
+        async with _met(where, remote, remote_keys, only) as persistence:
+            return await persistence.sync.now(progress=progress)
+
+    resume = "nothing is lost; the same command goes on where it was"
+    status = run_job(work, "synchronising", shown, resume=resume)
+    faults = [{"key": key, "why": why} for key, why in status.faults]
+    if not finish({**_figures(status), "faults": faults}, shown):
         for key, why in status.faults:
             data(f"{style('✖', 'red')} {printable(key)}: {printable(why)}")
         sent, size = counted(status.sent, "key"), counted(status.bytes_sent, "byte")
@@ -94,13 +130,97 @@ def _figures(status: SyncStatus) -> dict[str, int]:
     return {name: getattr(status, name) for name in names}
 
 
-async def _met(where: str, remote: str, only: tuple[str, ...]) -> SyncStatus:
-    from ..sync import Sync
+@sync.command("devices", short_help="List the devices that meet there.")
+@_meeting
+@command
+def _devices(where: str, remote: str, remote_keys: str | None, as_json: bool) -> None:
+    """List the devices that meet at REMOTE, the one that was last there first; the id is for forget."""
 
-    # By itself it uses no network: there is one meeting, the one that was asked for.
-    asked = Sync(remote, keys=only or ("*",), metered=lambda: True)
-    async with opened(where, "normal", sync=asked) as persistence:
-        return await persistence.sync.now()
+    async def work() -> list[SyncDevice]:
+        async with _met(where, remote, remote_keys) as persistence:
+            return await persistence.sync.devices()
+
+    found = asyncio.run(work())
+    if as_json:
+        data(to_json([{**msgspec.structs.asdict(one), "last_met": timestamp(one.last_met)} for one in found]))
+        return
+    for one in found:
+        data(printable(f"{one.id}  {one.name}, last there {timestamp(one.last_met)}"))
+
+
+@sync.command("forget", short_help="Take a lost device from the list.")
+@_where
+@click.argument("remote")
+@click.argument("device")
+@remote_keys_option
+@command
+def _forget(where: str, remote: str, device: str, remote_keys: str | None, as_json: bool) -> None:
+    """Take DEVICE, an id that `sync devices` shows, from the list of those that meet at REMOTE.
+
+    What it sent stays on all devices. What it changed after that only it has: if it ever meets the others
+    again, that arrives, and it is listed again. To keep it out, change the password or the key of REMOTE.
+    Exits with 4 where there is no such device.
+    """
+
+    async def work() -> SyncDevice:
+        async with _met(where, remote, remote_keys) as persistence:
+            known = {one.id: one for one in await persistence.sync.devices()}
+            if device not in known or not await persistence.sync.forget(device):
+                hint = suggestion(device, known) or "`sync devices` lists them"
+                raise Ending(ExitCode.NO_SUCH_KEY, f"no device {device!r} meets there", hint=hint)
+            return known[device]
+
+    gone = asyncio.run(work())
+    met = timestamp(gone.last_met)
+    if as_json:
+        data(to_json({**msgspec.structs.asdict(gone), "last_met": met}))
+    else:
+        note(printable(f"forgotten: {gone.id}, {gone.name}"))
+        note(
+            f"what it sent stays; what it changed after {met} only it has, and arrives if it ever comes back"
+        )
+
+
+# -- a pause -----------------------------------------------------------------------------------------
+
+
+@sync.command("pause", short_help="Meet no more until resume.")
+@_where
+@command
+def _pause(where: str, as_json: bool) -> None:
+    """Have no program send or take over anything for this store, until `sync resume`.
+
+    It holds for programs that have the store open now, and for those that open it later. What is changed
+    meanwhile is sent then. `sync now` meets all the same.
+    """
+    asyncio.run(_set_pause(where, on=True))
+    _say(as_json, "paused")
+
+
+@sync.command("resume", short_help="Go on after a pause.")
+@_where
+@command
+def _resume(where: str, as_json: bool) -> None:
+    """End what `sync pause` began, or a program's own pause."""
+    asyncio.run(_set_pause(where, on=False))
+    _say(as_json, "resumed")
+
+
+async def _set_pause(where: str, *, on: bool) -> None:
+    from ..sync._pause import set_pause
+
+    async with opened(where, "normal") as persistence:
+        await set_pause(persistence._store, on=on)
+
+
+def _say(as_json: bool, what: str) -> None:
+    if as_json:
+        data(to_json({"paused": what == "paused"}))
+    else:
+        note(what)
+
+
+# -- conflicts ---------------------------------------------------------------------------------------
 
 
 @sync.command("conflicts", short_help="List what lost.")

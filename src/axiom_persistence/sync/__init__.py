@@ -1,6 +1,7 @@
 """The same state on several devices."""
 
 from ._conflict import Clash, Conflict, Resolver
+from ._devices import SyncDevice
 from ._options import Sync
 from .resolvers import keep_local, keep_remote, merge_set, merge_text
 from .synchroniser import SyncEvent, Synchroniser, SyncStatus
@@ -10,6 +11,7 @@ __all__ = [
     "Conflict",
     "Resolver",
     "Sync",
+    "SyncDevice",
     "SyncEvent",
     "SyncStatus",
     "Synchroniser",

@@ -49,7 +49,9 @@ class Outcome:
     faults: dict[str, str] = field(default_factory=dict)
     """Keys that were left alone, and why."""
     more: bool = False
-    """Whether there is more to do at once."""
+    """Whether all of it is to be done once more, as others were faster again and again."""
+    last: str | None = None
+    """Of more changed keys than are sent together: the last one that was looked at."""
     must_list: bool = False
     """The log does not tell what changed at the remote: all its keys have to be looked at."""
 
@@ -58,12 +60,15 @@ class _AgainError(Exception):
     """Something was changed here meanwhile."""
 
 
-async def cycle(device: Device) -> Outcome:
-    """One meeting. Raises what kept it from being done; it can be begun again at any time."""
+async def cycle(device: Device, after: str = "") -> Outcome:
+    """One meeting. Raises what kept it from being done; it can be begun again at any time.
+
+    Of more than ``TOGETHER`` changed keys it sends the first ones ``after``; ``Outcome.last`` says how far.
+    """
     for attempt in range(_ATTEMPTS):
         outcome = Outcome()
         try:
-            await _Meeting(device, outcome).hold()
+            await _Meeting(device, outcome, after).hold()
             return outcome
         except (_AgainError, ConflictError):
             await backoff(attempt)
@@ -75,17 +80,26 @@ async def stamp_all(device: Device) -> None:
 
     Else both copies might stamp one change anew, and it would win over what was written knowing it.
     """
+    after: str | None = ""
+    while after is not None:
+        after = await _stamp_from(device, after)
+
+
+async def _stamp_from(device: Device, after: str) -> str | None:
     for attempt in range(_ATTEMPTS):
+        outcome = Outcome()
         try:
-            await _Meeting(device, Outcome()).stamp()
-            return
+            await _Meeting(device, outcome, after).stamp()
+            break
         except ConflictError:
             await backoff(attempt)
+    return outcome.last
 
 
 class _Meeting:
-    def __init__(self, device: Device, outcome: Outcome) -> None:
+    def __init__(self, device: Device, outcome: Outcome, after: str) -> None:
         self._device = device
+        self._after = after
         self._remote = device.remote
         self._outcome = outcome
 
@@ -133,29 +147,29 @@ class _Meeting:
         return dirty
 
     async def _dirty(self) -> dict[str, Local]:
-        keys = await self._marked_keys()
+        keys, last = await self._marked_keys()
         locals: dict[str, Local] = {}
         for _ in range(_ATTEMPTS):
             locals = await self._device.locals(keys)
             # A commit that changed one of these keys before the fetch may have changed others, too.
-            more = [key for key in await self._marked_keys() if key not in locals]
-            if not more or len(keys) >= TOGETHER:
+            now, last = await self._marked_keys()
+            more = [key for key in now if key not in locals]
+            if not more or last is not None:
                 break
             keys += more
+        self._outcome.last = last
         marked = {key: local for key, local in locals.items() if local.mark is not None}
         for key, local in marked.items():
             if local.damage is not None:
                 self._outcome.faults[key] = f"it cannot be read here: {local.damage}"
-        marked = {key: local for key, local in marked.items() if local.damage is None}
-        if len(marked) > TOGETHER:
-            self._outcome.more = True
-            oldest = sorted(marked, key=lambda key: (marked[key].mark or "", key))[:TOGETHER]
-            marked = {key: marked[key] for key in sorted(oldest)}
-        return marked
+        return {key: local for key, local in marked.items() if local.damage is None}
 
-    async def _marked_keys(self) -> list[str]:
-        adapter = self._device.store.adapter
-        return [name[len(DIRTY) :] async for name in adapter.keys(DIRTY)]
+    async def _marked_keys(self) -> tuple[list[str], str | None]:
+        """The next keys that were changed here; and the last of them, if there are more."""
+        after = DIRTY + self._after if self._after else None
+        names = self._device.store.adapter.keys(DIRTY, after=after, limit=TOGETHER + 1)
+        keys = [name[len(DIRTY) :] async for name in names]
+        return keys[:TOGETHER], keys[TOGETHER - 1] if len(keys) > TOGETHER else None
 
     def _intent(self, local: Local, stamp: str) -> Shadow:
         shadow, record = local.shadow, local.record
@@ -248,7 +262,7 @@ class _Meeting:
             await device.commit(dict(map(sealed_conflict, self._outcome.conflicts)), {})
         if not news:
             return seen.head, {}
-        head, versions = await self._remote.push(news, seen, device.name, device.store.clock())
+        head, versions = await self._remote.push(news, seen, device.now())
         self._outcome.sent = len(news)
         return head, versions
 

@@ -34,7 +34,7 @@ async def forget_deleted(device: Device, after: str) -> tuple[int, str | None]:
     seen = await device.remote.fetch(old)
     gone = [key for key, state in seen.states.items() if _is_old(state, before)]
     if gone:
-        await device.remote.push(dict.fromkeys(gone), seen, device.name, device.store.clock())
+        await device.remote.push(dict.fromkeys(gone), seen, device.now())
     return len(gone), last
 
 

@@ -14,6 +14,7 @@ from ..records.stamp import Clock
 from ..store._tagged import Tag
 from ..store.store import Store
 from ._conflict import Resolver
+from ._devices import SyncDevice
 from ._listed import names_of_conflicts
 from ._remote import Remote
 from ._shadow import Local, Shadow, local_keys, sealed_shadow
@@ -48,8 +49,14 @@ class Device:
     resolver: Callable[[str], Resolver | None]
     keep_deleted: float = 90 * 86400.0
     """For how many seconds the remote remembers that a key was deleted."""
+    host: str = ""
+    """The name of its machine."""
     tags: dict[str, Tag] = field(default_factory=dict)
     """What records about a subject bear here, by the hash of the name."""
+
+    def now(self) -> SyncDevice:
+        """What the list of devices tells of this one when it meets the others now."""
+        return SyncDevice(self.name, self.host, self.store.clock())
 
     async def locals(self, keys: Iterable[str]) -> dict[str, Local]:
         """What is here of ``keys``, in their order, of one moment."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import ConflictError
@@ -10,7 +13,7 @@ from ..layers.tracked import DIRTY, SHADOW
 from ..runtime.turn import backoff
 from ._cursor import Cursor
 from ._device import Device, is_untracked
-from ._remote import Head
+from ._remote import NOTHING, Head
 from ._shadow import Local
 from ._state import State
 
@@ -20,28 +23,41 @@ PAGE: Final = 256
 _ATTEMPTS: Final = 16
 
 
-async def list_all(device: Device) -> tuple[int, dict[str, str]]:
+@dataclass(slots=True)
+class Listed:
+    """What was found when all keys were looked at."""
+
+    faults: dict[str, str] = field(default_factory=dict)
+    """Keys that were left alone, and why."""
+    set_back: bool = False
+    """Whether the remote is older than it was when this device saw it last, or another one."""
+
+
+async def list_all(device: Device, told: Callable[[int], object] | None = None) -> Listed:
     """Take over what the remote has, a page and a commit at a time, resumed where it was interrupted.
 
-    How many keys were changed here; and which were left alone, and why. What has to be sent is marked. Until
-    it is done, parts of transactions may be seen; afterwards the log brings what was sent meanwhile.
+    ``told`` is called with how many keys each page has changed here. What has to be sent is marked. Until it
+    is done, parts of transactions may be seen; afterwards the log brings what was sent meanwhile.
     """
     head = await device.remote.look()
     cursor = await Cursor.read(device.store.adapter)
     after = cursor.listed or ""
+    found = Listed()
     if cursor.listed is None or cursor.head.place != head.place:
         # Of a remote that was set back nobody knows what it has forgotten: then everything is sent again.
-        was_up_to_date = cursor.at if await device.remote.went_on_from(cursor.head, head) else 0.0
+        goes_on = await device.remote.went_on_from(cursor.head, head)
+        found.set_back = not goes_on and cursor.head != NOTHING
+        was_up_to_date = cursor.at if goes_on else 0.0
         after = ""
         cursor = await _note(device, head, after, was_up_to_date)
-    received = 0
-    faults: dict[str, str] = {}
     while True:
         page, last = await _page(device, after)
-        received += await _take(device, page, faults, cursor.at)
+        received = await _take(device, page, found.faults, cursor.at)
+        if told is not None:
+            told(received)
         if last is None:
             await _note(device, cursor.head, None, device.store.clock())
-            return received, faults
+            return found
         after = last
         cursor = await _note(device, cursor.head, after, cursor.at)
 
@@ -129,10 +145,17 @@ async def mark_untracked(device: Device, after: str) -> str | None:
     adapter = device.store.adapter
     page = [key async for key in adapter.keys(after=after or BEHIND_INTERNAL, limit=PAGE)]
     keys, last = await _with_shadows(device, page, after)
-    for local in (await device.locals(keys)).values():
-        if is_untracked(local):
-            try:
-                await device.commit({DIRTY + local.key: await device.mark_of(local)}, local.versions)
-            except ConflictError:
-                continue  # it was changed just now, with a mark
+    found = [local for local in (await device.locals(keys)).values() if is_untracked(local)]
+    try:
+        await _mark(device, found)
+    except ConflictError:
+        for local in found:
+            with suppress(ConflictError):  # it was changed just now, with a mark
+                await _mark(device, [local])
     return last
+
+
+async def _mark(device: Device, found: list[Local]) -> None:
+    if found:
+        changes = {DIRTY + local.key: await device.mark_of(local) for local in found}
+        await device.commit(changes, {name: one for local in found for name, one in local.versions.items()})

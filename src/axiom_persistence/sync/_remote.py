@@ -5,6 +5,7 @@
     notes/1              the state of the key ``notes/1``
     <U+0001>sync/head    the number and the name of the last entry of the log
     <U+0001>sync/log/…   each: which keys one commit has changed; the last ones only
+    <U+0001>sync/device/…   which devices meet there
 
 States, an entry and the head go into one commit, which expects the head as it was found. So the entries are
 in the order of the commits, and who has read up to one of them knows what to fetch.
@@ -19,11 +20,12 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from ..errors import ConfigurationError, CorruptedDataError, ForeignStoreError
-from ..keys import INTERNAL
+from ..errors import ConfigurationError, CorruptedDataError, ForeignStoreError, KeyUnavailableError
+from ..keys import INTERNAL, KEYSET
 from ..layers.tracked import SYNC
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import StorageAdapter, Stored
+from ._devices import SyncDevice, known_device, sealed_device
 from ._state import State, decode_state, encode_state
 
 __all__ = ["NOTHING", "TOGETHER", "Head", "Remote", "Seen"]
@@ -36,7 +38,7 @@ _STORE: Final = INTERNAL + "store"
 """The header of a store. A remote has none."""
 
 TOGETHER: Final = 4096
-"""Keys that are sent together at most. Of more the oldest go first, and a transaction may be split."""
+"""Keys that are sent together at most, and so kept in memory. Of more a transaction may be split."""
 
 KEPT: Final = 1024
 """Entries of the log. A device that was away for longer lists all keys."""
@@ -107,14 +109,28 @@ class Remote:
         """By how many bytes deflating has made shorter what was sent."""
 
     async def check(self) -> None:
-        """Raise ``ForeignStoreError`` for a place that holds a store, and not what devices have sent."""
-        found = await self.adapter.fetch((_HEAD, _STORE))
+        """Raise ``ForeignStoreError`` for a place that holds a store, and not what devices have sent.
+
+        And ``KeyUnavailableError`` for one that is encrypted, where no key was given.
+        """
+        found = await self.adapter.fetch((_HEAD, _STORE, KEYSET))
+        if KEYSET in found and not self.adapter.traits.confidential:
+            raise KeyUnavailableError(
+                "what devices have sent there is encrypted, and no key was given",
+                adapter=self.adapter,
+                hint="give the key that they share: Sync(..., remote_keys=...), or --remote-keys",
+            )
         if _STORE in found and _HEAD not in found:
             raise ForeignStoreError(
                 "this is a store of its own, not a place where devices meet",
                 adapter=self.adapter,
                 hint="give sync= an empty place",
             )
+
+    async def introduce(self, device: SyncDevice) -> None:
+        """Have the list of devices tell of ``device``, which may never send anything."""
+        if not device.is_as_told(await known_device(self.adapter, device.id)):
+            await self.adapter.commit(sealed_device(device))
 
     async def look(self) -> Head:
         """The end of the log: one small request."""
@@ -137,7 +153,7 @@ class Remote:
         return seen
 
     async def push(
-        self, states: Mapping[str, State | None], seen: Seen, device: str, at: float
+        self, states: Mapping[str, State | None], seen: Seen, device: SyncDevice
     ) -> tuple[Head, Mapping[str, str]]:
         """Send ``states`` (None: forget the key) in one commit, if all is still as it was ``seen``.
 
@@ -145,7 +161,7 @@ class Remote:
         """
         place = seen.head.place or secrets.token_hex(8)
         head = Head(seen.head.number + 1, secrets.token_hex(8), place)
-        entry = Sent(head.name, sorted(states), device, at)
+        entry = Sent(head.name, sorted(states), device.id, device.last_met)
         whole = {
             key: None if state is None else seal_record(key, encode_state(state), INTERNAL_SCHEMA)
             for key, state in states.items()
@@ -153,8 +169,9 @@ class Remote:
         plain = {key: len(record or b"") for key, record in whole.items()}
         data = {key: None if record is None else _packed(record) for key, record in whole.items()}
         stored = _StoredHead(1, *head)
-        changes = {
+        changes: dict[str, bytes | None] = {
             **data,
+            **sealed_device(device),
             _HEAD: seal_record(_HEAD, msgspec.json.encode(stored), INTERNAL_SCHEMA),
             _entry(head.number): seal_record(
                 _entry(head.number), msgspec.json.encode(entry), INTERNAL_SCHEMA

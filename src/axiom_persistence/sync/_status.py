@@ -41,6 +41,8 @@ class SyncStatus:
     bytes_received: int = 0
     bytes_saved: int = 0
     """By how much what was sent would have been longer if it were not deflated."""
+    set_back: int = 0
+    """How often the place where devices meet was an earlier copy of itself, or another place, since then."""
     last_success: float | None = None
     """When all was the same last, in seconds since 1970 UTC."""
     leading: bool = False

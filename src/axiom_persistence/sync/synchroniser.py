@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import random
 import socket
 import time
@@ -21,6 +22,7 @@ from ..errors import (
     PersistenceError,
     StorageError,
 )
+from ..jobs.walk import OnProgress, Progress
 from ..layers.tracked import DIRTY, SYNC, Tracked
 from ..records.migrations import Migrations
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
@@ -32,10 +34,12 @@ from ._conflict import CONFLICTS, KEPT, Conflict
 from ._cycle import cycle, stamp_all
 from ._deleted import forget_deleted
 from ._device import Device
+from ._devices import SyncDevice, forget_device, listed_devices
 from ._lease import Lease
 from ._listed import listed_conflicts, take_back
 from ._listing import list_all, mark_untracked
 from ._options import Sync
+from ._pause import Pause
 from ._remote import Remote
 from ._status import Phase, SyncEvent, SyncStatus, Told
 
@@ -50,6 +54,7 @@ _LONGEST_DELAY_S: Final = 300.0
 """Between two attempts to reach a remote that cannot be reached: the delay doubles, with full jitter."""
 _DAY_S: Final = 86400.0
 _METERED: Final = "the network is metered; now() meets at once"
+_BY_HAND: Final = "until it is resumed; now() meets at once"
 
 
 class _StoredDevice(msgspec.Struct):
@@ -95,7 +100,10 @@ class Synchroniser:
         self._local: Hashable | None = None
         self._lease: Lease | None = None
         self._told = Told()
-        self._paused = False
+        self._pause = Pause(self._store)
+        self._introduced = -math.inf
+        self._begun = 0
+        self._progress: OnProgress | None = None
         self._forget_after, self._forget_next = "", 0.0
 
     def __repr__(self) -> str:
@@ -124,10 +132,13 @@ class Synchroniser:
             self._tracked.wants,
             asked.resolver,
             asked.keep_deleted * _DAY_S,
+            socket.gethostname(),
         )
         if is_new:
             await self._remember(name)
         await stamp_all(self._device)
+        if await self._pause.look():
+            self._become("paused", _BY_HAND)
         self._lease = Lease(self._store, clock.who)
         self._upkeep.start()
 
@@ -170,24 +181,28 @@ class Synchroniser:
         """How far this device is."""
         return self._status
 
-    async def now(self) -> SyncStatus:
-        """Meet the remote until there is nothing left to send or to take over.
+    async def now(self, *, progress: OnProgress | None = None) -> SyncStatus:
+        """Meet the remote until there is nothing left to send or to take over; also while it is paused.
 
         The first call after the opening also looks at every key for what was saved without ``sync=``. Raises
         what kept it from that: ``StorageError`` where the remote cannot be reached. Keys that cannot be sent
-        or taken over are in ``status.faults``.
+        or taken over are in ``status.faults``. ``progress`` is told how many keys were sent and taken over.
         """
-        device = self._device
-        if device is None:
+        device = self._opened()
+        while self._audited is not None:
+            self._audited = await mark_untracked(device, self._audited)
+        return await self._meet(device, progress)
+
+    def _opened(self) -> Device:
+        if self._device is None:
             raise CapabilityUnavailableError(
                 "the store is not open", adapter=self._tracked, hint="open it first"
             )
-        while self._audited is not None:
-            self._audited = await mark_untracked(device, self._audited)
-        return await self._meet(device)
+        return self._device
 
-    async def _meet(self, device: Device) -> SyncStatus:
+    async def _meet(self, device: Device, progress: OnProgress | None = None) -> SyncStatus:
         async with self._meeting:
+            self._progress, self._begun = progress, self._status.sent + self._status.received
             self._marked, self._local = self._tracked.marked, self._tracked.change_mark()
             await self._count_pending()
             self._become("syncing")
@@ -220,14 +235,40 @@ class Synchroniser:
         return self._told.events(self._status)
 
     async def pause(self) -> None:
-        """Meet no more until ``resume``, but for ``now``. What is changed meanwhile is sent then."""
-        self._paused = True
-        self._become("paused")
+        """Meet no more until ``resume``, but for ``now``. What is changed meanwhile is sent then.
+
+        It holds for the store: in each process that has it open, and when it is opened again. A meeting that
+        has begun goes on to its end.
+        """
+        self._opened()
+        await self._pause.set(on=True)
+        self._become("paused", _BY_HAND)
 
     async def resume(self) -> None:
-        """Go on by itself."""
-        self._paused, self._next = False, 0.0
+        """Go on by itself, whoever has paused it."""
+        self._opened()
+        await self._pause.set(on=False)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._failures, self._next = 0, 0.0
         self._become("idle")
+
+    async def devices(self) -> list[SyncDevice]:
+        """Who meets there, the one that was last there first. ``StorageError``: it cannot be reached."""
+        self._opened()
+        await self._reach()
+        return await listed_devices(self._adapter)
+
+    async def forget(self, device: str) -> bool:
+        """Take the device with this id from the list, one that was lost or sold. False: there is none.
+
+        What it sent stays. What it changed after that only it has: if it ever meets the others again, that
+        arrives, and it is listed again. To keep it out, take its access to the remote away.
+        """
+        self._opened()
+        await self._reach()
+        return await forget_device(self._adapter, device)
 
     async def conflicts(self) -> list[Conflict]:
         """What lost on this device to a change elsewhere, or elsewhere to one from here; the oldest first.
@@ -245,7 +286,7 @@ class Synchroniser:
     async def _turn(self) -> float:
         """Meet the remote if there is a reason to; the seconds until the next look."""
         device = self._device
-        if self._paused or device is None or not await self._leads() or self._is_metered():
+        if device is None or await self._is_paused() or not await self._leads() or self._is_metered():
             return _LOOK_S
         if not await self._is_due():
             return _LOOK_S
@@ -263,6 +304,14 @@ class Synchroniser:
         await self._audit(device)
         await self._forget_deleted(device)
         return _LOOK_S
+
+    async def _is_paused(self) -> bool:
+        is_on = await self._pause.look()  # another process may have paused it, or resumed
+        if is_on:
+            self._become("paused", _BY_HAND)
+        elif self._status.why == _BY_HAND:
+            self._go_on()
+        return is_on
 
     async def _leads(self) -> bool:
         leads = self._lease is not None and await self._lease.hold()
@@ -298,14 +347,19 @@ class Synchroniser:
             return False  # it is opened when its time comes
         return mark is not None and mark != self._mark
 
-    async def _meet_until_done(self, device: Device) -> None:
+    async def _reach(self) -> None:
         await self._adapter.aopen()
         await self._remote.check()
+
+    async def _meet_until_done(self, device: Device) -> None:
+        if time.monotonic() >= self._introduced + _DAY_S:
+            await self._reach()
+            await self._remote.introduce(device.now())
+            self._introduced = time.monotonic()
         faults: dict[str, str] = {}
-        more = True
-        while more:
-            outcome = await cycle(device)
-            more = outcome.more or outcome.must_list
+        after: str | None = ""
+        while after is not None:
+            outcome = await cycle(device, after)
             faults.update(outcome.faults)
             self._count(outcome.sent, outcome.received, len(outcome.conflicts))
             for conflict in outcome.conflicts:
@@ -313,9 +367,12 @@ class Synchroniser:
             if outcome.conflicts:
                 await self._forget_old_conflicts()
             if outcome.must_list:
-                received, left = await list_all(device)
-                faults.update(left)
-                self._count(0, received, 0)
+                listed = await list_all(device, lambda received: self._count(0, received, 0))
+                faults.update(listed.faults)
+                self._status = replace(self._status, set_back=self._status.set_back + listed.set_back)
+                after = ""
+            elif not outcome.more:
+                after = outcome.last
         self._status = replace(self._status, faults=tuple(sorted(faults.items())))
 
     async def _forget_deleted(self, device: Device) -> None:
@@ -342,6 +399,10 @@ class Synchroniser:
             bytes_received=self._remote.received,
             bytes_saved=self._remote.saved,
         )
+        if self._status != was:
+            self._told.tell(self._status)
+        if self._progress is not None:
+            self._progress(Progress(self._status.sent + self._status.received - self._begun))
 
     async def _forget_old_conflicts(self) -> None:
         names = [name async for name in self._store.adapter.keys(CONFLICTS)]
@@ -358,7 +419,8 @@ class Synchroniser:
             self._next = 0.0  # what was found is sent
 
     def _become(self, state: Phase, why: str | None = None, **more: Any) -> None:
-        state = "paused" if self._paused and state == "idle" else state
+        if self._pause.is_on and state == "idle":
+            state, why = "paused", _BY_HAND
         if (state, why) != (self._status.state, self._status.why):
             more["since"] = time.time()
         status = replace(self._status, state=state, why=why, **more)

@@ -117,8 +117,8 @@ async def open_a_memory_with_a_name(world):
     ConfigurationError,
     "'mysql://\u2026@localhost:3306/notes' begins with 'mysql', which is no known kind of store; "
     "known are 'sqlite:notes.db', 'file:notes', 'file+documents:\u2026', 'memory:', 'keychain:\u2026', "
-    "'defaults:\u2026', 'postgresql:\u2026', 'redis:\u2026', 'rediss:\u2026', 's3:\u2026'; an "
-    "application's name has no ':'",
+    "'defaults:\u2026', 'icloud:', 'postgresql:\u2026', 'redis:\u2026', 'rediss:\u2026', 's3:\u2026', "
+    "'az:\u2026', 'gs:\u2026'; an application's name has no ':'",
 )
 async def open_an_unknown_scheme(world):
     open_persistence(f"mysql://me:{MARK}@localhost:3306/notes")

@@ -9,6 +9,7 @@ from axiom_persistence.errors import (
     CorruptedDataError,
     ForeignStoreError,
     InsecureStorageError,
+    KeyUnavailableError,
 )
 from axiom_persistence.layers.tracked import SYNC
 from axiom_persistence.records.record import INTERNAL_SCHEMA, seal_record
@@ -120,6 +121,21 @@ async def meet_where_the_log_is_damaged(world):
 async def meet_newer_programs(world):
     value = msgspec.json.encode({"format": 2, "number": 1, "name": "x", "place": "y"})
     await meet(world, seal_record(HEAD, value, INTERNAL_SCHEMA))
+
+
+@case(
+    KeyUnavailableError,
+    "what devices have sent there is encrypted, and no key was given [in "
+    "SQLiteAdapter(<path>/remote.db)]; give the key that they share: Sync(..., remote_keys=...), or "
+    "--remote-keys",
+    place=True,
+)
+async def meet_encrypted_devices_without_a_key(world):
+    place = world.db("remote.db")
+    sealed = Sync(place, remote_keys=StaticKey(bytes(32)), every=3600)
+    async with open_persistence(world.db("other.db"), sync=sealed) as other:
+        await other.sync.now()
+    await meet(world)
 
 
 @case(
