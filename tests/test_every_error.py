@@ -21,7 +21,7 @@ from support.errors.rare import RARE
 
 AREAS = (
     *("values", "verbs", "clients", "places", "copies", "erasing", "audits", "desktop", "migrations"),
-    *("servers", "syncing", "blocking"),
+    *("servers", "icloud", "syncing", "blocking"),
 )
 for area in AREAS:
     importlib.import_module(f"support.errors.{area}")

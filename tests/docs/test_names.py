@@ -15,8 +15,8 @@ PAGES = "\n".join(
 )
 WORDS = set(re.findall(r"\w+", PAGES))
 # The modules that programs import from, as `import axiom_persistence.…`.
-MODULES = ["", ".adapters.keychain", ".adapters.preferences", ".blocking", ".client", ".security"]
-MODULES += [".storage", ".sync", ".testing", ".testing.plugin", ".jobs.walk"]
+MODULES = ["", ".adapters.icloud", ".adapters.keychain", ".adapters.preferences", ".blocking"]
+MODULES += [".client", ".security", ".storage", ".sync", ".testing", ".testing.plugin", ".jobs.walk"]
 WHOLE = re.findall(r"\.\. automodule:: (\S+)", PAGES)
 
 

@@ -11,6 +11,7 @@ from axiom_persistence import (
     RedisAdapter,
     SQLiteAdapter,
 )
+from axiom_persistence.adapters.icloud import ICloudKeyValueAdapter
 from axiom_persistence.adapters.keychain import KeychainAdapter
 from axiom_persistence.adapters.preferences import UserDefaultsAdapter
 from axiom_persistence.keys import MAX_KEY_BYTES
@@ -33,6 +34,12 @@ ADAPTERS = [
         "the system's preferences are reset",
     ),
     (
+        "`icloud:`",
+        ICloudKeyValueAdapter(),
+        "[iCloud](sync.md#icloud)",
+        "another device writes the same key",
+    ),
+    (
         "`postgresql://…`",
         PostgresAdapter("postgresql://localhost/notes"),
         "[PostgreSQL](postgres.md)",
@@ -45,7 +52,7 @@ ADAPTERS = [
         "failover: what the replica had not got",
     ),
     (
-        "`s3://…`",
+        "`s3://…`, `az://…`, `gs://…`",
         ObjectStoreAdapter("s3://bucket/notes"),
         "[object stores](objects.md)",
         "a rule of the bucket deletes objects",
@@ -84,7 +91,9 @@ def first(address, adapter, page, lost):
 def second(_, adapter, page, __):
     """What one has to know then."""
     traits = adapter.traits
-    if isinstance(adapter, ChangeLog):
+    if traits.replicated:
+        changes = "by comparing"
+    elif isinstance(adapter, ChangeLog):
         changes = "a log: none is missed"
     elif not traits.shared:
         changes = "its own"

@@ -31,10 +31,10 @@ class Address(NamedTuple):
 
     kind: str
     """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, ``keychain``, ``defaults``,
-    ``postgresql``, ``redis``, ``rediss``, ``s3``, or a scheme from elsewhere."""
+    ``icloud``, ``postgresql``, ``redis``, ``rediss``, ``s3``, ``az``, ``gs``, or a scheme from elsewhere."""
     place: str
     """A name for ``application``, ``file+documents``, ``keychain`` and ``defaults``, a path for ``sqlite``
-    and ``file``, nothing for ``memory``; else what stands behind the scheme."""
+    and ``file``, nothing for ``memory`` and ``icloud``; else what stands behind the scheme."""
 
 
 def adapter_for(where: Where, *, inspect: bool = False, exclusive: bool = False) -> StorageAdapter:
@@ -109,6 +109,12 @@ def _preferences(place: str, inspect: bool) -> StorageAdapter:
     return _only_read(UserDefaultsAdapter(place)) if inspect else UserDefaultsAdapter(place)
 
 
+def _icloud(_: str, inspect: bool) -> StorageAdapter:
+    from ..adapters.icloud import ICloudKeyValueAdapter
+
+    return _only_read(ICloudKeyValueAdapter()) if inspect else ICloudKeyValueAdapter()
+
+
 def _postgresql(place: str, inspect: bool) -> StorageAdapter:
     from ..adapters.postgres import PostgresAdapter
 
@@ -126,11 +132,14 @@ def _redis(scheme: str) -> Callable[[str, bool], StorageAdapter]:
     return make
 
 
-def _s3(place: str, inspect: bool) -> StorageAdapter:
-    from ..adapters.objects import ObjectStoreAdapter
+def _bucket(scheme: str) -> Callable[[str, bool], StorageAdapter]:
+    def make(place: str, inspect: bool) -> StorageAdapter:
+        from ..adapters.objects import ObjectStoreAdapter
 
-    adapter = ObjectStoreAdapter(f"s3:{place}", inspect=inspect)
-    return _only_read(adapter) if inspect else adapter
+        adapter = ObjectStoreAdapter(f"{scheme}:{place}", inspect=inspect)
+        return _only_read(adapter) if inspect else adapter
+
+    return make
 
 
 _MAKERS: Final[dict[str, Callable[[str, bool], StorageAdapter]]] = {
@@ -139,10 +148,13 @@ _MAKERS: Final[dict[str, Callable[[str, bool], StorageAdapter]]] = {
     "memory": _memory,
     "keychain": _keychain,
     "defaults": _preferences,
+    "icloud": _icloud,
     "postgresql": _postgresql,
     "redis": _redis("redis"),
     "rediss": _redis("rediss"),
-    "s3": _s3,
+    "s3": _bucket("s3"),
+    "az": _bucket("az"),
+    "gs": _bucket("gs"),
 }
 """From what stands behind a scheme, and whether it is only read, to an adapter."""
 
@@ -246,15 +258,16 @@ def _url(scheme: str, rest: str, where: str) -> Address:
         return _sqlite(rest)
     if scheme == "file":
         return _file(rest)
-    if scheme == "memory" and rest.strip("/"):
-        raise ConfigurationError(f"'memory:{rest}': a store in memory has no name", hint="write memory:")
+    if scheme in ("memory", "icloud") and rest.strip("/"):
+        what = "a store in memory" if scheme == "memory" else "the store in iCloud"
+        raise ConfigurationError(f"'{scheme}:{rest}': {what} has no name", hint=f"write {scheme}:")
     if scheme in _schemes() or _entry_points(scheme):
         return Address(scheme, rest)
     import difflib
 
     known = [*_schemes(), *sorted(entry.name for entry in _entry_points())]
     near = difflib.get_close_matches(scheme, known, n=len(known), cutoff=0.6)
-    examples = {"sqlite": "sqlite:notes.db", "file": "file:notes", "memory": "memory:"}
+    examples = {"sqlite": "sqlite:notes.db", "file": "file:notes", "memory": "memory:", "icloud": "icloud:"}
     raise ConfigurationError(
         f"{where!r} begins with {scheme!r}, which is no known kind of store",
         hint="known are "

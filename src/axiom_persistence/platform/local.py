@@ -12,6 +12,7 @@ from .filesystem import FileSystem
 from .places import HOME_VARIABLE, preferences_directory
 from .preferences import Preferences
 from .secrets import Secrets
+from .ubiquitous import Ubiquitous
 
 if TYPE_CHECKING:
     from ._preferences_file import PreferencesFile
@@ -20,6 +21,7 @@ __all__ = [
     "local_filesystem",
     "local_preferences",
     "local_secrets",
+    "local_ubiquitous",
     "preference_kinds",
     "preferences_file",
 ]
@@ -55,6 +57,22 @@ def local_secrets(service: str, *, allow_prompt: bool) -> Secrets:
         from ._secret_service import SecretService
 
         return SecretService(service, allow_prompt=allow_prompt)
+
+
+def local_ubiquitous() -> Ubiquitous:
+    """The key-value store that this program has in iCloud, not opened yet.
+
+    Raises ``ConfigurationError`` on other systems than macOS, and where a package is not installed.
+    """
+    if sys.platform == "darwin":
+        from ._mac_ubiquitous import MacUbiquitous
+
+        return MacUbiquitous()
+    else:
+        raise ConfigurationError(
+            "only macOS has a key-value store in iCloud",
+            hint="elsewhere, give the adapter a device of testing.ICloudSimulator",
+        )
 
 
 def preference_kinds() -> tuple[str, ...]:

@@ -150,6 +150,11 @@ class Traits:
 
     So one that is not synced needs nothing to fall back on: it leaves the generation before alone.
     """
+    replicated: bool = False
+    """Each device has a copy, and commits reach the others later, key by key, the last one of a key for good.
+
+    ``expect`` holds on this device only. Synchronisation meets there in another way than where it holds.
+    """
     max_value_bytes: int | None = None
     max_key_bytes: int = MAX_STORED_KEY_BYTES
 

@@ -14,9 +14,8 @@ from ..layers.tracked import DIRTY, SHADOW
 from ..runtime.turn import backoff
 from ._cursor import Cursor
 from ._device import Device, is_untracked
-from ._remote import NOTHING, Head
+from ._remote import NOTHING, Head, Seen
 from ._shadow import Local
-from ._state import State
 
 __all__ = ["list_all", "mark_untracked"]
 
@@ -51,7 +50,7 @@ async def list_all(device: Device, told: Callable[[int], object] | None = None) 
         was_up_to_date = cursor.at if goes_on else 0.0
         after = ""
         cursor = await _note(device, head, after, was_up_to_date)
-    names = _known(device, device.remote.adapter.keys(after=after or BEHIND_INTERNAL), after)
+    names = _known(device, device.remote.keys(after or BEHIND_INTERNAL), after)
     async for page in pages(names, size=PAGE):
         wanted = [key for key in page if device.wants(key)]
         received = await _take(device, wanted, found.faults, cursor.at)
@@ -102,7 +101,7 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str], at: flo
             if fault is not None:
                 faults[key] = fault
                 continue
-            made = await _made(device, local, theirs, seen.versions.get(key), at)
+            made = await _made(device, local, seen, at)
             if made:
                 changes.update(made)
                 expect.update(local.versions)
@@ -119,17 +118,17 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str], at: flo
     )
 
 
-async def _made(
-    device: Device, local: Local, theirs: State | None, version: str | None, at: float
-) -> dict[str, bytes | None]:
+async def _made(device: Device, local: Local, seen: Seen, at: float) -> dict[str, bytes | None]:
     """The changes of one key, or its mark where it has to be sent."""
     if local.mark is not None or local.damage is not None:
         return {}  # it is joined when it is sent
     if is_untracked(local):
         return {DIRTY + local.key: await device.mark_of(local)}
-    theirs = device.renewed(local.key, theirs)
+    theirs = device.renewed(local.key, seen.states.get(local.key))
+    if device.remote.clashes(local, theirs, seen):
+        return {DIRTY + local.key: await device.mark_of(local)}  # a meeting decides, and lists it
     joined = device.joined(local, theirs, at)
-    made = device.applied(local, joined, version)
+    made = device.applied(local, joined, seen.versions.get(local.key))
     if joined != theirs:
         made[DIRTY + local.key] = await device.mark_of(local)
     return made

@@ -4,7 +4,8 @@
 ``ConfidentialMemory`` takes secrets in tests. ``full_disk`` and ``damage`` make happen what rarely does, and
 ``PassingTime`` lets values expire. ``FailingFileSystem`` fails at the nth operation,
 ``RecordingFileSystem`` writes down what is done to a disk, and ``explore`` tries every state a crash
-could have left of it. ``TCPProxy`` is a network that loses replies, freezes and breaks off. The module
+could have left of it. ``TCPProxy`` is a network that loses replies, freezes and breaks off, and
+``ICloudSimulator`` what Apple's key-value store does to the values of several devices. The module
 ``torture`` kills a saving process again and again, and ``check_linearizable`` judges what a ``Recorder`` saw
 of several processes. Everything is imported when it is first asked for: the suite needs pytest and
 Hypothesis, applications do not.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .conformance import AdapterSuite
     from .crash import CrashState, crash_states, explore
     from .failing import FailingFileSystem, Fault
+    from .icloud import ICloudDevice, ICloudSimulator
     from .linearizability import (
         LinearizabilityReport,
         Operation,
@@ -41,6 +43,8 @@ __all__ = [
     "FailingFileSystem",
     "Fault",
     "HeldRequest",
+    "ICloudDevice",
+    "ICloudSimulator",
     "LinearizabilityReport",
     "Operation",
     "PassingTime",
@@ -62,6 +66,7 @@ _NAMES: Final = {
     "conformance": ("AdapterSuite",),
     "crash": ("CrashState", "crash_states", "explore"),
     "failing": ("FailingFileSystem", "Fault"),
+    "icloud": ("ICloudDevice", "ICloudSimulator"),
     "linearizability": (
         *("LinearizabilityReport", "Operation", "Recorder", "Unknown", "Violation"),
         "check_linearizable",
