@@ -108,11 +108,11 @@ class Remote:
                 hint="SQLite or a directory on a shared disk, or PostgreSQL",
             )
         self.adapter: StorageAdapter = adapter
-        self._hides = hides
         self.device: str = ""
         """The name of this device."""
         self.renewed: Callable[[str, State | None], State | None] = lambda _, state: state
         """A key's state as the migrations of this program make it."""
+        self._hides = hides
         self.sent: int = 0
         """Bytes of states that were sent."""
         self.received: int = 0
@@ -162,7 +162,7 @@ class Remote:
         return await forget_device(self.adapter, device)
 
     def keys(self, after: str) -> AsyncIterator[str]:
-        """The keys that have a state, behind ``after``."""
+        """The keys that have a state, behind ``after``, in order."""
         return self.adapter.keys(after=after)
 
     def clashes(self, local: Local, theirs: State | None, seen: Seen) -> list[Pair]:  # noqa: ARG002
@@ -239,10 +239,10 @@ class Remote:
         expect: dict[str, str | None] = {key: seen.versions.get(key) for key in states}
         expect[HEAD] = seen.head_version
         versions = await self.adapter.commit(changes, expect=expect)
-        for key, record in data.items():
-            if record is not None:
-                self.sent += len(record)
-                self.saved += plain[key] - len(record)
+        for key, sent in data.items():
+            if sent is not None:
+                self.sent += len(sent)
+                self.saved += plain[key] - len(sent)
         return head, versions
 
     async def since(self, cursor: Head, head: Head) -> list[str] | None:
