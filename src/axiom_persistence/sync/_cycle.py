@@ -86,6 +86,7 @@ async def stamp_all(device: Device) -> None:
 
 
 async def _stamp_from(device: Device, after: str) -> str | None:
+    outcome = Outcome()
     for attempt in range(_ATTEMPTS):
         outcome = Outcome()
         try:
