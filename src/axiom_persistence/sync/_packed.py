@@ -199,9 +199,11 @@ class PackedRemote(Remote):
         """Send what nobody else says. Of what was joined, no longer say what others say, too."""
         now: View = seen.view
         changed: dict[int, Pack] = {}
-        for bucket in range(BUCKETS):
+        news: dict[int, dict[str, State | None]] = {bucket: {} for bucket in range(BUCKETS)}
+        for key, state in states.items():
+            news[bucket_of(key)][key] = state
+        for bucket, known in news.items():
             pack = now.pack(bucket, now.me)
-            known = {key: state for key, state in states.items() if bucket_of(key) == bucket}
             for key in () if left is None else pack.parts.keys() - known.keys() - set(left):
                 known[key] = self._joined(key, now.keys[key].values())
             stamps = [latest(state) for state in known.values() if state is not None]
