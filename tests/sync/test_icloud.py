@@ -4,20 +4,24 @@ import asyncio
 import random
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 
 from axiom_persistence import Sync, open_persistence
 from axiom_persistence.adapters.icloud import ICloudKeyValueAdapter
 from axiom_persistence.errors import ConfigurationError, ForeignStoreError, StorageUnavailableError
+from axiom_persistence.records.record import seal_record
 from axiom_persistence.security import StaticKey
 from axiom_persistence.sync import _cycle as cycle
 from axiom_persistence.sync import _listing as listing
 from axiom_persistence.sync import _pack as pack
 from axiom_persistence.sync import _packed as packed
 from axiom_persistence.sync import keep_local
+from axiom_persistence.sync._deleted import forget_deleted
 from axiom_persistence.testing import ICloudSimulator
 
-from .icloud_simulation import ViolationError, cloud_schedule
+from .icloud_simulation import CloudWorld, ViolationError, cloud_schedule
+from .simulation import Medium
 
 
 class Family:
@@ -412,14 +416,79 @@ def planted(name):
             setattr(owner, attribute, value)
 
 
-@pytest.mark.parametrize("name", sorted(PLANTED))
+CAUGHT_BY = {"another account is not noticed": 24, "read is said before it is joined": 96}
+CAUGHT_BY["overwriting taken for acknowledgement"] = 172
+DIRECTED = {"everybody leaves it to the others", "deletions are forgotten where others show the key"}
+"""What heals itself in a random schedule, or hardly ever happens there."""
+
+
+@pytest.mark.parametrize("name", sorted(PLANTED.keys() - DIRECTED))
 def test_a_planted_bug_is_caught(no_waiting, name, record_property):
     """Each rule is needed: without it some schedule ends wrong."""
     with planted(name):
-        for seed in range(300):
+        for seed in (CAUGHT_BY.get(name, 0), *range(300)):
             try:
                 asyncio.run(cloud_schedule(seed, steps=60, keep_deleted=None if seed % 3 else 5000.0))
             except ViolationError as caught:
                 record_property("told", f"iCloud: {name} is caught by schedule {seed}: {caught}")
                 return
     pytest.fail(f"{name} was not caught")
+
+
+async def sent_in_step(family):
+    """How many bytes two devices send that say the same at once, when there is nothing to say any more."""
+    mac, phone = await family.add("mac"), await family.add("phone")
+    await mac.save("k", {"f": 1})
+    await phone.save("k", {"g": 2})
+    sent = 0
+    for number in range(8):
+        before = mac.sync.status.bytes_sent + phone.sync.status.bytes_sent
+        await mac.sync.now()
+        await phone.sync.now()
+        family.cloud.deliver()
+        sent = mac.sync.status.bytes_sent + phone.sync.status.bytes_sent - before if number > 4 else 0
+    return sent
+
+
+async def test_who_says_the_same_comes_to_rest(family):
+    """Of several devices that say the same one goes on, so that a cycle with nothing to do sends nothing."""
+    assert await sent_in_step(family) == 0
+
+
+async def test_everybody_leaving_it_to_the_others_is_caught(family):
+    """Each would find that the other says it, and then that nobody does, again and again."""
+    with planted("everybody leaves it to the others"):
+        assert await sent_in_step(family) > 0
+
+
+async def shown_after_it_was_forgotten():
+    """A key is deleted by one device, and the other, which says it, is away for longer than that is kept."""
+    world = CloudWorld(1, devices=2, chances={}, keep_deleted=1000.0)
+    first, second = world.processes
+    world.cloud.deliver()
+    for process, value in ((first, {"f": "x"}), (second, None)):
+        data = None if value is None else seal_record("a", msgspec.json.encode(value), "1.0")
+        process.store.adapter.commit_now({"a": data})
+        world.now += 1
+        for one in (first, second) if value else (second,):
+            await world.alone(one, lambda _, one=one: world.meet(one))
+            world.cloud.deliver()
+    world.now += 1200.0
+    for step in (lambda device: forget_deleted(device, ""), lambda _: world.meet(second)):
+        await world.alone(second, step)
+        world.cloud.deliver()
+    newcomer = world.add_device(Medium())
+    world.cloud.deliver()
+    await world.alone(newcomer, lambda _: world.meet(newcomer))
+    return [world.value(one.medium, "a") for one in (second, newcomer)]
+
+
+async def test_a_deletion_is_said_as_long_as_others_show_the_key(no_waiting):
+    """Else it would come back from a device that was sold."""
+    assert await shown_after_it_was_forgotten() == [None, None]
+
+
+async def test_forgetting_it_earlier_is_caught(no_waiting):
+    """The key comes back."""
+    with planted("deletions are forgotten where others show the key"):
+        assert await shown_after_it_was_forgotten() != [None, None]
