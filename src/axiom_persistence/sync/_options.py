@@ -25,8 +25,8 @@ class Sync:
     """Keep a store the same as others that meet at ``remote``: ``open_persistence("notes", sync=Sync(...))``.
 
     ``remote``: an address or an adapter of a place that all devices reach: ``"sqlite:/mnt/shared/notes.db"``,
-    ``"file:/mnt/shared/notes"``, ``"postgresql://..."``. It holds what devices have sent, and is no store of
-    its own. ``keys``: which keys take part, as in ``fnmatch``. ``resolve``: who decides where two devices
+    ``"file:/mnt/shared/notes"``, ``"postgresql://..."``, ``"icloud:"``. It holds what devices have sent,
+    and is no store of its own. ``keys``: which keys take part, as in ``fnmatch``. ``resolve``: who decides where two devices
     changed one field without knowing of each other, for keys like these (the first that matches); nobody: the
     later change stays. ``remote_keys``: a key that all devices share, under which everything there is
     encrypted (extra ``encryption``); a confidential store needs it. ``every``: seconds between two looks at a

@@ -20,7 +20,19 @@ from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 from ._conflict import Pair, made_of
 from ._state import Field, State, builtins_of, decode_state
 
-__all__ = ["BUCKETS", "EMPTY", "Pack", "Part", "View", "bucket_of", "decode_pack", "encode_pack", "made_part"]
+__all__ = [
+    "BUCKETS",
+    "EMPTY",
+    "Pack",
+    "Part",
+    "View",
+    "bucket_of",
+    "decode_pack",
+    "encode_pack",
+    "hashed",
+    "made_part",
+    "time_of",
+]
 
 BUCKETS: Final = 32
 """Packs of a device at most. Of iCloud's 1,024 keys that makes 31 devices."""

@@ -35,7 +35,7 @@ from ._pack import (
     made_part,
     time_of,
 )
-from ._remote import NOTHING, TOGETHER, Head, Remote, Seen, packed
+from ._remote import NOTHING, TOGETHER, Head, Remote, Seen, deflated
 from ._shadow import Local
 from ._state import State, encode_state, join, latest, view
 
@@ -242,7 +242,7 @@ class PackedRemote(Remote):
         for bucket, pack in packs.items():
             name = _name(bucket, now.me)
             whole = seal_record(name, encode_pack(pack), INTERNAL_SCHEMA)
-            changes[name], plain = packed(whole), plain + len(whole)
+            changes[name], plain = deflated(whole), plain + len(whole)
         try:
             await self.adapter.commit({**changes, **more}, expect=now.found)
         except StorageFullError as error:
