@@ -42,6 +42,7 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/snapshot_kills.py --store sqlite --snapshots 200 --kills 50
 	$(BIN)/python tests/support/snapshot_kills.py --store file --snapshots 200 --kills 50 --records 300
 	$(BIN)/python -m tests.torture.ruins --damages 2000 --kills 200
+	SQLITE_LIVES=300 $(BIN)/python -m pytest -q -n 0 tests/adapters/test_sqlite_witness.py
 	$(BIN)/python tests/support/archive_kills.py --records 1000000 --kills 12
 	$(BIN)/python tests/support/erase_kills.py --store sqlite --kills 50
 	$(BIN)/python tests/support/erase_kills.py --store file --kills 50
@@ -58,7 +59,8 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python -m tests.torture.migration --store file --records 2000 --kills 200
 	$(BIN)/python -m tests.torture.schedules --schedules 100000
 	$(BIN)/python -m tests.torture.schedules --icloud --schedules 5000
-	$(BIN)/python -m tests.torture.devices --seconds 120
+	PYTHONPATH=tests $(BIN)/python -m tests.torture.devices --seconds 120
+	$(BIN)/python -m tests.torture.first_sync --records 50000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.redis --kills 100 --replies 1000
 	AXIOM_TEST_STORES=postgres $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k postgres

@@ -48,9 +48,9 @@ def _values(count: int, kind: str) -> Iterator[tuple[str, Any]]:
         yield name, small if kind == "small" else msgspec.to_builtins(documents.take())
 
 
-async def _fill(path: Path, count: int, kind: str = "documents") -> list[str]:
+async def _fill(path: Path, count: int, kind: str = "documents", made: Migrations | None = None) -> list[str]:
     names, some = [], {}
-    async with open_persistence(path) as persistence:
+    async with open_persistence(path, migrations=made) as persistence:
         for name, value in _values(count, kind):
             names.append(name)
             some[name] = value
@@ -86,20 +86,35 @@ async def migrate(directory: Path, parameters: Parameters) -> Figures:
             connection.execute("COMMIT")
         connection.close()
         settled()
-        seconds = _plain(path, count, decode, encode)
+        seconds = _plain(path, count, decode, encode, careful=parameters.get("careful", False))
     return {"item_us": seconds * 1e6 / count}
 
 
-def _plain(path: Path, count: int, decode: Callable[[str], Any], encode: Callable[[Any], str]) -> float:
-    """The seconds of a program that keeps no originals and checks nothing."""
+def _plain(
+    path: Path,
+    count: int,
+    decode: Callable[[str], Any],
+    encode: Callable[[Any], str],
+    *,
+    careful: bool,
+) -> float:
+    """The seconds of a program that does it by hand.
+
+    ``careful``: it tries every record before it writes one, and keeps the originals for the way back.
+    """
     connection = sqlite3.connect(path, isolation_level=None)
-    page = "SELECT key, data FROM record WHERE key>? ORDER BY key LIMIT ?"
-    last, done = "", 0
+    connection.execute("CREATE TABLE original(key TEXT PRIMARY KEY, data TEXT)")
+    done = 0
     begin = perf_counter()
-    while rows := connection.execute(page, (last, TOGETHER)).fetchall():
-        last = rows[-1][0]
+    if careful:
+        for rows in _pages(connection):
+            for _, data in rows:
+                encode(renamed(decode(data)))
+    for rows in _pages(connection):
         new = [(encode(renamed(decode(data))), key) for key, data in rows]
         connection.execute("BEGIN IMMEDIATE")
+        if careful:
+            connection.executemany("INSERT INTO original VALUES(?, ?)", rows)
         connection.executemany("UPDATE record SET data=? WHERE key=?", new)
         connection.execute("COMMIT")
         done += len(new)
@@ -109,13 +124,24 @@ def _plain(path: Path, count: int, decode: Callable[[str], Any], encode: Callabl
     return seconds
 
 
+def _pages(connection: sqlite3.Connection) -> Iterator[list[tuple[str, str]]]:
+    last = ""
+    page = "SELECT key, data FROM record WHERE key>? ORDER BY key LIMIT ?"
+    while rows := connection.execute(page, (last, TOGETHER)).fetchall():
+        last = rows[-1][0]
+        yield rows
+
+
 @scenario("first_access")
 async def first_access(directory: Path, parameters: Parameters) -> Figures:
-    """The first load of records: of old ones, or of such as need no step, and the step itself behind it."""
+    """The first load of records in a store with migrations: of old ones, or of records of today.
+
+    With the latter the step itself runs behind the load.
+    """
     path = directory / "notes.db"
-    names = await _fill(path, parameters["count"])
     old = parameters["how"] == "old"
-    async with open_persistence(path, migrations=migrations() if old else None) as persistence:
+    names = await _fill(path, parameters["count"], made=None if old else migrations())
+    async with open_persistence(path, migrations=migrations()) as persistence:
         load = persistence.load
         step: Callable[..., Any] = (lambda value: value) if old else renamed
 

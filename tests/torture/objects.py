@@ -36,7 +36,7 @@ kills = partial(served.kills, at=at, timeout=120)
 changes = partial(served.changes, at=at, wait=0.02)
 
 
-async def lost_replies(server, count, prefix="replies"):
+async def lost_replies(server, count, prefix="replies", at=at):
     """``count`` commits of one counter whose reply is lost; what went wrong."""
     report = {"lost": 0, "false conflicts": 0, "double effects": 0}
     async with TCPProxy("127.0.0.1", server.port) as proxy, at(proxy.port, prefix) as adapter:

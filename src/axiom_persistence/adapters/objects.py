@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ConfigurationError, StoreNotFoundError
+from ..errors import ConfigurationError
 from ..keys import check_stored_key
 from ..storage.adapter import MAX_STORED_KEY_BYTES
 from ..storage.changelog import Changed
 from ..storage.listing import Listing
-from ._networked.adapter import OPENING_S, NetworkedAdapter
+from ._networked.adapter import OPENING_S, NetworkedAdapter, no_store
 from ._networked.commit import time_of
 from ._networked.loops import PerLoop
 from ._networked.settle import answer
@@ -28,12 +28,14 @@ _PAGE: Final = 1000
 class ObjectStoreAdapter(NetworkedAdapter[Place, "Lanes"]):
     """Keeps a log of commits in the bucket and below the prefix at ``address`` (extra ``objects``).
 
-    ``s3://user:secret@bucket/prefix``, and behind ``?``, with ``&`` between them: ``endpoint``
-    (``https://host:port`` of a server that is not Amazon's) and ``plaintext=true`` where that is
-    ``http://``; ``region``; ``path_style`` and ``anonymous``, true or false; ``timeout``, seconds until a
-    call that gets no answer is given up (30); ``durability=power_loss`` for an endpoint that has written to
-    its disks when it answers. Without user and secret, those of ``AWS_ACCESS_KEY_ID`` and
-    ``AWS_SECRET_ACCESS_KEY`` are used, or the role of the machine.
+    ``s3://user:secret@bucket/prefix``, ``az://:key@account/container/prefix`` (Azure) or
+    ``gs://bucket/prefix`` (Google), and behind ``?``, with ``&`` between them: ``endpoint``
+    (``https://host:port`` of a server that is not the vendor's) and ``plaintext=true`` where that is
+    ``http://``; ``timeout``, seconds until a call that gets no answer is given up (30);
+    ``durability=power_loss`` for an endpoint that has written to its disks when it answers. For ``s3`` also
+    ``region``, and ``path_style`` and ``anonymous``, true or false. Without keys in the address, those of
+    the environment are used (``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``,
+    ``AZURE_STORAGE_ACCOUNT_KEY``, ``GOOGLE_APPLICATION_CREDENTIALS``), or the role of the machine.
 
     Commits that come while one is under way go out as one object, whose number all writers compete for: at
     most one object a round trip, over all processes. A read asks whether there is a newer one. Where
@@ -72,9 +74,7 @@ class ObjectStoreAdapter(NetworkedAdapter[Place, "Lanes"]):
             if not self._inspect:
                 await workers.read(probe.find_store, bucket, workers.readers, self)
             elif not there:
-                raise StoreNotFoundError(
-                    "there is no store", adapter=self, hint="open it without mode='inspect' to make one"
-                )
+                raise no_store(self)
             await workers.read(workers.log.open)
         except BaseException:
             await workers.close()

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ConfigurationError, StoreNotFoundError
+from ..errors import ConfigurationError
 from ..keys import check_stored_key
 from ..storage.adapter import MAX_STORED_KEY_BYTES
 from ..storage.changelog import Changed
 from ..storage.listing import Listing
-from ._networked.adapter import MAX_VALUE_BYTES, OPENING_S, NetworkedAdapter, not_reached, nothing
+from ._networked.adapter import MAX_VALUE_BYTES, OPENING_S, NetworkedAdapter, no_store, not_reached, nothing
 from ._networked.commit import time_of
 from ._networked.loops import PerLoop
 from ._networked.settle import Unreachable
@@ -107,9 +107,7 @@ class RedisAdapter(NetworkedAdapter[Place, "Lanes"]):
         if isinstance(mark, Exception):
             raise mark
         if not check_mark(mark, self):
-            raise StoreNotFoundError(
-                "there is no store", adapter=self, hint="open it without mode='inspect' to make it"
-            )
+            raise no_store(self)
 
     def _refuse(self, line: Line) -> None:
         from ._redis.probe import refuse_at_opening

@@ -13,12 +13,12 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ..adapters._networked.adapter import NO_STORE
 from ..errors import (
     AuthenticationError,
     ConfigurationError,
     PersistenceError,
     StorageUnavailableError,
-    StoreNotFoundError,
 )
 from ..opening.addresses import adapter_for
 from ..platform.local import local_preferences, local_secrets, preferences_file
@@ -158,9 +158,10 @@ def server(where: str) -> Iterator[Found]:
         return
     try:
         asyncio.run(_opened_and_closed(adapter))
-    except StoreNotFoundError:
-        yield Found("server", True, f"{_promise(adapter)}; no store is there yet")
     except PersistenceError as error:
+        if error.message == NO_STORE:  # and not a database or a bucket that nobody makes by opening it
+            yield Found("server", True, f"{_promise(adapter)}; no store is there yet")
+            return
         yield Found("server", False, error.message, error.hint)
     else:
         yield Found("server", True, _promise(adapter))

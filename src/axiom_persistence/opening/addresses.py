@@ -31,7 +31,7 @@ class Address(NamedTuple):
 
     kind: str
     """``application``, ``sqlite``, ``file``, ``file+documents``, ``memory``, ``keychain``, ``defaults``,
-    ``icloud``, ``postgresql``, ``redis``, ``rediss``, ``s3``, or a scheme from elsewhere."""
+    ``icloud``, ``postgresql``, ``redis``, ``rediss``, ``s3``, ``az``, ``gs``, or a scheme from elsewhere."""
     place: str
     """A name for ``application``, ``file+documents``, ``keychain`` and ``defaults``, a path for ``sqlite``
     and ``file``, nothing for ``memory`` and ``icloud``; else what stands behind the scheme."""
@@ -132,11 +132,14 @@ def _redis(scheme: str) -> Callable[[str, bool], StorageAdapter]:
     return make
 
 
-def _s3(place: str, inspect: bool) -> StorageAdapter:
-    from ..adapters.objects import ObjectStoreAdapter
+def _bucket(scheme: str) -> Callable[[str, bool], StorageAdapter]:
+    def make(place: str, inspect: bool) -> StorageAdapter:
+        from ..adapters.objects import ObjectStoreAdapter
 
-    adapter = ObjectStoreAdapter(f"s3:{place}", inspect=inspect)
-    return _only_read(adapter) if inspect else adapter
+        adapter = ObjectStoreAdapter(f"{scheme}:{place}", inspect=inspect)
+        return _only_read(adapter) if inspect else adapter
+
+    return make
 
 
 _MAKERS: Final[dict[str, Callable[[str, bool], StorageAdapter]]] = {
@@ -149,7 +152,9 @@ _MAKERS: Final[dict[str, Callable[[str, bool], StorageAdapter]]] = {
     "postgresql": _postgresql,
     "redis": _redis("redis"),
     "rediss": _redis("rediss"),
-    "s3": _s3,
+    "s3": _bucket("s3"),
+    "az": _bucket("az"),
+    "gs": _bucket("gs"),
 }
 """From what stands behind a scheme, and whether it is only read, to an adapter."""
 

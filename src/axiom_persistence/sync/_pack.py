@@ -114,13 +114,18 @@ class View:
         self.me = me
         self.packs = dict(packs)
         self.found = found
-        """The versions of this device's own packs: they change if somebody else signs in meanwhile."""
+        """Versions of packs that are gone if somebody else signs in: this device's, or any if it has none."""
         self.keys: dict[str, dict[str, Part]] = {}
         for (_, device), pack in self.packs.items():
             for key, part in pack.parts.items():
                 self.keys.setdefault(key, {})[device] = part
         self.clashing: set[int] = set()
         """Packs of ours that have to say that those of others were read."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this device has a pack there."""
+        return any(device == self.me for _, device in self.packs)
 
     @property
     def places(self) -> set[str]:

@@ -49,8 +49,13 @@ _REMEMBERED: Final = 8
 def remote_over(adapter: StorageAdapter, asked: Sync) -> Remote:
     """The place where devices meet, in the way that ``adapter`` can."""
     if not adapter.traits.replicated:
-        return Remote(adapter)
-    for option, is_given in (("resolve", asked.resolve), ("remote_keys", asked.remote_keys)):
+        return Remote(adapter, hides=asked.hide_keys)
+    given = (
+        ("resolve", asked.resolve),
+        ("remote_keys", asked.remote_keys),
+        ("hide_keys", asked.hide_keys),
+    )
+    for option, is_given in given:
         if is_given:
             raise ConfigurationError(
                 f"{option}= needs a place where one device at a time changes something",
@@ -105,8 +110,8 @@ class PackedRemote(Remote):
     async def look(self) -> Head:
         return self._head_of(await self._view())
 
-    async def keys(self, after: str, limit: int) -> AsyncIterator[str]:
-        for key in Listing("", after, limit).of(sorted((await self._view()).keys)):
+    async def keys(self, after: str) -> AsyncIterator[str]:
+        for key in Listing("", after, None).of(sorted((await self._view()).keys)):
             yield key
 
     async def fetch(self, keys: Collection[str]) -> Seen:
@@ -154,8 +159,9 @@ class PackedRemote(Remote):
         self._damaged = {}
         self._read = {name: self._opened_pack(name, stored) for name, stored in found.items()}
         packs = {_split(name): pack for name, (_, pack) in self._read.items()}
-        mine = {name: stored.version for name, stored in found.items() if _split(name)[1] == self.device}
-        return View(self.device, packs, mine)
+        there = {name: stored.version for name, stored in found.items()}
+        mine = {name: version for name, version in there.items() if _split(name)[1] == self.device}
+        return View(self.device, packs, mine or there)
 
     def _opened_pack(self, name: str, stored: Stored) -> tuple[str, Pack]:
         known = self._read.get(name)
@@ -210,7 +216,7 @@ class PackedRemote(Remote):
             number = max(pack.number + 1, *map(time_of, stamps), int(device.last_met * 1000) << 16)
             said = {key: self._said(now, key, state, number) for key, state in known.items()}
             parts = {key: part for key, part in {**pack.parts, **said}.items() if part is not None}
-            is_first = left is not None and bucket == 0 and not now.found  # it is known by its packs
+            is_first = left is not None and bucket == 0 and not now.is_known
             if parts != pack.parts or bucket in now.clashing or is_first:
                 read = pack.seen if left is None else now.numbers(bucket)
                 changed[bucket] = Pack(now.place, number, read, parts)

@@ -147,8 +147,36 @@ def a_bucket_with_a_port(world: World) -> None:
 
 @case(
     ConfigurationError,
+    "an address of az names an account, 3 to 24 small letters and digits, and one of its containers, 3 to 63 "
+    "small letters, digits and '-'; write az://account/container/prefix; the server's host stands in "
+    "?endpoint=https://host:port",
+)
+def an_account_without_a_container(world: World) -> None:
+    open_persistence("az://account")
+
+
+@case(
+    ConfigurationError,
+    "what stands before the '@' in an address of az is no ':' with a key of the account behind it [in "
+    "az://account]; copy the key as Azure shows it, and write %2F for each '/' in it",
+)
+def a_key_that_is_no_key(world: World) -> None:
+    open_persistence(f"az://:{MARK}!@account/container/notes")
+
+
+@case(
+    ConfigurationError,
+    "an address of gs has no user and no key [in gs://bucket]; set GOOGLE_APPLICATION_CREDENTIALS to the "
+    "path of the file that has them",
+)
+def a_key_in_an_address_of_google(world: World) -> None:
+    open_persistence(f"gs://me:{MARK}@bucket/notes")
+
+
+@case(
+    ConfigurationError,
     "the prefix in an address of s3 has letters, digits and !_.'()=- between its slashes [in s3://bucket]; "
-    "for example s3://bucket/notes",
+    "for example s3://bucket/prefix",
 )
 def a_prefix_that_climbs(world: World) -> None:
     open_persistence("s3://bucket/notes/../secrets")
@@ -156,8 +184,8 @@ def a_prefix_that_climbs(world: World) -> None:
 
 @case(
     ConfigurationError,
-    "the option endpoint is https://host:port, without user, path and query [in s3://bucket/notes]; user and "
-    "secret key stand before the bucket, with an '@' behind them",
+    "the option endpoint is https://host:port, without user, path and query [in s3://bucket/notes]; keys "
+    "stand elsewhere: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write s3://\u2026@bucket/prefix",
 )
 def an_endpoint_with_a_user(world: World) -> None:
     open_persistence(f"s3://bucket/notes?endpoint=https://me:{MARK}@host")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
-from ...errors import CapabilityUnavailableError, StorageUnavailableError
+from ...errors import CapabilityUnavailableError, StorageUnavailableError, StoreNotFoundError
 from ...keys import check_stored_key
 from ...storage.adapter import (
     MAX_STORED_KEY_BYTES,
@@ -23,11 +23,21 @@ from .fetch import FetchGroup
 from .group import CommitGroup
 from .loops import Closing, PerLoop
 
-__all__ = ["MAX_VALUE_BYTES", "OPENING_S", "NetworkedAdapter", "not_reached", "nothing"]
+__all__ = [
+    "MAX_VALUE_BYTES",
+    "NO_STORE",
+    "OPENING_S",
+    "NetworkedAdapter",
+    "no_store",
+    "not_reached",
+    "nothing",
+]
 
 MAX_VALUE_BYTES: Final = 64 << 20
 OPENING_S: Final = 4.0
 """How long an opening tries to reach a server; a person may wait for it."""
+NO_STORE: Final = "there is no store"
+"""What an opening would make, where it may; it makes no database and no bucket."""
 
 
 class Place(Protocol):
@@ -131,6 +141,11 @@ class NetworkedAdapter(StorageAdapter, ChangeLog, Generic[P, L]):
 
 async def nothing(_: object) -> None:
     """Nothing waits yet."""
+
+
+def no_store(adapter: object) -> StoreNotFoundError:
+    """An opening that makes nothing finds nothing."""
+    return StoreNotFoundError(NO_STORE, adapter=adapter, hint="open it without mode='inspect' to make it")
 
 
 def not_reached(adapter: object, why: str, hint: str) -> StorageUnavailableError:

@@ -7,12 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore, S3Store
 
 from ...errors import (
     AccessDeniedError,
@@ -26,6 +27,7 @@ from .place import Place
 
 if TYPE_CHECKING:
     from obstore import GetOptions
+    from obstore.store import ObjectStore
 
 __all__ = ["Bucket", "Part"]
 
@@ -35,10 +37,16 @@ _REQUEST: Final = 3
 """How many requests without any reply fit into the time that a call may take."""
 _CONNECTING_S: Final = 3
 _STATUS: Final = re.compile(r"non-2xx status code: (\d\d\d)")
+_GONE: Final[dict[type[Exception], None]] = {FileNotFoundError: None}
 _BUSY: Final = (408, 409, 429)
 _METADATA: Final = "//169.254."
 """Where a machine of a cloud asks for its role, which the client does where it has no key."""
-_DELETED_AT_ONCE: Final = 1000
+_STORES: Final[dict[str, type[AzureStore | GCSStore | S3Store]]] = {
+    "s3": S3Store,
+    "az": AzureStore,
+    "gs": GCSStore,
+}
+"""By the scheme of an address."""
 
 _process: int | None = None
 """Who has used the client's threads: they do not come along into a forked child."""
@@ -68,22 +76,35 @@ class Bucket:
             )
         _process = os.getpid()
         self._adapter = adapter
-        self._there = place.bucket
+        self.place: Place = place
         self._above = f"{place.prefix}/" if place.prefix else ""
-        self._store = S3Store(
-            place.bucket,
-            config=place.login,  # type: ignore[arg-type]
-            client_options={
-                "allow_http": place.endpoint is not None and place.endpoint.startswith("http:"),
-                "timeout": timedelta(seconds=place.timeout / _REQUEST),
-                "connect_timeout": timedelta(seconds=min(_CONNECTING_S, place.timeout / _REQUEST)),
-                "user_agent": "axiom-persistence",
-            },
-            # We repeat ourselves: it could not tell its own first attempt from somebody else's.
-            retry_config={"max_retries": 0},
-        )
+        self._store = self._opened()
         self.requests: Counter[str] = Counter()
         """By kind."""
+
+    def _opened(self) -> ObjectStore:
+        place = self.place
+        limit = timedelta(seconds=place.timeout / _REQUEST)
+        try:
+            return _STORES[place.vendor.scheme](
+                place.bucket,
+                config=place.login,  # type: ignore[arg-type]
+                client_options={
+                    "allow_http": place.endpoint is not None and place.endpoint.startswith("http:"),
+                    "timeout": limit,
+                    "connect_timeout": min(timedelta(seconds=_CONNECTING_S), limit),
+                    "user_agent": "axiom-persistence",
+                },
+                # We repeat ourselves: it could not tell its own first attempt from somebody else's.
+                retry_config={"max_retries": 0},
+            )
+        except BaseError:  # not chained: its text quotes what it was given
+            pass
+        raise ConfigurationError(
+            "the settings of the environment and the address are none that obstore can use",
+            adapter=self._adapter,
+            hint=f"check the variables that begin with {place.vendor.variables}",
+        )
 
     def create(self, name: str, data: bytes) -> bool:
         """Make an object of a name that no object has. False: one has it."""
@@ -121,13 +142,10 @@ class Bucket:
         return self._ask("list", get)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove objects; fine where they are gone."""
-        paths = [self._above + name for name in names]
-        for n in range(0, len(paths), _DELETED_AT_ONCE):
-            self._ask("delete", self._deletion(paths[n : n + _DELETED_AT_ONCE]), {FileNotFoundError: None})
-
-    def _deletion(self, paths: list[str]) -> Callable[[], None]:
-        return lambda: obstore.delete(self._store, paths)
+        """Remove objects, one request each; fine where they are gone."""
+        for name in names:
+            # Not many at once: where one of them is gone, the client may not come to the others.
+            self._ask("delete", partial(obstore.delete, self._store, self._above + name), _GONE)
 
     def _ask(
         self,
@@ -143,7 +161,7 @@ class Bucket:
         except Exception as raised:
             # Not chained: its text quotes the request, and a server's answer may quote credentials.
             error, text = raised, str(raised)
-        if "NoSuchBucket" not in text:
+        if self.place.vendor.absent not in text:
             for each, answer in (meant or {}).items():
                 if isinstance(error, each):
                     return answer
@@ -152,12 +170,12 @@ class Bucket:
         raise self._explained(error, text)
 
     def _explained(self, error: Exception, text: str) -> Exception:
-        status = _status(text)
+        vendor, status = self.place.vendor, _status(text)
         if _METADATA in text:
             return AccessDeniedError(
                 "no access key was found in the address or the environment, and this machine has no role",
                 adapter=self._adapter,
-                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write s3://user:secret@bucket/prefix",
+                hint=vendor.keys,
             )
         if "incorrectly configured region" in text:
             return ConfigurationError(
@@ -170,23 +188,25 @@ class Bucket:
                 hint="check the keys in the address or the environment, and that they may get, put, list "
                 "and delete objects below the prefix",
             )
-        if "NoSuchBucket" in text or isinstance(error, FileNotFoundError):
+        if vendor.absent in text or isinstance(error, FileNotFoundError) or status == 404:
             return StoreNotFoundError(
-                f"there is no bucket {self._there!r}",
+                f"there is no {vendor.bucket} {self.place.bucket!r}",
                 adapter=self._adapter,
                 hint="create it, or correct the address",
             )
         if status is None or status >= 500 or status in _BUSY:
-            return Unreachable(
-                "nothing listens there"
-                if "ConnectionRefused" in text or "Connection refused" in text
-                else f"it answered {status}"
-                if status
-                else type(error).__name__
-            )
+            return Unreachable(self._why(error, text, status))
         return StorageError(
             f"the server refused with status {status}", adapter=self._adapter, hint="see the server's log"
         )
+
+    def _why(self, error: Exception, text: str, status: int | None) -> str:
+        if "dns error" in text:
+            account = self.place.account if self.place.endpoint is None else None
+            return "no host of that name is known" + (f"; is {account!r} the account?" if account else "")
+        if "ConnectionRefused" in text or "Connection refused" in text:
+            return "nothing listens there"
+        return f"it answered {status}" if status else type(error).__name__
 
 
 def _status(text: str) -> int | None:

@@ -10,13 +10,11 @@ from urllib.parse import urlsplit
 from ...errors import ConfigurationError
 from ...storage.adapter import Durability
 from .._networked.address import ServerAddress
+from .vendor import VENDORS, Vendor
 
 __all__ = ["Place"]
 
-SCHEME: Final = "s3"
-OPTIONS: Final = ("endpoint", "region", "plaintext", "path_style", "anonymous", "durability", "timeout")
 LONGEST_S: Final = 1200
-_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _PREFIX: Final = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9!_.'()=-]+(/[A-Za-z0-9!_.'()=-]+)*")
 _NO_PORT: Final = 0
 
@@ -25,11 +23,14 @@ _NO_PORT: Final = 0
 class Place:
     """A store's address, understood."""
 
+    vendor: Vendor
+    account: str | None
+    """What the bucket belongs to, where addresses name it."""
     bucket: str
     prefix: str
     """Without slashes at its ends; empty: the whole bucket."""
     endpoint: str | None
-    """Of a server that is not Amazon's own."""
+    """Of a server that is not the vendor's own."""
     durability: Durability
     timeout: float
     """Seconds until a call that gets no answer is given up."""
@@ -38,22 +39,19 @@ class Place:
     @classmethod
     def parse(cls, address: str) -> Self:
         """Raises ``ConfigurationError`` for an address that cannot be."""
-        server = ServerAddress.parse(SCHEME, address, port=_NO_PORT, known=OPTIONS)
-        (bucket, port), *others = server.hosts
-        if others or port != _NO_PORT or not _BUCKET.fullmatch(bucket):
-            raise ConfigurationError(
-                "an address of s3 names one bucket: 3 to 63 letters, digits, '-', '_' and '.'",
-                hint="write s3://bucket/prefix; the server's host stands in ?endpoint=https://host:port",
-            )
-        prefix = server.path.strip("/")
+        vendor = VENDORS.get(address.partition(":")[0], VENDORS["s3"])
+        server = ServerAddress.parse(vendor.scheme, address, port=_NO_PORT, known=vendor.options)
+        account, bucket, prefix = _named(vendor, server)
+        shown = "/".join(filter(None, (f"{vendor.scheme}:/", account, bucket)))
         if prefix and not _PREFIX.fullmatch(prefix):
             raise ConfigurationError(
-                "the prefix in an address of s3 has letters, digits and !_.'()=- between its slashes",
-                adapter=f"{SCHEME}://{bucket}",
-                hint="for example s3://bucket/notes",
+                f"the prefix in an address of {vendor.scheme} has letters, digits and !_.'()=- between its "
+                "slashes",
+                adapter=shown,
+                hint=f"for example {vendor.form}",
             )
-        shown = f"{SCHEME}://{bucket}/{prefix}"
-        endpoint = _endpoint(server, shown)
+        shown = f"{shown}/{prefix}"
+        endpoint = _endpoint(vendor, server, shown)
         # What a server of somebody else's does with a reply's promise cannot be asked for.
         usual = Durability.POWER_LOSS if endpoint is None else Durability.PROCESS_EXIT
         asked = server.options.get("durability", usual)
@@ -68,37 +66,36 @@ class Place:
             raise ConfigurationError(
                 f"the option timeout is at most {LONGEST_S} seconds", adapter=shown, hint="for example 30"
             )
-        for name in ("path_style", "anonymous"):
-            server.flag(name, False)  # refused here, not at opening
-        return cls(bucket, prefix, endpoint, Durability(asked), timeout, server)
+        vendor.login(server, endpoint)  # refused here, not at opening
+        return cls(vendor, account, bucket, prefix, endpoint, Durability(asked), timeout, server)
 
     def __str__(self) -> str:
-        return f"{SCHEME}://{self.bucket}/{self.prefix}" + (
+        names = "/".join(filter(None, (self.account, self.bucket)))
+        return f"{self.vendor.scheme}://{names}/{self.prefix}" + (
             f"?endpoint={self.endpoint}" if self.endpoint else ""
         )
 
     @property
     def login(self) -> dict[str, Any]:
         """The arguments that reach it, the secret key included: for the one call that does."""
-        address, options = self.address, self.address.options
-        found: dict[str, Any] = {
-            "virtual_hosted_style_request": not address.flag("path_style", self.endpoint is not None),
-            "conditional_put": "etag",
-        }
-        if self.endpoint is not None:
-            found["endpoint"] = self.endpoint
-        if "region" in options or self.endpoint is not None:
-            found["region"] = options.get("region", "us-east-1")
-        if address.user is not None:
-            found["access_key_id"] = address.user
-        if address.password is not None:
-            found["secret_access_key"] = address.password.reveal()
-        if address.flag("anonymous", False):
-            found["skip_signature"] = True
-        return found
+        return self.vendor.login(self.address, self.endpoint)
 
 
-def _endpoint(server: ServerAddress, shown: str) -> str | None:
+def _named(vendor: Vendor, server: ServerAddress) -> tuple[str | None, str, str]:
+    """The account, the bucket, and the prefix without slashes at its ends."""
+    (host, port), *others = server.hosts
+    names = [host, *server.path.split("/", 1)] if vendor.account else ["", host, server.path]
+    account, bucket, prefix = [*names, "", ""][:3]
+    is_account = vendor.account is None or vendor.account.fullmatch(account)
+    if others or port != _NO_PORT or not is_account or not vendor.name.fullmatch(bucket):
+        raise ConfigurationError(
+            f"an address of {vendor.scheme} {vendor.rule}",
+            hint=f"write {vendor.form}; the server's host stands in ?endpoint=https://host:port",
+        )
+    return account or None, bucket, prefix.strip("/")
+
+
+def _endpoint(vendor: Vendor, server: ServerAddress, shown: str) -> str | None:
     text = server.options.get("endpoint")
     if text is None:
         return None
@@ -116,7 +113,7 @@ def _endpoint(server: ServerAddress, shown: str) -> str | None:
         raise ConfigurationError(
             "the option endpoint is https://host:port, without user, path and query",
             adapter=shown,
-            hint="user and secret key stand before the bucket, with an '@' behind them",
+            hint=f"keys stand elsewhere: {vendor.keys}",
         )
     local = ServerAddress("", ((host, 0),), "").is_local
     if parts.scheme == "http" and not local and not server.flag("plaintext", False):

@@ -31,7 +31,7 @@ def is_store(bucket: Bucket, adapter: object) -> bool:
     try:
         found = msgspec.json.decode(part.data, type=dict[str, int])["format"]
     except (msgspec.MsgspecError, KeyError):
-        raise _foreign(adapter) from None
+        raise _foreign(bucket, adapter) from None
     if found > FORMAT:
         raise SchemaTooNewError(
             f"the store has format {found}, and this version knows {FORMAT}",
@@ -49,11 +49,11 @@ def find_store(bucket: Bucket, threads: ThreadPoolExecutor, adapter: object) -> 
     if not is_store(bucket, adapter):
         there = [name for name in bucket.names("", 100) if not name.startswith(_PROBES)]
         if there and MARKER not in there:  # else somebody makes it in this moment
-            raise _foreign(adapter)
+            raise _foreign(bucket, adapter)
         _race(bucket, threads, adapter)
         bucket.create(MARKER, _MARK)
     if bucket.create(MARKER, _MARK):
-        raise _unconditional(adapter)
+        raise _unconditional(bucket, adapter)
 
 
 def _race(bucket: Bucket, threads: ThreadPoolExecutor, adapter: object) -> None:
@@ -62,21 +62,22 @@ def _race(bucket: Bucket, threads: ThreadPoolExecutor, adapter: object) -> None:
     part = bucket.read(name)
     bucket.delete([name])
     if sum(won) != 1 or part is None or part.data != b"%d" % won.index(True):
-        raise _unconditional(adapter)
+        raise _unconditional(bucket, adapter)
 
 
-def _unconditional(adapter: object) -> ConfigurationError:
+def _unconditional(bucket: Bucket, adapter: object) -> ConfigurationError:
     return ConfigurationError(
-        "the server creates an object though there is one of that name (it ignores If-None-Match), so "
-        "writers would overwrite each other",
+        f"the server creates an object though there is one of that name (it ignores "
+        f"{bucket.place.vendor.condition}), so writers would overwrite each other",
         adapter=adapter,
-        hint="use a server that honours conditional writes: Amazon S3, Cloudflare R2, MinIO, SeaweedFS",
+        hint="use one that honours conditional writes: Amazon S3, Azure Blob Storage, Google Cloud Storage, "
+        "Cloudflare R2, MinIO, SeaweedFS",
     )
 
 
-def _foreign(adapter: object) -> ForeignStoreError:
+def _foreign(bucket: Bucket, adapter: object) -> ForeignStoreError:
     return ForeignStoreError(
         "there are objects below this prefix, and they are no store of this library",
         adapter=adapter,
-        hint="choose a prefix of its own: s3://bucket/notes",
+        hint=f"choose a prefix of its own: {bucket.place.vendor.form}",
     )

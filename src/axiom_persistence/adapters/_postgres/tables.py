@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...errors import ForeignStoreError, SchemaTooNewError, StoreNotFoundError
+from ...errors import ForeignStoreError, SchemaTooNewError
+from .._networked.adapter import no_store
 from .line import Line
 from .statements import FORMAT, Statements
 
@@ -22,9 +23,7 @@ async def make_tables(line: Line, statements: Statements, adapter: object, *, in
     if await _are_there(line, statements, adapter):
         return
     if inspect:
-        raise StoreNotFoundError(
-            "there is no store", adapter=adapter, hint="open it without mode='inspect' to make it"
-        )
+        raise no_store(adapter)
     turn = _TURN.format(statements.record.replace("'", "''"))
     # Whoever waited for its turn finds the tables made.
     await line.in_turn(turn, lambda: _are_there(line, statements, adapter), statements.make)
