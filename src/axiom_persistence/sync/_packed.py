@@ -141,7 +141,7 @@ class PackedRemote(Remote):
                 "nothing is there of what this device has met: another account is signed in, or all was "
                 "deleted; nothing was sent",
                 adapter=self.adapter,
-                hint="sign in again; or persistence.sync.resume() sends everything to this account",
+                hint="sign in again; or resume the synchronisation, and everything is sent to this account",
             )
         return True
 

@@ -83,7 +83,7 @@ async def fill_icloud_unnoticed(world):
 @case(
     ForeignStoreError,
     "nothing is there of what this device has met: another account is signed in, or all was deleted; nothing "
-    f"was sent{WHERE}sign in again; or persistence.sync.resume() sends everything to this account",
+    f"was sent{WHERE}sign in again; or resume the synchronisation, and everything is sent to this account",
     place=True,
 )
 async def meet_with_another_account(world):
