@@ -315,7 +315,7 @@ async def test_programs_that_start_anew_each_time(family):
 
 
 async def test_two_processes_of_one_device_and_a_clock_that_is_wrong(family):
-    """They write the same packs, and lose nothing; what was written knowing a value of 2106 comes after it."""
+    """They write the same packs, and lose nothing; what was written knowing a value of 2106 follows it."""
     mac, phone = await family.add("mac"), await family.add("phone")
     again = ICloudKeyValueAdapter(family.devices["mac"], patience=0)
     second = Sync(again, metered=lambda: True)

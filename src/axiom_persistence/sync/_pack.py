@@ -12,6 +12,7 @@ conflict.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import msgspec
@@ -146,11 +147,18 @@ class View:
     def others(self, key: str) -> dict[str, Part]:
         return {device: part for device, part in self.keys.get(key, {}).items() if device != self.me}
 
+    @cached_property
     def versions(self) -> dict[str, str]:
+        """Of each key what changes when anybody says something else of it."""
         return {
             key: hashed("".join(device + part.digest for device, part in sorted(parts.items())))
             for key, parts in self.keys.items()
         }
+
+    @cached_property
+    def name(self) -> str:
+        """What changes when any version does."""
+        return hashed("".join(f"{key}\0{version}\0" for key, version in sorted(self.versions.items())))
 
     def numbers(self, bucket: int) -> dict[str, int]:
         """The numbers of the other devices' packs."""

@@ -31,7 +31,6 @@ from ._pack import (
     bucket_of,
     decode_pack,
     encode_pack,
-    hashed,
     made_part,
     time_of,
 )
@@ -74,6 +73,8 @@ class PackedRemote(Remote):
         self._read: dict[str, tuple[str, Pack]] = {}
         self._damaged: dict[str, str] = {}
         self._places: set[str] = set()
+        self._there: dict[str, str] = {}
+        self._last: View | None = None
         self._accepted = False
 
     def accept(self) -> None:
@@ -156,12 +157,15 @@ class PackedRemote(Remote):
     async def _view(self) -> View:
         names = [name async for name in self.adapter.keys(_PACK)]
         found = await self.adapter.fetch(names)
+        there = {name: stored.version for name, stored in found.items()}
+        if self._last is not None and there == self._there:
+            return self._last  # nothing has changed
         self._damaged = {}
         self._read = {name: self._opened_pack(name, stored) for name, stored in found.items()}
         packs = {_split(name): pack for name, (_, pack) in self._read.items()}
-        there = {name: stored.version for name, stored in found.items()}
         mine = {name: version for name, version in there.items() if _split(name)[1] == self.device}
-        return View(self.device, packs, mine or there)
+        self._there, self._last = there, View(self.device, packs, mine or there)
+        return self._last
 
     def _opened_pack(self, name: str, stored: Stored) -> tuple[str, Pack]:
         known = self._read.get(name)
@@ -179,13 +183,11 @@ class PackedRemote(Remote):
         self._places = now.places
         if not now.packs:
             return NOTHING
-        versions = now.versions()
-        name = hashed("".join(f"{key}\0{versions[key]}\0" for key in sorted(versions)))
-        self._known[name] = versions
-        self._known.move_to_end(name)
+        self._known[now.name] = now.versions
+        self._known.move_to_end(now.name)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        return Head(0, name, now.place)
+        return Head(0, now.name, now.place)
 
     def clashes(self, local: Local, theirs: State | None, seen: Seen) -> list[Pair]:  # noqa: ARG002
         now: View = seen.view
@@ -211,7 +213,8 @@ class PackedRemote(Remote):
         for bucket, known in news.items():
             pack = now.pack(bucket, now.me)
             for key in () if left is None else pack.parts.keys() - known.keys() - set(left):
-                known[key] = self._joined(key, now.keys[key].values())
+                if len(now.keys[key]) > 1:
+                    known[key] = self._joined(key, now.keys[key].values())
             stamps = [latest(state) for state in known.values() if state is not None]
             number = max(pack.number + 1, *map(time_of, stamps), int(device.last_met * 1000) << 16)
             said = {key: self._said(now, key, state, number) for key, state in known.items()}
