@@ -70,11 +70,15 @@ class CloudProcess(Process):
         world = self.world
         tracked = Tracked(Simulated(self.medium, self), lambda key: True)
         who = world.who(self.name, world.rng)
-        self.clock = tracked.clock = Clock(who, lambda: world.now + world.offsets[self.name])
+
+        def now():
+            return world.now + world.offsets[self.name]
+
+        self.clock = tracked.clock = Clock(who, now)
         for name, (data, _) in self.medium.records.items():
             if name.startswith(DIRTY):
                 self.clock.go_on_from(msgspec.json.decode(open_record(name, data).value))
-        self.store = Store(tracked, clock=lambda: world.now)
+        self.store = Store(tracked, clock=now)
         self.apple = Apple(self)
         remote = packs.remote_over(self.apple, Sync("icloud:"))
         self.device = Device(self.store, remote, self.clock, self.name, tracked.wants, world.resolver)
