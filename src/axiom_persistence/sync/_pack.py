@@ -182,15 +182,15 @@ class View:
     def _lost_to(self, part: Part, key: str, own: Fields, pending: Base) -> Iterator[Pair]:
         mine = self.mine(key)
         said = {} if mine is None else mine.state.fields
-        for name, field in {**own, **said}.items():
+        for name in {**own, **said}:
+            field = max((f for f in (own.get(name), said.get(name)) if f is not None), key=lambda f: f.stamp)
             theirs = made_of(part.state, name)
             if theirs is None or name in pending or not _is_lost(field, theirs):
                 continue
-            knew = (
-                self._knew(theirs, self.me, key, name)
-                if name in said
-                else self._may_know(theirs, key, name, field)
-            )
+            if field == said.get(name):
+                knew = self._knew(theirs, self.me, key, name)
+            else:
+                knew = self._may_know(theirs, key, name, field)
             if not knew:
                 yield Pair(name, None, field, theirs)
 
