@@ -58,6 +58,7 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python -m tests.torture.migration --store sqlite --records 50000 --kills 200
 	$(BIN)/python -m tests.torture.migration --store file --records 2000 --kills 200
 	$(BIN)/python -m tests.torture.schedules --schedules 100000
+	$(BIN)/python -m tests.torture.schedules --icloud --schedules 5000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.devices --seconds 120
 	$(BIN)/python -m tests.torture.first_sync --records 50000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
