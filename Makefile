@@ -42,6 +42,7 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python tests/support/snapshot_kills.py --store sqlite --snapshots 200 --kills 50
 	$(BIN)/python tests/support/snapshot_kills.py --store file --snapshots 200 --kills 50 --records 300
 	$(BIN)/python -m tests.torture.ruins --damages 2000 --kills 200
+	SQLITE_LIVES=300 $(BIN)/python -m pytest -q -n 0 tests/adapters/test_sqlite_witness.py
 	$(BIN)/python tests/support/archive_kills.py --records 1000000 --kills 12
 	$(BIN)/python tests/support/erase_kills.py --store sqlite --kills 50
 	$(BIN)/python tests/support/erase_kills.py --store file --kills 50

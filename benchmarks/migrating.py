@@ -86,20 +86,35 @@ async def migrate(directory: Path, parameters: Parameters) -> Figures:
             connection.execute("COMMIT")
         connection.close()
         settled()
-        seconds = _plain(path, count, decode, encode)
+        seconds = _plain(path, count, decode, encode, careful=parameters.get("careful", False))
     return {"item_us": seconds * 1e6 / count}
 
 
-def _plain(path: Path, count: int, decode: Callable[[str], Any], encode: Callable[[Any], str]) -> float:
-    """The seconds of a program that keeps no originals and checks nothing."""
+def _plain(
+    path: Path,
+    count: int,
+    decode: Callable[[str], Any],
+    encode: Callable[[Any], str],
+    *,
+    careful: bool,
+) -> float:
+    """The seconds of a program that does it by hand.
+
+    ``careful``: it tries every record before it writes one, and keeps the originals for the way back.
+    """
     connection = sqlite3.connect(path, isolation_level=None)
-    page = "SELECT key, data FROM record WHERE key>? ORDER BY key LIMIT ?"
-    last, done = "", 0
+    connection.execute("CREATE TABLE original(key TEXT PRIMARY KEY, data TEXT)")
+    done = 0
     begin = perf_counter()
-    while rows := connection.execute(page, (last, TOGETHER)).fetchall():
-        last = rows[-1][0]
+    if careful:
+        for rows in _pages(connection):
+            for _, data in rows:
+                encode(renamed(decode(data)))
+    for rows in _pages(connection):
         new = [(encode(renamed(decode(data))), key) for key, data in rows]
         connection.execute("BEGIN IMMEDIATE")
+        if careful:
+            connection.executemany("INSERT INTO original VALUES(?, ?)", rows)
         connection.executemany("UPDATE record SET data=? WHERE key=?", new)
         connection.execute("COMMIT")
         done += len(new)
@@ -107,6 +122,14 @@ def _plain(path: Path, count: int, decode: Callable[[str], Any], encode: Callabl
     connection.close()
     assert done == count
     return seconds
+
+
+def _pages(connection: sqlite3.Connection) -> Iterator[list[tuple[str, str]]]:
+    last = ""
+    page = "SELECT key, data FROM record WHERE key>? ORDER BY key LIMIT ?"
+    while rows := connection.execute(page, (last, TOGETHER)).fetchall():
+        last = rows[-1][0]
+        yield rows
 
 
 @scenario("first_access")

@@ -67,7 +67,12 @@ UNOPENED = "CapabilityUnavailableError"  # said by every later step where it was
 @pytest.mark.parametrize(
     ("call", "error", "steps", "expected"),
     [
-        ("openat", "EACCES", range(1, 99), {"StorageUnavailableError", "AccessDeniedError", UNOPENED}),
+        (
+            "openat",
+            "EACCES",
+            range(1, 99),
+            {"StorageUnavailableError", "AccessDeniedError", "StorageError", UNOPENED},
+        ),
         ("pwrite64", "ENOSPC", range(1, 199, 2), {"StorageFullError", "StorageError", UNOPENED}),
         ("pwrite64", "EIO", range(2, 199, 2), {"StorageError", UNOPENED}),
         ("fdatasync", "EIO", range(1, 99), {"StorageError"}),

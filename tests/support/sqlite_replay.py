@@ -72,6 +72,11 @@ def plant_bug(name, process):
             _sqlite_wal.Log.size = size
 
         _sqlite_wal.Log.lengthen = too_early
+    elif name == "witness-ahead":  # what tells a file without its log tells it of a whole store
+        from axiom_persistence.adapters._sqlite import transactions as _sqlite_transactions
+
+        steps = [step.replace("SELECT last", "SELECT last+9") for step in _sqlite_transactions.ADVANCE]
+        _sqlite_transactions.ADVANCE = tuple(steps)
     elif name == "nothing-to-sync":  # what has nothing to do has nothing to sync
         from axiom_persistence.adapters.sqlite import SQLiteAdapter
         from support.nothing_to_sync import nothing_to_sync
@@ -439,6 +444,8 @@ def judge(place, known):
                 found = {key: number_of(data) for key, data in rows if key != HEADER}
                 if connection.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                     return "the file is malformed"
+                if connection.execute("SELECT 1 FROM witness, clock WHERE seen>last").fetchone():
+                    return "it is told that the log is not here"
         finally:
             connection.close()
     except sqlite3.Error as error:

@@ -13,9 +13,8 @@ from ..layers.tracked import DIRTY, SHADOW
 from ..runtime.turn import backoff
 from ._cursor import Cursor
 from ._device import Device, is_untracked
-from ._remote import NOTHING, Head
+from ._remote import NOTHING, Head, Seen
 from ._shadow import Local
-from ._state import State
 
 __all__ = ["list_all", "mark_untracked"]
 
@@ -73,7 +72,7 @@ async def _note(device: Device, head: Head, listed: str | None, at: float) -> Cu
 async def _page(device: Device, after: str) -> tuple[list[str], str | None]:
     """The next keys that are known here or there, and the last one; None: there are no more."""
     start = after or BEHIND_INTERNAL
-    there = [key async for key in device.remote.adapter.keys(after=start, limit=PAGE)]
+    there = [key async for key in device.remote.keys(start, PAGE)]
     return await _with_shadows(device, there, after)
 
 
@@ -104,7 +103,7 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str], at: flo
             if fault is not None:
                 faults[key] = fault
                 continue
-            made = await _made(device, local, theirs, seen.versions.get(key), at)
+            made = await _made(device, local, seen, at)
             if made:
                 changes.update(made)
                 expect.update(local.versions)
@@ -121,17 +120,17 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str], at: flo
     )
 
 
-async def _made(
-    device: Device, local: Local, theirs: State | None, version: str | None, at: float
-) -> dict[str, bytes | None]:
+async def _made(device: Device, local: Local, seen: Seen, at: float) -> dict[str, bytes | None]:
     """The changes of one key, or its mark where it has to be sent."""
     if local.mark is not None or local.damage is not None:
         return {}  # it is joined when it is sent
     if is_untracked(local):
         return {DIRTY + local.key: await device.mark_of(local)}
-    theirs = device.renewed(local.key, theirs)
+    theirs = device.renewed(local.key, seen.states.get(local.key))
+    if device.remote.clashes(local, theirs, seen):
+        return {DIRTY + local.key: await device.mark_of(local)}  # a meeting decides, and lists it
     joined = device.joined(local, theirs, at)
-    made = device.applied(local, joined, version)
+    made = device.applied(local, joined, seen.versions.get(local.key))
     if joined != theirs:
         made[DIRTY + local.key] = await device.mark_of(local)
     return made

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import secrets
 import zlib
-from collections.abc import Collection, Mapping
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,10 +25,12 @@ from ..keys import INTERNAL, KEYSET
 from ..layers.tracked import SYNC
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import StorageAdapter, Stored
-from ._devices import SyncDevice, known_device, sealed_device
+from ._conflict import Pair, clashes_in
+from ._devices import SyncDevice, forget_device, known_device, sealed_device
+from ._shadow import Local
 from ._state import State, decode_state, encode_state
 
-__all__ = ["NOTHING", "TOGETHER", "Head", "Remote", "Seen"]
+__all__ = ["NOTHING", "TOGETHER", "Head", "Remote", "Seen", "packed"]
 
 T = TypeVar("T")
 
@@ -88,19 +90,26 @@ class Seen(NamedTuple):
     versions: dict[str, str]
     faults: dict[str, str]
     """Keys whose states cannot be read, and why: they are left as they are."""
+    view: Any = None
+    """All that was there, where the remote needs it again."""
 
 
 class Remote:
     """The place where devices meet. ``adapter`` is an open adapter."""
 
     def __init__(self, adapter: StorageAdapter) -> None:
-        if not adapter.traits.atomic or not adapter.traits.shared:
+        traits = adapter.traits
+        if not traits.replicated and not (traits.atomic and traits.shared):
             raise ConfigurationError(
                 "devices meet in a place that several processes may use, with commits of several keys",
                 adapter=adapter,
                 hint="SQLite or a directory on a shared disk, or PostgreSQL",
             )
         self.adapter: StorageAdapter = adapter
+        self.device: str = ""
+        """The name of this device."""
+        self.renewed: Callable[[str, State | None], State | None] = lambda _, state: state
+        """A key's state as the migrations of this program make it."""
         self.sent: int = 0
         """Bytes of states that were sent."""
         self.received: int = 0
@@ -132,6 +141,25 @@ class Remote:
         if not device.is_as_told(await known_device(self.adapter, device.id)):
             await self.adapter.commit(sealed_device(device))
 
+    def accept(self) -> None:
+        """Go on with a place that is not the one from before, where that has to be asked."""
+
+    async def faults(self) -> dict[str, str]:
+        """What is wrong with the place, by what it is about."""
+        return {}
+
+    async def forget(self, device: str) -> bool:
+        """Take a device from the list. False: it is not there."""
+        return await forget_device(self.adapter, device)
+
+    def keys(self, after: str, limit: int) -> AsyncIterator[str]:
+        """The keys that have a state, behind ``after``."""
+        return self.adapter.keys(after=after, limit=limit)
+
+    def clashes(self, local: Local, theirs: State | None, seen: Seen) -> list[Pair]:  # noqa: ARG002
+        """The fields that were changed here and, by somebody who did not know that, elsewhere."""
+        return clashes_in(local.shadow, theirs)
+
     async def look(self) -> Head:
         """The end of the log: one small request."""
         stored = (await self.adapter.fetch((_HEAD,))).get(_HEAD)
@@ -153,12 +181,20 @@ class Remote:
         return seen
 
     async def push(
-        self, states: Mapping[str, State | None], seen: Seen, device: SyncDevice
+        self,
+        states: Mapping[str, State | None],
+        seen: Seen,
+        device: SyncDevice,
+        left: Collection[str] | None = None,  # noqa: ARG002 - where devices do not write the same
     ) -> tuple[Head, Mapping[str, str]]:
         """Send ``states`` (None: forget the key) in one commit, if all is still as it was ``seen``.
 
+        ``left``: all that was seen has been joined, but for these keys. None: it was not.
+
         The new head, and the versions of what was sent. Raises ``ConflictError`` if anything is not.
         """
+        if not states:
+            return seen.head, {}
         place = seen.head.place or secrets.token_hex(8)
         head = Head(seen.head.number + 1, secrets.token_hex(8), place)
         entry = Sent(head.name, sorted(states), device.id, device.last_met)
@@ -167,7 +203,7 @@ class Remote:
             for key, state in states.items()
         }
         plain = {key: len(record or b"") for key, record in whole.items()}
-        data = {key: None if record is None else _packed(record) for key, record in whole.items()}
+        data = {key: None if record is None else packed(record) for key, record in whole.items()}
         stored = _StoredHead(1, *head)
         changes: dict[str, bytes | None] = {
             **data,
@@ -264,7 +300,7 @@ def _entry(number: int) -> str:
     return f"{_LOG}{number:012d}"
 
 
-def _packed(record: bytes) -> bytes:
+def packed(record: bytes) -> bytes:
     if len(record) < _WORTH_IT:
         return record
     packed = _DEFLATED + zlib.compress(record)

@@ -4,6 +4,7 @@ import base64
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from shutil import copyfile
 
 from axiom_persistence import SQLiteAdapter, open_persistence
 from axiom_persistence.adapters.keychain import KeychainAdapter
@@ -438,6 +439,22 @@ async def open_a_directory_with_a_marker_that_is_none(world):
 async def open_what_is_left_of_a_database(world):
     await fill(world.db())
     Path(world.db()).write_bytes(bytes(8192))
+    await open_persistence(world.db())
+
+
+@case(
+    CorruptedDataError,
+    "the database file was copied without its log <path>/notes.db-wal while the store was in use, or "
+    "somebody took the log away; nothing was changed [in SQLiteAdapter(<path>/notes.db)]; put the log "
+    "beside it that belongs to it, or take another copy with `axiom-persistence snapshot`; restore a "
+    "backup, or run `axiom-persistence verify <path>/notes.db --repair`, which moves everything aside and "
+    "makes a store of what can still be read",
+    place=True,
+)
+async def open_a_copy_without_its_log(world):
+    async with open_persistence(world.path / "busy.db") as busy:
+        await busy.save("k", 1)
+        copyfile(world.path / "busy.db", world.db())
     await open_persistence(world.db())
 
 

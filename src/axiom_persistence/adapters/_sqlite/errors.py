@@ -137,7 +137,7 @@ def looks_damaged(error: Fault) -> bool:
 
 CHANGED: Final = (
     "close the store, which keeps what is left; keep a copy of all its files, find out who changed them, and "
-    "put a backup back, or open what is left"
+    "put a backup back, or open what is left with on_corruption='repair'"
 )
 _CHECK_DISK: Final = (
     "nothing is known to be lost: check the disk (the system's log), close the store and open it again"

@@ -19,6 +19,7 @@ from ...errors import (
 )
 from ...platform.making import FILE_MODE, hand_over, make_directories
 from . import errors
+from .witness import latest
 
 __all__ = [
     "APPLICATION_ID",
@@ -171,10 +172,10 @@ def _refuse_other_log(connection: sqlite3.Connection, path: str, adapter: object
 
     def clock() -> int | None:
         try:
-            row = connection.execute("SELECT last FROM clock").fetchone()
+            time = latest(connection)
         except errors.FAULTS:
             return None  # without its log the file need not be whole
-        return row[0] if row is not None and isinstance(row[0], int) else None
+        return time if isinstance(time, int) else None
 
     try:
         is_another = is_of_another_time(path, clock)
@@ -183,7 +184,7 @@ def _refuse_other_log(connection: sqlite3.Connection, path: str, adapter: object
     if is_another:
         raise CorruptedDataError(
             f"the write-ahead log {path}-wal does not belong to this database file, but to another state of "
-            "it; nothing was changed",
+            "it, or its end is missing; nothing was changed",
             adapter=adapter,
             hint="put back the database and the log of one time, or move the log away where the database was "
             f"copied without one; {way_out_of_ruin(path)}",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from ...errors import StorageUnavailableError, from_os_error
+from ...errors import CorruptedDataError, StorageUnavailableError, from_os_error
 from . import errors
 from .file import connect, probe, read_only_uri
 from .reader import is_whole
@@ -60,11 +60,13 @@ class Inspector:
             if log and index:
                 with present(self._path):
                     return self._read(read_only_uri(self._path, "readonly_shm=1"), reading)
-            if log:
-                return self._read_copy(reading)
             try:
-                answer = self._read(read_only_uri(self._path, "immutable=1"), reading)
-            except sqlite3.DatabaseError:
+                answer = (
+                    self._read_copy(reading)
+                    if log
+                    else self._read(read_only_uri(self._path, "immutable=1"), reading)
+                )
+            except (sqlite3.DatabaseError, CorruptedDataError, FileNotFoundError):
                 if self._state() == before:
                     raise
                 continue

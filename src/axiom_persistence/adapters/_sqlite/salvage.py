@@ -27,8 +27,12 @@ _PUT: Final = {
     "previous": "INSERT OR REPLACE INTO previous VALUES(?1, CAST(?2 AS {}), ?3, ?4)",
 }
 _MIXED: Final = (
-    "the log belongs to another state of the database file: of each key the newer value was taken, and keys "
-    "that were deleted may be back"
+    "the log belongs to another state of the database file, or its end is missing: of each key the newer "
+    "value was taken, and keys that were deleted may be back"
+)
+_ALONE: Final = (
+    "the log that belongs to the database file is not here: what was saved last may be missing, and what was "
+    "changed or deleted may be as it was before"
 )
 _FORGET: Final = {
     "record": "DELETE FROM record WHERE key=?",
@@ -60,7 +64,10 @@ def _build(source: str, target: str, adapter: object, report: SalvageReport) -> 
     """A store in ``target``, which is on the disk when this returns."""
     create_file(target)
     pages, frames = copies_of(source)
-    if _is_of_another_time(source, pages):
+    clock, witness = _told_by_file(pages)
+    if not frames.finished and witness > clock:
+        report.notes.append(_ALONE)
+    if _is_of_another_time(source, max(clock, witness)):
         report.notes.append(_MIXED)
         frames = frames._replace(gap=sys.maxsize)  # nothing that the two say together is sure
     with closing(open_writer(target, adapter, exclusive=True, deadline=time.monotonic())) as connection:
@@ -69,19 +76,24 @@ def _build(source: str, target: str, adapter: object, report: SalvageReport) -> 
         connection.execute("COMMIT")
 
 
-def _is_of_another_time(source: str, pages: Pages) -> bool:
+def _told_by_file(pages: Pages) -> tuple[int, int]:
+    """What clock row and witness are in the database file alone; 0 where they cannot be read."""
+    clock = witness = 0
+    for copies in pages.copies.values():
+        for image in copies:
+            for row in pages.read(image)[0] if image.order == 0 else ():
+                *before, time = row.values
+                if before == [None] and isinstance(time, int):
+                    clock = max(clock, time)
+                elif not before and isinstance(time, int):
+                    witness = max(witness, time)
+    return clock, witness
+
+
+def _is_of_another_time(source: str, told: int) -> bool:
     """Whether the log belongs to another state of the database file, as far as both can be read."""
-
-    def clock() -> int | None:
-        for copies in pages.copies.values():
-            for image in copies:
-                for row in pages.read(image)[0] if image.order == 0 else ():
-                    if len(row.values) == 2 and row.values[0] is None and isinstance(row.values[1], int):
-                        return row.values[1]
-        return None
-
     try:
-        return is_of_another_time(source, clock)
+        return is_of_another_time(source, lambda: told or None)
     except FileNotFoundError:
         return False
 

@@ -18,6 +18,7 @@ from ...errors import (
 from ...platform.making import sync_directory
 from . import errors
 from .file import APPLICATION_ID, connect, foreign, pragma, stranger
+from .witness import TABLE, is_ahead
 
 __all__ = ["FORMAT", "open_reader", "open_writer", "patiently", "verify"]
 
@@ -33,6 +34,7 @@ _TABLES: Final = (
     " kept INTEGER NOT NULL)",
     "CREATE TABLE clock(id INTEGER PRIMARY KEY CHECK(id=1), last INTEGER NOT NULL)",
     "INSERT INTO clock(id, last) VALUES(1, 0)",
+    TABLE,
     f"PRAGMA application_id={APPLICATION_ID}",
     f"PRAGMA user_version={FORMAT}",
 )
@@ -125,6 +127,15 @@ def verify(connection: sqlite3.Connection, adapter: object) -> None:
             "the file is marked as a store of this library, but its tables are not there",
             adapter=adapter,
             hint=way_out_of_ruin(_path_of(connection)),
+        )
+    if is_ahead(connection):
+        path = _path_of(connection)
+        raise CorruptedDataError(
+            f"the database file was copied without its log {path}-wal while the store was in use, "
+            "or somebody took the log away; nothing was changed",
+            adapter=adapter,
+            hint="put the log beside it that belongs to it, or take another copy with `axiom-persistence "
+            f"snapshot`; {way_out_of_ruin(path)}",
         )
 
 

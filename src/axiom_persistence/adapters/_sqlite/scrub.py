@@ -18,6 +18,7 @@ def scrub(writer: Writer, *, timeout: float) -> None:
     """
     with _resting(writer):
         writer.transactions.scrub(time.monotonic() + timeout)
+    writer.ring()  # for the witness of the new log
 
 
 def tidy(writer: Writer, kept_before: float, *, timeout: float) -> tuple[int, int]:
@@ -26,7 +27,9 @@ def tidy(writer: Writer, kept_before: float, *, timeout: float) -> tuple[int, in
     How many they were, and how many bytes. Raises as ``scrub``.
     """
     with _resting(writer):
-        return writer.transactions.tidy(int(kept_before * 1_000_000), time.monotonic() + timeout)
+        made = writer.transactions.tidy(int(kept_before * 1_000_000), time.monotonic() + timeout)
+    writer.ring()  # for the witness of the new log
+    return made
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from ...storage.adapter import Changes, Expect
 from ...storage.delivery import Job
 from ...storage.generations import Generations
 from .batch import PUT, Batch, Clock, ClockBehindError, last_deleted
-from .errors import BusyError, NoRoomError, is_full
+from .errors import BusyError, NoRoomError, is_busy, is_full
 from .mark import Own
 from .schema import patiently
 from .wal import LOG_TICKS, Log
+from .witness import ADVANCE
 
 __all__ = ["Transactions"]
 
@@ -44,6 +45,10 @@ class Transactions:
         self.room = 1 << 62
         """``pages`` up to which there is room on the disk, as far as it was looked at."""
         self.counters = dict.fromkeys(("commits", "groups"), 0)
+        self.restarts = 0
+        """How often the log was started again."""
+        self.is_unwitnessed = False
+        """Whether the database file alone does not say that a log goes with it."""
         self._connection = connection
         self._cursor = connection.cursor()
         self._clock = Clock(last_deleted(connection))
@@ -207,8 +212,9 @@ class Transactions:
         It passes every version given, so that the next process begins behind them. Not ``needed``: on a full
         disk it does without, and nobody can tell to which file the next log belongs.
         """
+        self.is_unwitnessed = True
         try:
-            self._tick("UPDATE clock SET last=(max(last, ?1)/?2+1)*?2", self._clock.last, LOG_TICKS)
+            self._tick("UPDATE clock SET last=(max(last, ?1)/?2+1)*?2", given=(self._clock.last, LOG_TICKS))
         except sqlite3.OperationalError as error:
             if needed or not is_full(error):
                 raise
@@ -216,15 +222,49 @@ class Transactions:
     def begin_log(self) -> None:
         """The first commit of a new log: it syncs the log's header, and says to which file it belongs."""
         self._tick("UPDATE clock SET last=last+1")
-        self._is_fresh = False
+        self._is_fresh, self.is_unwitnessed = False, True
 
-    def _tick(self, statement: str, *given: int) -> None:
+    def restart_log(self, connection: sqlite3.Connection) -> bool:
+        """Copy what is left over ``connection``, start the log again and write its first commit.
+
+        False: another process is reading or writing.
+        """
+        try:
+            self.end_log(needed=False)
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            if busy:
+                return False
+            self.begin_log()
+        except sqlite3.OperationalError as error:
+            if is_busy(error):
+                return False
+            raise
+        self._log.longest = 0  # it may just have been cut
+        self.restarts += 1
+        return True
+
+    def bear_witness(self, hold: Callable[[], object]) -> None:
+        """Have the pages that are copied next say, in the database file alone, that a log goes with it.
+
+        ``hold``: have a reader see what is committed now, until they are copied.
+        """
+        self._tick(*ADVANCE)
+        hold()
+        self._tick("UPDATE clock SET last=last+1")
+        self.is_unwitnessed = False
+
+    def _tick(self, *statements: str, given: Sequence[int] = ()) -> None:
+        """One commit, of nothing that anybody saved."""
         self._log.check_not_cut()
         count = self.own[0]
         self.own = (count, False, True)
         try:
-            self._cursor.execute(statement, given)
+            for statement in statements:
+                self._cursor.execute(statement, given)
             count += 1
+        except BaseException:
+            self._roll_back()
+            raise
         finally:
             self.own = (count, False, False)
 

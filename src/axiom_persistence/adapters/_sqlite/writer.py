@@ -8,7 +8,9 @@ import sqlite3
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Final
 
 from ...errors import PersistenceError, StorageUnavailableError, from_os_error
@@ -76,7 +78,6 @@ class Writer:
         self._ringing: asyncio.AbstractEventLoop | None = None
         self._asleep = self._begun = self._stopped = self._finished = False
         self.is_closing = False
-        self._restarts = 0
         self._pages_seen = self._pages_copied = 0
         self._restless = True  # whether there is something to copy once nobody commits
         self._copy_error: PersistenceError | None = None
@@ -187,7 +188,7 @@ class Writer:
         checkpointer = self.checkpointer
         return {
             **self.commits.stats(),
-            "checkpoints": (0 if checkpointer is None else checkpointer.count) + self._restarts,
+            "checkpoints": (0 if checkpointer is None else checkpointer.count) + self.transactions.restarts,
             "wal_bytes": 0 if self._finished else self._log.size(),
         }
 
@@ -261,7 +262,7 @@ class Writer:
         else:
             self.reader = Reader(open_reader(self.path), threading.Lock())
             self._kept.callback(self.reader.close)
-            self.checkpointer = Checkpointer(self.path)
+            self.checkpointer = Checkpointer(self.path, self.transactions, self.commits.lock)
             self._kept.callback(self.checkpointer.close)
             with suppress(OSError, ValueError):  # no such file where SQLite shares memory in another way
                 self.index = Index(self.path, database)
@@ -300,6 +301,8 @@ class Writer:
         commits = self.commits
         if commits.queue or commits.is_locked_out():
             commits.advance()
+        if self.transactions.is_unwitnessed and self.checkpointer is not None and not self.is_closing:
+            self._copy(self.checkpointer.bear_witness)  # before what is in the log alone is acknowledged
         since = commits.unsynced_since
         if commits.unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):
             commits.sync()
@@ -318,7 +321,7 @@ class Writer:
             self._checkpoint(idle)
         elif left >= most or self.transactions.pages > self.transactions.room:
             self._make_room()
-        self._restless = self._left() > _IDLE_FRAMES
+        self._restless = self._left() > _IDLE_FRAMES or self.transactions.is_unwitnessed
 
     def _make_room(self) -> None:
         """Copy the log back, start it again and cut it."""
@@ -351,12 +354,13 @@ class Writer:
 
     def _checkpoint(self, idle: bool) -> None:
         self._pages_copied = self.transactions.pages
+        checkpointer = self.checkpointer
+        self._copy(self._restart if checkpointer is None else partial(checkpointer.run, whole=idle))
+
+    def _copy(self, copy: Callable[[], object]) -> None:
         try:
             self._log.check()  # what is copied from a log that was cut takes the place of what is whole
-            if self.checkpointer is None:
-                self._restart(self._connection)
-            else:
-                self.checkpointer.run(self._restart, whole=idle)
+            copy()
             self._copy_error = None
         except OSError:
             pass  # moved or replaced: the next sync tells it
@@ -364,22 +368,9 @@ class Writer:
             # Nothing is lost, the log stays; it is tried again with the next pages, and raised at close.
             self._copy_error = self.commits.explained(error, "cannot copy the log into the database", None)
 
-    def _restart(self, connection: sqlite3.Connection) -> bool:
-        """Copy what is left, start the log again and write its first commit. False: another is reading."""
+    def _restart(self) -> None:
         with self.commits.lock.first():
-            try:
-                self.transactions.end_log(needed=False)
-                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-                if busy:
-                    return False
-                self.transactions.begin_log()
-                self._log.longest = 0  # it may just have been cut
-            except sqlite3.OperationalError as error:
-                if errors.is_busy(error):
-                    return False
-                raise
-        self._restarts += 1
-        return True
+            self.transactions.restart_log(self._connection)
 
     def _finish(self) -> None:
         """Write and sync all that was accepted, and let go of everything. Once."""
