@@ -7,7 +7,6 @@ import pytest
 from axiom_persistence import adapter_for
 from axiom_persistence.testing import AdapterSuite, check_against_dict
 from support import azurite, google, moto_server, objects
-from support.servers import name_of
 
 LONG = "AXIOM_TEST_STORES" in os.environ  # as in ``make torture``
 QUICK = (
@@ -54,7 +53,7 @@ class TestSeaweed(OverObjects):
 @quick
 class TestMoto(OverObjects):
     def adapter(self, place):
-        return adapter_for(moto_server.address(moto_server.shared().port, name_of(place)))
+        return adapter_for(moto_server.address_at(place))
 
 
 @quick

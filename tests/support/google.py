@@ -11,7 +11,7 @@ import sys
 from support.objects import BUCKET, is_ready, until
 from support.servers import Shared, free_port, name_of, query_of
 
-__all__ = ["BUCKET", "Google", "address", "shared"]
+__all__ = ["BUCKET", "TOKEN", "Google", "address", "address_at", "shared"]
 
 
 class Google:
@@ -51,9 +51,9 @@ def address(port, prefix, bucket=BUCKET, **options):
     return f"gs://{bucket}/{prefix}?endpoint=http://127.0.0.1:{port}{query_of(options)}"
 
 
-def address_at(place):
+def address_at(place, **options):
     """The address of the store that stands for a test's directory, on the shared server."""
-    return address(shared().port, name_of(place))
+    return address(shared().port, name_of(place), **options)
 
 
 def serve(port):

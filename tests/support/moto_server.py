@@ -2,10 +2,10 @@
 
 import subprocess
 
-from .objects import address, boto, is_ready, program, until
-from .servers import Shared, free_port
+from .objects import address, is_ready, program, until
+from .servers import Shared, free_port, name_of
 
-__all__ = ["Moto", "address", "boto", "shared"]
+__all__ = ["Moto", "address", "address_at", "shared"]
 
 
 class Moto:
@@ -33,3 +33,8 @@ class Elsewhere:
 
 
 shared = Shared("AXIOM_TEST_MOTO_PORT", lambda: Moto().start(), Elsewhere)
+
+
+def address_at(place, **options):
+    """The address of the store that stands for a test's directory, on the shared server."""
+    return address(shared().port, name_of(place), **options)
