@@ -1,7 +1,7 @@
 """``python -m tests.torture.objects``: a killed server, lost replies, changes, many keys.
 
-The tests run the same with smaller numbers. ``--on`` names another server; only SeaweedFS is killed, since the
-others keep what they have in memory.
+The tests run the same with smaller numbers. ``--on`` names another server; only SeaweedFS is killed, since
+the others keep what they have in memory.
 """
 
 import asyncio
