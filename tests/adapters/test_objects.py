@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -359,6 +360,27 @@ async def test_what_a_killed_checkpoint_left_is_tidied_up(server, prefix, monkey
         assert "data/left-behind" not in bucket.names("data/")
         assert bucket.read(checkpoint_name(1)).data == b"superseded"
         assert (await adapter.fetch(["a"]))["a"].data == b"4" * 1000
+
+
+async def test_long_work_is_not_cut_off(server, prefix, monkeypatch):
+    """A checkpoint and an opening of many keys take longer than one request may; the server does answer."""
+    from axiom_persistence.adapters._networked import settle
+    from axiom_persistence.adapters._objects import lanes
+
+    def slowly(work):
+        def later(*arguments, **options):
+            time.sleep(0.2)
+            return work(*arguments, **options)
+
+        return later
+
+    monkeypatch.setattr(settle, "_ATTEMPTS", 300)  # a tenth of a second for one of them
+    monkeypatch.setattr(lanes, "make_checkpoint", slowly(make_checkpoint))
+    monkeypatch.setattr(Log, "open", slowly(Log.open))
+    async with at(server.port, prefix) as adapter:
+        await adapter.commit({"a": b"1"})
+        await adapter.scrub()
+        assert adapter.stats()["checkpoints"] == 1
 
 
 async def test_what_is_purged_is_nowhere(server, prefix):

@@ -30,17 +30,24 @@ class Unreachable(Exception):
 
 
 async def answer(
-    ask: Callable[[], Awaitable[T]], timeout: float, adapter: object, key: str | None = None
+    ask: Callable[[], Awaitable[T]],
+    timeout: float,
+    adapter: object,
+    key: str | None = None,
+    *,
+    is_long: bool = False,
 ) -> T:
     """What ``ask`` returns. It is for reading: it is called again as long as the connection breaks.
 
-    Raises ``StorageUnavailableError`` after ``timeout`` seconds.
+    ``is_long``: it makes many requests, each with a limit of its own, and is not cut off. Raises
+    ``StorageUnavailableError`` after ``timeout`` seconds.
     """
     loop = asyncio.get_running_loop()
     deadline, attempt = loop.time() + timeout, 0
     while True:
         try:
-            async with asyncio.timeout_at(min(deadline, loop.time() + timeout / _ATTEMPTS)):
+            limit = None if is_long else min(deadline, loop.time() + timeout / _ATTEMPTS)
+            async with asyncio.timeout_at(limit):
                 return await ask()
         except (Unreachable, TimeoutError) as error:
             if loop.time() >= deadline:
