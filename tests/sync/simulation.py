@@ -409,6 +409,7 @@ class World:
         outcome = await cycles.cycle(process.device)
         if outcome.must_list:
             await listings.list_all(process.device)
+            await cycles.cycle(process.device)
 
     # -- checks ------------------------------------------------------------------------------------
 

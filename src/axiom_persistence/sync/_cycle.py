@@ -28,7 +28,7 @@ from ._cursor import Cursor
 from ._device import Device, is_untracked
 from ._remote import TOGETHER, Head, Seen
 from ._shadow import Local, Shadow, sealed_shadow
-from ._state import State, encode_state, fields_of, latest, stamped
+from ._state import State, fields_of, latest, stamped
 
 __all__ = ["Outcome", "cycle", "stamp_all"]
 
@@ -104,9 +104,12 @@ class _Meeting:
         self._outcome = outcome
 
     async def hold(self) -> None:
-        dirty = await self.stamp()
         cursor = await Cursor.read(self._device.store.adapter)
-        found = None if cursor.listed is not None else await self._fetch(dirty, cursor)
+        if cursor.is_new or cursor.listed is not None:
+            self._outcome.must_list = True
+            return
+        dirty = await self.stamp()
+        found = await self._fetch(dirty, cursor)
         if found is None:
             self._outcome.must_list = True
             return
@@ -241,11 +244,10 @@ class _Meeting:
             if pairs and state is not None:
                 state, found = resolved(key, state, pairs, device.resolver(key), device.clock)
                 outcome.conflicts += found
-            most = self._remote.adapter.traits.max_value_bytes
-            if state != theirs and state is not None and most is not None:
-                size = len(encode_state(state))
-                if size > most:
-                    outcome.faults[key] = f"it takes {size:,} bytes, and the remote takes {most:,}"
+            if state != theirs and state is not None:
+                refused = self._remote.refusal(state)
+                if refused is not None:
+                    outcome.faults[key] = refused
                     continue
             joined[key] = state
         return joined

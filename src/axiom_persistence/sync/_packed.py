@@ -49,8 +49,13 @@ _REMEMBERED: Final = 8
 def remote_over(adapter: StorageAdapter, asked: Sync) -> Remote:
     """The place where devices meet, in the way that ``adapter`` can."""
     if not adapter.traits.replicated:
-        return Remote(adapter)
-    for option, is_given in (("resolve", asked.resolve), ("remote_keys", asked.remote_keys)):
+        return Remote(adapter, hides=asked.hide_keys)
+    given = (
+        ("resolve", asked.resolve),
+        ("remote_keys", asked.remote_keys),
+        ("hide_keys", asked.hide_keys),
+    )
+    for option, is_given in given:
         if is_given:
             raise ConfigurationError(
                 f"{option}= needs a place where one device at a time changes something",
@@ -105,8 +110,8 @@ class PackedRemote(Remote):
     async def look(self) -> Head:
         return self._head_of(await self._view())
 
-    async def keys(self, after: str, limit: int) -> AsyncIterator[str]:
-        for key in Listing("", after, limit).of(sorted((await self._view()).keys)):
+    async def keys(self, after: str) -> AsyncIterator[str]:
+        for key in Listing("", after, None).of(sorted((await self._view()).keys)):
             yield key
 
     async def fetch(self, keys: Collection[str]) -> Seen:

@@ -30,11 +30,13 @@ from ._devices import SyncDevice, forget_device, known_device, sealed_device
 from ._shadow import Local
 from ._state import State, decode_state, encode_state
 
-__all__ = ["NOTHING", "TOGETHER", "Head", "Remote", "Seen", "packed"]
+__all__ = ["HEAD", "NAMES", "NOTHING", "TOGETHER", "Head", "Remote", "Seen", "packed"]
 
 T = TypeVar("T")
 
-_HEAD: Final = SYNC + "head"
+HEAD: Final = SYNC + "head"
+NAMES: Final = SYNC + "names"
+"""The key that hides the names of keys, where they are hidden."""
 _LOG: Final = SYNC + "log/"
 _STORE: Final = INTERNAL + "store"
 """The header of a store. A remote has none."""
@@ -95,9 +97,9 @@ class Seen(NamedTuple):
 
 
 class Remote:
-    """The place where devices meet. ``adapter`` is an open adapter."""
+    """The place where devices meet. ``adapter`` is an open adapter; ``hides``: with hidden names of keys."""
 
-    def __init__(self, adapter: StorageAdapter) -> None:
+    def __init__(self, adapter: StorageAdapter, *, hides: bool = False) -> None:
         traits = adapter.traits
         if not traits.replicated and not (traits.atomic and traits.shared):
             raise ConfigurationError(
@@ -110,6 +112,7 @@ class Remote:
         """The name of this device."""
         self.renewed: Callable[[str, State | None], State | None] = lambda _, state: state
         """A key's state as the migrations of this program make it."""
+        self._hides = hides
         self.sent: int = 0
         """Bytes of states that were sent."""
         self.received: int = 0
@@ -122,14 +125,20 @@ class Remote:
 
         And ``KeyUnavailableError`` for one that is encrypted, where no key was given.
         """
-        found = await self.adapter.fetch((_HEAD, _STORE, KEYSET))
+        found = await self.adapter.fetch((HEAD, _STORE, KEYSET, NAMES))
         if KEYSET in found and not self.adapter.traits.confidential:
             raise KeyUnavailableError(
                 "what devices have sent there is encrypted, and no key was given",
                 adapter=self.adapter,
                 hint="give the key that they share: Sync(..., remote_keys=...), or --remote-keys",
             )
-        if _STORE in found and _HEAD not in found:
+        if NAMES in found and not self._hides:
+            raise ConfigurationError(
+                "the names of keys are hidden there",
+                adapter=self.adapter,
+                hint="open it as the other devices do: Sync(..., hide_keys=True), or --hide-keys",
+            )
+        if _STORE in found and HEAD not in found:
             raise ForeignStoreError(
                 "this is a store of its own, not a place where devices meet",
                 adapter=self.adapter,
@@ -152,9 +161,9 @@ class Remote:
         """Take a device from the list. False: it is not there."""
         return await forget_device(self.adapter, device)
 
-    def keys(self, after: str, limit: int) -> AsyncIterator[str]:
-        """The keys that have a state, behind ``after``."""
-        return self.adapter.keys(after=after, limit=limit)
+    def keys(self, after: str) -> AsyncIterator[str]:
+        """The keys that have a state, behind ``after``, in order."""
+        return self.adapter.keys(after=after)
 
     def clashes(self, local: Local, theirs: State | None, seen: Seen) -> list[Pair]:  # noqa: ARG002
         """The fields that were changed here and, by somebody who did not know that, elsewhere."""
@@ -162,15 +171,20 @@ class Remote:
 
     async def look(self) -> Head:
         """The end of the log: one small request."""
-        stored = (await self.adapter.fetch((_HEAD,))).get(_HEAD)
+        stored = (await self.adapter.fetch((HEAD,))).get(HEAD)
         return self._head(stored)
 
     async def fetch(self, keys: Collection[str]) -> Seen:
         """The states of ``keys`` and the head, of one moment."""
-        found = await self.adapter.fetch([*keys, _HEAD])
-        stored_head = found.pop(_HEAD, None)
+        most = self.adapter.traits.max_key_bytes
+        sizes = {key: len(key.encode()) for key in keys}
+        found = await self.adapter.fetch([*(key for key in keys if sizes[key] <= most), HEAD])
+        stored_head = found.pop(HEAD, None)
         head_version = None if stored_head is None else stored_head.version
         seen = Seen(self._head(stored_head), head_version, {}, {}, {})
+        for key, size in sizes.items():
+            if size > most:
+                seen.faults[key] = f"its name takes {size:,} bytes, and the remote takes {most:,}"
         for key, stored in found.items():
             self.received += len(stored.data)
             try:
@@ -179,6 +193,13 @@ class Remote:
             except ValueError as error:
                 seen.faults[key] = f"what another device sent cannot be read: {error}"
         return seen
+
+    def refusal(self, state: State) -> str | None:
+        """Why the remote cannot take ``state``; None: it can."""
+        size, most = len(encode_state(state)), self.adapter.traits.max_value_bytes
+        if most is None or size <= most:
+            return None
+        return f"it takes {size:,} bytes, and the remote takes {most:,}"
 
     async def push(
         self,
@@ -208,7 +229,7 @@ class Remote:
         changes: dict[str, bytes | None] = {
             **data,
             **sealed_device(device),
-            _HEAD: seal_record(_HEAD, msgspec.json.encode(stored), INTERNAL_SCHEMA),
+            HEAD: seal_record(HEAD, msgspec.json.encode(stored), INTERNAL_SCHEMA),
             _entry(head.number): seal_record(
                 _entry(head.number), msgspec.json.encode(entry), INTERNAL_SCHEMA
             ),
@@ -216,12 +237,12 @@ class Remote:
         if head.number > KEPT:
             changes[_entry(head.number - KEPT)] = None
         expect: dict[str, str | None] = {key: seen.versions.get(key) for key in states}
-        expect[_HEAD] = seen.head_version
+        expect[HEAD] = seen.head_version
         versions = await self.adapter.commit(changes, expect=expect)
-        for key, packed in data.items():
-            if packed is not None:
-                self.sent += len(packed)
-                self.saved += plain[key] - len(packed)
+        for key, sent in data.items():
+            if sent is not None:
+                self.sent += len(sent)
+                self.saved += plain[key] - len(sent)
         return head, versions
 
     async def since(self, cursor: Head, head: Head) -> list[str] | None:
@@ -260,7 +281,7 @@ class Remote:
     def _head(self, stored: Stored | None) -> Head:
         if stored is None:
             return NOTHING
-        head = self._own(_HEAD, stored, _StoredHead)
+        head = self._own(HEAD, stored, _StoredHead)
         if head.format != 1:
             raise ForeignStoreError(
                 f"what devices have sent there has format {head.format}; this version knows 1",
