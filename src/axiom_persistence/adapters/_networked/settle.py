@@ -44,14 +44,17 @@ async def answer(
     """
     loop = asyncio.get_running_loop()
     deadline, attempt = loop.time() + timeout, 0
+    why: BaseException | None = None
     while True:
         try:
             limit = None if is_long else min(deadline, loop.time() + timeout / _ATTEMPTS)
             async with asyncio.timeout_at(limit):
                 return await ask()
         except (Unreachable, TimeoutError) as error:
+            if why is None or str(error):  # a time that is over says less than what came before
+                why = error
             if loop.time() >= deadline:
-                raise _unavailable(error, timeout, adapter, key, is_sent=False) from error
+                raise _unavailable(why, timeout, adapter, key, is_sent=False) from why
         await _pause(attempt, deadline)
         attempt += 1
 
