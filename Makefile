@@ -58,7 +58,8 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python -m tests.torture.migration --store sqlite --records 50000 --kills 200
 	$(BIN)/python -m tests.torture.migration --store file --records 2000 --kills 200
 	$(BIN)/python -m tests.torture.schedules --schedules 100000
-	$(BIN)/python -m tests.torture.devices --seconds 120
+	PYTHONPATH=tests $(BIN)/python -m tests.torture.devices --seconds 120
+	$(BIN)/python -m tests.torture.first_sync --records 50000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.redis --kills 100 --replies 1000
 	AXIOM_TEST_STORES=postgres $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k postgres

@@ -240,6 +240,9 @@ class Write:
 class World:
     """Devices, a remote, a scheduler, an oracle."""
 
+    pairs = 0.33
+    """How many of the changes are of two keys at once."""
+
     def __init__(self, seed, *, devices=3, chances=None, resolver=lambda key: None, keep_deleted=None):
         self.rng = random.Random(seed)
         self.keep_deleted = keep_deleted
@@ -257,6 +260,13 @@ class World:
         for _ in range(devices):
             self.add_device(Medium())
 
+    def make(self, name, medium):
+        """A process, not yet open."""
+        return Process(self, name, medium)
+
+    def between(self):
+        """What happens between two meetings at the end."""
+
     # -- chance and time ---------------------------------------------------------------------------
 
     def chance(self, name):
@@ -273,7 +283,7 @@ class World:
         self.numbers["device"] += 1
         name = f"{self.numbers['device']:08x}"
         self.offsets[name] = self.rng.uniform(-60, 60)
-        process = Process(self, name, medium).open()
+        process = self.make(name, medium).open()
         self.processes.append(process)
         return process
 
@@ -335,7 +345,7 @@ class World:
         if power:
             process.medium.lose_power(self.rng)
         for victim in victims:
-            again = Process(self, victim.name, victim.medium).open()
+            again = self.make(victim.name, victim.medium).open()
             self.processes[self.processes.index(victim)] = again
 
     # -- what applications do ----------------------------------------------------------------------
@@ -352,7 +362,7 @@ class World:
 
     def write(self, process):
         """Change some fields of a key, or both of the pair, knowing what is here."""
-        keys = PAIR if self.rng.random() < 0.35 else (self.rng.choice(KEYS),)
+        keys = PAIR if self.rng.random() < self.pairs else (self.rng.choice(KEYS),)
         self.numbers["write"] += 1
         number = f"w{self.numbers['write']}"
         changes, made = {}, []
@@ -388,7 +398,7 @@ class World:
         return {id} | (set(known.seen) if known else set())
 
     def delete(self, process):
-        keys = PAIR if self.rng.random() < 0.3 else (self.rng.choice(KEYS),)
+        keys = PAIR if self.rng.random() < self.pairs else (self.rng.choice(KEYS),)
         for key in keys:
             for id in (self.value(process.medium, key) or {}).values():
                 self.deleted |= {(key, seen) for seen in self.closure(id)}
@@ -399,6 +409,7 @@ class World:
         outcome = await cycles.cycle(process.device)
         if outcome.must_list:
             await listings.list_all(process.device)
+            await cycles.cycle(process.device)
 
     # -- checks ------------------------------------------------------------------------------------
 
@@ -454,6 +465,7 @@ class World:
                 if not task.done():
                     raise ViolationError("a meeting does not end")
                 task.result()
+                self.between()
             if before == [dict(p.medium.records) for p in self.processes]:
                 break
         self.check_end(newcomer, set(here))
@@ -535,7 +547,7 @@ async def disturb(w, rng, process):
         except ConflictError:
             pass
     elif what == "second" and len(w.processes) < 6:
-        w.processes.append(Process(w, process.name, process.medium).open())
+        w.processes.append(w.make(process.name, process.medium).open())
     elif what == "backup":
         await back_up_or_restore(w, rng, process)
     elif what == "copy" and len(w.processes) < 6:

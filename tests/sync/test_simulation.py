@@ -61,6 +61,7 @@ async def cut_off_between_sending_and_knowing():
     """The power fails once a change is sent and not known to be; then the key is changed here and there."""
     world = World(0, devices=2, chances={})
     first, second = world.processes
+    await world.alone(first, lambda _: world.meet(first))
     change(world, first, {"f": "first", "g": "first"})
     first.run(world.meet(first))
     await world.settle()

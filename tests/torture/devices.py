@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -200,14 +201,23 @@ async def meet(stores):
     raise AssertionError("the devices do not come to an end")
 
 
-REMOTES = {"sqlite": "sqlite:{}/remote.db", "file": "file:{}/remote"}
+SHARED_DISK = {"sqlite": "sqlite:{}/remote.db", "file": "file:{}/remote"}
+SERVERS = {"postgres": "support.postgres", "redis": "support.redis_server", "objects": "support.objects"}
+REMOTES = (*SHARED_DISK, *SERVERS)
+
+
+def place_for(kind, directory):
+    """Where devices meet: in ``directory``, or at a server that is started at its first use."""
+    if kind in SHARED_DISK:
+        return SHARED_DISK[kind].format(directory)
+    return import_module(SERVERS[kind]).address_at(directory)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=120, help="for each remote (120)")
-    parser.add_argument("--remotes", nargs="+", choices=REMOTES, default=list(REMOTES))
+    parser.add_argument("--remotes", nargs="+", choices=REMOTES, default=REMOTES)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if asked.work:
@@ -215,7 +225,7 @@ def main():
         asyncio.run(work(*asked.work))
     for kind in asked.remotes:
         with tempfile.TemporaryDirectory() as directory:
-            remote = REMOTES[kind].format(directory)
+            remote = place_for(kind, directory)
             done = asyncio.run(torture(Path(directory), remote, seconds=asked.seconds, seed=asked.seed))
             print(f"synchronisation over {kind}: {done}", flush=True)
     return 0

@@ -158,8 +158,9 @@ class SQLiteAdapter(StorageAdapter):
         """Write and sync all that was accepted. Raises what failed in the background and nobody was told."""
         self._inspector = None
         with self._opening:
-            writer, self._writer = self._started, None
-        if writer is None or writer.is_gone:
+            writer, is_first = self._started, self._writer is not None
+            self._writer = None
+        if writer is None or writer.forked or (writer.is_gone and not is_first):
             return
         writer.owner = None
         writer.request_close()

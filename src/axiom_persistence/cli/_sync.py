@@ -79,20 +79,23 @@ async def _count(adapter: StorageAdapter, prefix: str) -> int:
 # -- with the place where devices meet ---------------------------------------------------------------
 
 
+_hide_keys: Final = click.option("--hide-keys", is_flag=True, help="The names of keys are hidden there.")
+
+
 def _meeting(function: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments of what needs the place where devices meet."""
-    return _where(click.argument("remote")(remote_keys_option(function)))
+    return _where(click.argument("remote")(remote_keys_option(_hide_keys(function))))
 
 
 @asynccontextmanager
 async def _met(
-    where: str, remote: str, remote_keys: str | None, only: tuple[str, ...] = ()
+    where: str, remote: str, remote_keys: str | None, hide_keys: bool, only: tuple[str, ...] = ()
 ) -> AsyncIterator[AdapterBasedPersistence]:
     from ..sync import Sync
 
     keys = None if remote_keys is None else provider(remote_keys, option="--remote-keys")
     # By itself it uses no network: there is one meeting, the one that was asked for.
-    asked = Sync(remote, keys=only or ("*",), remote_keys=keys, metered=lambda: True)
+    asked = Sync(remote, keys=only or ("*",), remote_keys=keys, hide_keys=hide_keys, metered=lambda: True)
     async with opened(where, "normal", sync=asked) as persistence:
         yield persistence
 
@@ -101,7 +104,9 @@ async def _met(
 @_meeting
 @click.option("--only", multiple=True, metavar="PATTERN", help="Only keys like this; may be repeated.")
 @job
-def _now(where: str, remote: str, remote_keys: str | None, only: tuple[str, ...], shown: Shown) -> int:
+def _now(
+    where: str, remote: str, remote_keys: str | None, hide_keys: bool, only: tuple[str, ...], shown: Shown
+) -> int:
     """Send what was changed here to REMOTE, where devices meet, and take over what others sent.
 
     It meets while the store is paused, too. Give the same --only as the program gives keys=. Exits with 3
@@ -109,7 +114,7 @@ def _now(where: str, remote: str, remote_keys: str | None, only: tuple[str, ...]
     """
 
     async def work(progress: OnProgress) -> SyncStatus:
-        async with _met(where, remote, remote_keys, only) as persistence:
+        async with _met(where, remote, remote_keys, hide_keys, only) as persistence:
             return await persistence.sync.now(progress=progress)
 
     resume = "nothing is lost; the same command goes on where it was"
@@ -133,11 +138,11 @@ def _figures(status: SyncStatus) -> dict[str, int]:
 @sync.command("devices", short_help="List the devices that meet there.")
 @_meeting
 @command
-def _devices(where: str, remote: str, remote_keys: str | None, as_json: bool) -> None:
+def _devices(where: str, remote: str, remote_keys: str | None, hide_keys: bool, as_json: bool) -> None:
     """List the devices that meet at REMOTE, the one that was last there first; the id is for forget."""
 
     async def work() -> list[SyncDevice]:
-        async with _met(where, remote, remote_keys) as persistence:
+        async with _met(where, remote, remote_keys, hide_keys) as persistence:
             return await persistence.sync.devices()
 
     found = asyncio.run(work())
@@ -153,8 +158,11 @@ def _devices(where: str, remote: str, remote_keys: str | None, as_json: bool) ->
 @click.argument("remote")
 @click.argument("device")
 @remote_keys_option
+@_hide_keys
 @command
-def _forget(where: str, remote: str, device: str, remote_keys: str | None, as_json: bool) -> None:
+def _forget(
+    where: str, remote: str, device: str, remote_keys: str | None, hide_keys: bool, as_json: bool
+) -> None:
     """Take DEVICE, an id that `sync devices` shows, from the list of those that meet at REMOTE.
 
     What it sent stays on all devices. What it changed after that only it has: if it ever meets the others
@@ -163,7 +171,7 @@ def _forget(where: str, remote: str, device: str, remote_keys: str | None, as_js
     """
 
     async def work() -> SyncDevice:
-        async with _met(where, remote, remote_keys) as persistence:
+        async with _met(where, remote, remote_keys, hide_keys) as persistence:
             known = {one.id: one for one in await persistence.sync.devices()}
             if device not in known or not await persistence.sync.forget(device):
                 hint = suggestion(device, known) or "`sync devices` lists them"

@@ -118,6 +118,10 @@ def _synchroniser(
     remote = adapter_for(sync.remote)
     if sync.remote_keys is not None:
         remote = encrypted(remote, sync.remote_keys)
+    if sync.hide_keys:
+        from ..sync._hidden import Hidden  # it needs the extra
+
+        remote = Hidden(remote)
     return Synchroniser(sync, adapter.find(Tracked), remote, migrations)
 
 

@@ -64,18 +64,18 @@ Resolver = Callable[[Clash], Any]
 """Gives the value that stays. It must give the same for the same clash, or run on one device only."""
 
 
-class _Pair(NamedTuple):
+class Pair(NamedTuple):
     name: str
     base: Field | None
     ours: Field
     theirs: Field
 
 
-def clashes_in(shadow: Shadow, theirs: State | None) -> list[_Pair]:
+def clashes_in(shadow: Shadow, theirs: State | None) -> list[Pair]:
     """The fields that were changed here and, by somebody who did not know that, at the remote."""
     found = []
     for name, base in shadow.base.items():
-        ours, other = _made_of(shadow.state, name), _made_of(theirs, name)
+        ours, other = made_of(shadow.state, name), made_of(theirs, name)
         if ours is None or other is None:
             continue
         known = "" if base is None else base.stamp
@@ -84,11 +84,11 @@ def clashes_in(shadow: Shadow, theirs: State | None) -> list[_Pair]:
         if min(ours, other, key=lambda one: one.stamp).value is None:
             continue  # what was removed is followed by a value: no value is lost
         if other.stamp not in shadow.intended:  # else an earlier change of ours, whose reply was lost
-            found.append(_Pair(name, base, ours, other))
+            found.append(Pair(name, base, ours, other))
     return found
 
 
-def _made_of(state: State | None, name: str) -> Field | None:
+def made_of(state: State | None, name: str) -> Field | None:
     """What somebody made of a field. To delete the key is to remove it."""
     if state is None:
         return None
@@ -97,7 +97,7 @@ def _made_of(state: State | None, name: str) -> Field | None:
 
 
 def resolved(
-    key: str, joined: State, pairs: list[_Pair], resolver: Resolver | None, clock: Clock
+    key: str, joined: State, pairs: list[Pair], resolver: Resolver | None, clock: Clock
 ) -> tuple[State, list[Conflict]]:
     """``joined`` with what the resolver says of each clash, and what is to be remembered of them."""
     fields = dict(joined.fields)

@@ -27,24 +27,26 @@ class _StoredCursor(msgspec.Struct):
 class Cursor:
     """Up to which entry of the remote's log everything is here; or, while it is listed, up to which key."""
 
-    __slots__ = ("at", "head", "listed", "version")
+    __slots__ = ("at", "head", "is_new", "listed", "version")
 
-    def __init__(self, stored: _StoredCursor, version: str | None) -> None:
+    def __init__(self, stored: _StoredCursor, version: str | None, *, is_new: bool = False) -> None:
         self.head: Head = Head(stored.number, stored.name, stored.place)
         self.at: float = stored.at
         """When this device last was up to date, in seconds since 1970 UTC."""
         self.listed: str | None = stored.listed
         self.version: str | None = version
+        self.is_new: bool = is_new
+        """Whether nothing is remembered. Then all keys are looked at: a log may name not all of them."""
 
     @classmethod
     async def read(cls, adapter: StorageAdapter) -> Cursor:
         """What is remembered in the store of ``adapter``."""
         stored = (await adapter.fetch((_CURSOR,))).get(_CURSOR)
         if stored is None:
-            return cls(_StoredCursor(), None)
+            return cls(_StoredCursor(), None, is_new=True)
         record, _, _ = look_at(_CURSOR, stored.data, INTERNAL_SCHEMA)
         if record is None or stored.damage is not None:
-            return cls(_StoredCursor(), stored.version)  # all keys are listed anew, which is never wrong
+            return cls(_StoredCursor(), stored.version, is_new=True)
         return cls(msgspec.json.decode(record.value, type=_StoredCursor), stored.version)
 
     def moved(

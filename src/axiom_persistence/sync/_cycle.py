@@ -16,19 +16,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..errors import ConflictError
+from ..errors import ConflictError, StorageFullError
 from ..layers.tracked import DIRTY, SHADOW
 from ..records.migrations import order
 from ..records.record import INTERNAL_SCHEMA
 from ..records.stamp import later_than
 from ..runtime.turn import backoff
 from ..storage.adapter import Stored
-from ._conflict import Conflict, clashes_in, resolved, sealed_conflict
+from ._conflict import Conflict, resolved, sealed_conflict
 from ._cursor import Cursor
 from ._device import Device, is_untracked
 from ._remote import TOGETHER, Head, Seen
 from ._shadow import Local, Shadow, sealed_shadow
-from ._state import State, encode_state, fields_of, latest, stamped
+from ._state import State, fields_of, latest, stamped
 
 __all__ = ["Outcome", "cycle", "stamp_all"]
 
@@ -104,15 +104,18 @@ class _Meeting:
         self._outcome = outcome
 
     async def hold(self) -> None:
-        dirty = await self.stamp()
         cursor = await Cursor.read(self._device.store.adapter)
-        found = None if cursor.listed is not None else await self._fetch(dirty, cursor)
+        if cursor.is_new or cursor.listed is not None:
+            self._outcome.must_list = True
+            return
+        dirty = await self.stamp()
+        found = await self._fetch(dirty, cursor)
         if found is None:
             self._outcome.must_list = True
             return
         locals, seen = found
         joined = self._join(locals, seen, cursor.at)
-        head, versions = await self._send(joined, seen)
+        head, versions = await self._send(joined, seen, cursor)
         await self._apply(locals, joined, head, {**seen.versions, **versions}, cursor)
         await self._device.purge_deleted(joined)
 
@@ -237,21 +240,22 @@ class _Meeting:
                 continue
             theirs = device.renewed(key, theirs)
             state = device.joined(local, theirs, at)
-            pairs = clashes_in(local.shadow, theirs)
+            pairs = self._remote.clashes(local, theirs, seen)
             if pairs and state is not None:
                 state, found = resolved(key, state, pairs, device.resolver(key), device.clock)
                 outcome.conflicts += found
-            most = self._remote.adapter.traits.max_value_bytes
-            if state != theirs and state is not None and most is not None:
-                size = len(encode_state(state))
-                if size > most:
-                    outcome.faults[key] = f"it takes {size:,} bytes, and the remote takes {most:,}"
+            if state != theirs and state is not None:
+                refused = self._remote.refusal(state)
+                if refused is not None:
+                    outcome.faults[key] = refused
                     continue
             joined[key] = state
         return joined
 
-    async def _send(self, joined: Mapping[str, State | None], seen: Seen) -> tuple[Head, Mapping[str, str]]:
-        device = self._device
+    async def _send(
+        self, joined: dict[str, State | None], seen: Seen, cursor: Cursor
+    ) -> tuple[Head, Mapping[str, str]]:
+        device, faults = self._device, self._outcome.faults
         news = {
             key: state
             for key, state in joined.items()
@@ -260,9 +264,15 @@ class _Meeting:
         if self._outcome.conflicts:
             # Before what they lost to is sent: afterwards nobody could tell that there was a conflict.
             await device.commit(dict(map(sealed_conflict, self._outcome.conflicts)), {})
-        if not news:
-            return seen.head, {}
-        head, versions = await self._remote.push(news, seen, device.now())
+        try:
+            head, versions = await self._remote.push(news, seen, device.now(), faults)
+        except StorageFullError as error:
+            if not self._remote.adapter.traits.replicated:
+                raise  # parts of what was sent together must not be taken over
+            faults.update(dict.fromkeys(news, error.message))
+            for key in news:
+                del joined[key]
+            return cursor.head, {}  # so all is looked at again
         self._outcome.sent = len(news)
         return head, versions
 

@@ -54,6 +54,9 @@ class Device:
     tags: dict[str, Tag] = field(default_factory=dict)
     """What records about a subject bear here, by the hash of the name."""
 
+    def __post_init__(self) -> None:
+        self.remote.device, self.remote.renewed = self.name, self.renewed
+
     def now(self) -> SyncDevice:
         """What the list of devices tells of this one when it meets the others now."""
         return SyncDevice(self.name, self.host, self.store.clock())

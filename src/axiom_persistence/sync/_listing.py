@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import ConflictError
+from ..jobs.walk import pages
 from ..keys import BEHIND_INTERNAL
 from ..layers.tracked import DIRTY, SHADOW
 from ..runtime.turn import backoff
 from ._cursor import Cursor
 from ._device import Device, is_untracked
-from ._remote import NOTHING, Head
+from ._remote import NOTHING, Head, Seen
 from ._shadow import Local
-from ._state import State
 
 __all__ = ["list_all", "mark_untracked"]
 
@@ -50,16 +50,15 @@ async def list_all(device: Device, told: Callable[[int], object] | None = None) 
         was_up_to_date = cursor.at if goes_on else 0.0
         after = ""
         cursor = await _note(device, head, after, was_up_to_date)
-    while True:
-        page, last = await _page(device, after)
-        received = await _take(device, page, found.faults, cursor.at)
+    names = _known(device, device.remote.keys(after or BEHIND_INTERNAL), after)
+    async for page in pages(names, size=PAGE):
+        wanted = [key for key in page if device.wants(key)]
+        received = await _take(device, wanted, found.faults, cursor.at)
+        cursor = await _note(device, cursor.head, page[-1], cursor.at)
         if told is not None:
             told(received)
-        if last is None:
-            await _note(device, cursor.head, None, device.store.clock())
-            return found
-        after = last
-        cursor = await _note(device, cursor.head, after, cursor.at)
+    await _note(device, cursor.head, None, device.store.clock())
+    return found
 
 
 async def _note(device: Device, head: Head, listed: str | None, at: float) -> Cursor:
@@ -70,23 +69,21 @@ async def _note(device: Device, head: Head, listed: str | None, at: float) -> Cu
     return await Cursor.read(device.store.adapter)
 
 
-async def _page(device: Device, after: str) -> tuple[list[str], str | None]:
-    """The next keys that are known here or there, and the last one; None: there are no more."""
-    start = after or BEHIND_INTERNAL
-    there = [key async for key in device.remote.adapter.keys(after=start, limit=PAGE)]
-    return await _with_shadows(device, there, after)
-
-
-async def _with_shadows(device: Device, page: list[str], after: str) -> tuple[list[str], str | None]:
-    """``page`` and the keys between that have a shadow here; and where the next one begins."""
-    last = page[-1] if len(page) == PAGE else None
-    keys = set(page)
-    async for name in device.store.adapter.keys(SHADOW, after=SHADOW + after if after else None):
-        key = name[len(SHADOW) :]
-        if last is not None and key > last:
-            break
-        keys.add(key)
-    return sorted(key for key in keys if device.wants(key)), last
+async def _known(
+    device: Device, keys: AsyncIterator[str], after: str, limit: int | None = None
+) -> AsyncIterator[str]:
+    """``keys``, which begin behind ``after``, and those between that have a shadow here; all in order."""
+    start = SHADOW + after if after else None
+    shadows = device.store.adapter.keys(SHADOW, after=start, limit=limit)
+    key, name = await anext(keys, None), await anext(shadows, None)
+    while key is not None or name is not None:
+        other = None if name is None else name[len(SHADOW) :]
+        least = min(one for one in (key, other) if one is not None)
+        yield least
+        if key == least:
+            key = await anext(keys, None)
+        if other == least:
+            name = await anext(shadows, None)
 
 
 async def _take(device: Device, keys: list[str], faults: dict[str, str], at: float) -> int:
@@ -104,7 +101,7 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str], at: flo
             if fault is not None:
                 faults[key] = fault
                 continue
-            made = await _made(device, local, theirs, seen.versions.get(key), at)
+            made = await _made(device, local, seen, at)
             if made:
                 changes.update(made)
                 expect.update(local.versions)
@@ -121,17 +118,17 @@ async def _take(device: Device, keys: list[str], faults: dict[str, str], at: flo
     )
 
 
-async def _made(
-    device: Device, local: Local, theirs: State | None, version: str | None, at: float
-) -> dict[str, bytes | None]:
+async def _made(device: Device, local: Local, seen: Seen, at: float) -> dict[str, bytes | None]:
     """The changes of one key, or its mark where it has to be sent."""
     if local.mark is not None or local.damage is not None:
         return {}  # it is joined when it is sent
     if is_untracked(local):
         return {DIRTY + local.key: await device.mark_of(local)}
-    theirs = device.renewed(local.key, theirs)
+    theirs = device.renewed(local.key, seen.states.get(local.key))
+    if device.remote.clashes(local, theirs, seen):
+        return {DIRTY + local.key: await device.mark_of(local)}  # a meeting decides, and lists it
     joined = device.joined(local, theirs, at)
-    made = device.applied(local, joined, version)
+    made = device.applied(local, joined, seen.versions.get(local.key))
     if joined != theirs:
         made[DIRTY + local.key] = await device.mark_of(local)
     return made
@@ -143,9 +140,11 @@ async def mark_untracked(device: Device, after: str) -> str | None:
     By a program that opened the store without ``sync=``, or before there was any. None: it was the last page.
     """
     adapter = device.store.adapter
-    page = [key async for key in adapter.keys(after=after or BEHIND_INTERNAL, limit=PAGE)]
-    keys, last = await _with_shadows(device, page, after)
-    found = [local for local in (await device.locals(keys)).values() if is_untracked(local)]
+    here = adapter.keys(after=after or BEHIND_INTERNAL, limit=PAGE)
+    page = [key async for key in _known(device, here, after, PAGE)][:PAGE]
+    last = page[-1] if len(page) == PAGE else None
+    locals = await device.locals(filter(device.wants, page))
+    found = [local for local in locals.values() if is_untracked(local)]
     try:
         await _mark(device, found)
     except ConflictError:

@@ -29,17 +29,19 @@ class Sync:
     its own. ``keys``: which keys take part, as in ``fnmatch``. ``resolve``: who decides where two devices
     changed one field without knowing of each other, for keys like these (the first that matches); nobody: the
     later change stays. ``remote_keys``: a key that all devices share, under which everything there is
-    encrypted (extra ``encryption``); a confidential store needs it. ``every``: seconds between two looks at a
-    remote that does not tell by itself when it changes. What is changed here is sent at once. ``metered``:
-    says whether the network costs by the byte now; while it does, only ``now()`` uses it. ``keep_deleted``:
-    days for which the remote remembers what was deleted. A device that was away for longer drops it as well,
-    unless it was changed there.
+    encrypted (extra ``encryption``); a confidential store needs it. ``hide_keys``: the names of keys are
+    encrypted there, too; all devices say so, and the first one finds an empty place. ``every``: seconds
+    between two looks at a remote that does not tell by itself when it changes. What is changed here is sent
+    at once. ``metered``: says whether the network costs by the byte now; while it does, only ``now()`` uses
+    it. ``keep_deleted``: days for which the remote remembers what was deleted. A device that was away for
+    longer drops it as well, unless it was changed there.
     """
 
     remote: str | os.PathLike[str] | StorageAdapter
     keys: Sequence[str] = ("*",)
     resolve: Mapping[str, Resolver] = field(default_factory=dict)
     remote_keys: KeyProvider | None = None
+    hide_keys: bool = False
     every: float = 5.0
     metered: Callable[[], object] | None = None
     keep_deleted: float = 90.0
@@ -48,6 +50,10 @@ class Sync:
         if isinstance(self.keys, str) or not all(isinstance(key, str) for key in self.keys):
             raise ConfigurationError(
                 f"keys is a list of patterns, not {shown(self.keys)}", hint='keys=["note/*", "settings"]'
+            )
+        if self.hide_keys and self.remote_keys is None:
+            raise ConfigurationError(
+                "names of keys are hidden under a key that all devices share", hint="add remote_keys="
             )
         if not self.every > 0:
             raise ConfigurationError(f"every is more than 0 seconds, not {shown(self.every)}", hint="every=5")

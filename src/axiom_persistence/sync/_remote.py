@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import secrets
 import zlib
-from collections.abc import Collection, Mapping
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,14 +25,18 @@ from ..keys import INTERNAL, KEYSET
 from ..layers.tracked import SYNC
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import StorageAdapter, Stored
-from ._devices import SyncDevice, known_device, sealed_device
+from ._conflict import Pair, clashes_in
+from ._devices import SyncDevice, forget_device, known_device, sealed_device
+from ._shadow import Local
 from ._state import State, decode_state, encode_state
 
-__all__ = ["NOTHING", "TOGETHER", "Head", "Remote", "Seen"]
+__all__ = ["HEAD", "NAMES", "NOTHING", "TOGETHER", "Head", "Remote", "Seen", "packed"]
 
 T = TypeVar("T")
 
-_HEAD: Final = SYNC + "head"
+HEAD: Final = SYNC + "head"
+NAMES: Final = SYNC + "names"
+"""The key that hides the names of keys, where they are hidden."""
 _LOG: Final = SYNC + "log/"
 _STORE: Final = INTERNAL + "store"
 """The header of a store. A remote has none."""
@@ -88,19 +92,27 @@ class Seen(NamedTuple):
     versions: dict[str, str]
     faults: dict[str, str]
     """Keys whose states cannot be read, and why: they are left as they are."""
+    view: Any = None
+    """All that was there, where the remote needs it again."""
 
 
 class Remote:
-    """The place where devices meet. ``adapter`` is an open adapter."""
+    """The place where devices meet. ``adapter`` is an open adapter; ``hides``: with hidden names of keys."""
 
-    def __init__(self, adapter: StorageAdapter) -> None:
-        if not adapter.traits.atomic or not adapter.traits.shared:
+    def __init__(self, adapter: StorageAdapter, *, hides: bool = False) -> None:
+        traits = adapter.traits
+        if not traits.replicated and not (traits.atomic and traits.shared):
             raise ConfigurationError(
                 "devices meet in a place that several processes may use, with commits of several keys",
                 adapter=adapter,
                 hint="SQLite or a directory on a shared disk, or PostgreSQL",
             )
         self.adapter: StorageAdapter = adapter
+        self.device: str = ""
+        """The name of this device."""
+        self.renewed: Callable[[str, State | None], State | None] = lambda _, state: state
+        """A key's state as the migrations of this program make it."""
+        self._hides = hides
         self.sent: int = 0
         """Bytes of states that were sent."""
         self.received: int = 0
@@ -113,14 +125,20 @@ class Remote:
 
         And ``KeyUnavailableError`` for one that is encrypted, where no key was given.
         """
-        found = await self.adapter.fetch((_HEAD, _STORE, KEYSET))
+        found = await self.adapter.fetch((HEAD, _STORE, KEYSET, NAMES))
         if KEYSET in found and not self.adapter.traits.confidential:
             raise KeyUnavailableError(
                 "what devices have sent there is encrypted, and no key was given",
                 adapter=self.adapter,
                 hint="give the key that they share: Sync(..., remote_keys=...), or --remote-keys",
             )
-        if _STORE in found and _HEAD not in found:
+        if NAMES in found and not self._hides:
+            raise ConfigurationError(
+                "the names of keys are hidden there",
+                adapter=self.adapter,
+                hint="open it as the other devices do: Sync(..., hide_keys=True), or --hide-keys",
+            )
+        if _STORE in found and HEAD not in found:
             raise ForeignStoreError(
                 "this is a store of its own, not a place where devices meet",
                 adapter=self.adapter,
@@ -132,17 +150,41 @@ class Remote:
         if not device.is_as_told(await known_device(self.adapter, device.id)):
             await self.adapter.commit(sealed_device(device))
 
+    def accept(self) -> None:
+        """Go on with a place that is not the one from before, where that has to be asked."""
+
+    async def faults(self) -> dict[str, str]:
+        """What is wrong with the place, by what it is about."""
+        return {}
+
+    async def forget(self, device: str) -> bool:
+        """Take a device from the list. False: it is not there."""
+        return await forget_device(self.adapter, device)
+
+    def keys(self, after: str) -> AsyncIterator[str]:
+        """The keys that have a state, behind ``after``, in order."""
+        return self.adapter.keys(after=after)
+
+    def clashes(self, local: Local, theirs: State | None, seen: Seen) -> list[Pair]:  # noqa: ARG002
+        """The fields that were changed here and, by somebody who did not know that, elsewhere."""
+        return clashes_in(local.shadow, theirs)
+
     async def look(self) -> Head:
         """The end of the log: one small request."""
-        stored = (await self.adapter.fetch((_HEAD,))).get(_HEAD)
+        stored = (await self.adapter.fetch((HEAD,))).get(HEAD)
         return self._head(stored)
 
     async def fetch(self, keys: Collection[str]) -> Seen:
         """The states of ``keys`` and the head, of one moment."""
-        found = await self.adapter.fetch([*keys, _HEAD])
-        stored_head = found.pop(_HEAD, None)
+        most = self.adapter.traits.max_key_bytes
+        sizes = {key: len(key.encode()) for key in keys}
+        found = await self.adapter.fetch([*(key for key in keys if sizes[key] <= most), HEAD])
+        stored_head = found.pop(HEAD, None)
         head_version = None if stored_head is None else stored_head.version
         seen = Seen(self._head(stored_head), head_version, {}, {}, {})
+        for key, size in sizes.items():
+            if size > most:
+                seen.faults[key] = f"its name takes {size:,} bytes, and the remote takes {most:,}"
         for key, stored in found.items():
             self.received += len(stored.data)
             try:
@@ -152,13 +194,28 @@ class Remote:
                 seen.faults[key] = f"what another device sent cannot be read: {error}"
         return seen
 
+    def refusal(self, state: State) -> str | None:
+        """Why the remote cannot take ``state``; None: it can."""
+        size, most = len(encode_state(state)), self.adapter.traits.max_value_bytes
+        if most is None or size <= most:
+            return None
+        return f"it takes {size:,} bytes, and the remote takes {most:,}"
+
     async def push(
-        self, states: Mapping[str, State | None], seen: Seen, device: SyncDevice
+        self,
+        states: Mapping[str, State | None],
+        seen: Seen,
+        device: SyncDevice,
+        left: Collection[str] | None = None,  # noqa: ARG002 - where devices do not write the same
     ) -> tuple[Head, Mapping[str, str]]:
         """Send ``states`` (None: forget the key) in one commit, if all is still as it was ``seen``.
 
+        ``left``: all that was seen has been joined, but for these keys. None: it was not.
+
         The new head, and the versions of what was sent. Raises ``ConflictError`` if anything is not.
         """
+        if not states:
+            return seen.head, {}
         place = seen.head.place or secrets.token_hex(8)
         head = Head(seen.head.number + 1, secrets.token_hex(8), place)
         entry = Sent(head.name, sorted(states), device.id, device.last_met)
@@ -167,12 +224,12 @@ class Remote:
             for key, state in states.items()
         }
         plain = {key: len(record or b"") for key, record in whole.items()}
-        data = {key: None if record is None else _packed(record) for key, record in whole.items()}
+        data = {key: None if record is None else packed(record) for key, record in whole.items()}
         stored = _StoredHead(1, *head)
         changes: dict[str, bytes | None] = {
             **data,
             **sealed_device(device),
-            _HEAD: seal_record(_HEAD, msgspec.json.encode(stored), INTERNAL_SCHEMA),
+            HEAD: seal_record(HEAD, msgspec.json.encode(stored), INTERNAL_SCHEMA),
             _entry(head.number): seal_record(
                 _entry(head.number), msgspec.json.encode(entry), INTERNAL_SCHEMA
             ),
@@ -180,12 +237,12 @@ class Remote:
         if head.number > KEPT:
             changes[_entry(head.number - KEPT)] = None
         expect: dict[str, str | None] = {key: seen.versions.get(key) for key in states}
-        expect[_HEAD] = seen.head_version
+        expect[HEAD] = seen.head_version
         versions = await self.adapter.commit(changes, expect=expect)
-        for key, packed in data.items():
-            if packed is not None:
-                self.sent += len(packed)
-                self.saved += plain[key] - len(packed)
+        for key, sent in data.items():
+            if sent is not None:
+                self.sent += len(sent)
+                self.saved += plain[key] - len(sent)
         return head, versions
 
     async def since(self, cursor: Head, head: Head) -> list[str] | None:
@@ -224,7 +281,7 @@ class Remote:
     def _head(self, stored: Stored | None) -> Head:
         if stored is None:
             return NOTHING
-        head = self._own(_HEAD, stored, _StoredHead)
+        head = self._own(HEAD, stored, _StoredHead)
         if head.format != 1:
             raise ForeignStoreError(
                 f"what devices have sent there has format {head.format}; this version knows 1",
@@ -264,7 +321,7 @@ def _entry(number: int) -> str:
     return f"{_LOG}{number:012d}"
 
 
-def _packed(record: bytes) -> bytes:
+def packed(record: bytes) -> bytes:
     if len(record) < _WORTH_IT:
         return record
     packed = _DEFLATED + zlib.compress(record)

@@ -18,6 +18,7 @@ import msgspec
 from ..errors import (
     CapabilityUnavailableError,
     ConflictError,
+    ForeignStoreError,
     InsecureStorageError,
     PersistenceError,
     StorageError,
@@ -34,13 +35,13 @@ from ._conflict import CONFLICTS, KEPT, Conflict
 from ._cycle import cycle, stamp_all
 from ._deleted import forget_deleted
 from ._device import Device
-from ._devices import SyncDevice, forget_device, listed_devices
+from ._devices import SyncDevice, listed_devices
 from ._lease import Lease
 from ._listed import listed_conflicts, take_back
 from ._listing import list_all, mark_untracked
 from ._options import Sync
+from ._packed import remote_over
 from ._pause import Pause
-from ._remote import Remote
 from ._status import Phase, SyncEvent, SyncStatus, Told
 
 __all__ = ["SyncEvent", "SyncStatus", "Synchroniser"]
@@ -84,7 +85,7 @@ class Synchroniser:
         self._asked = asked
         self._tracked = tracked
         self._adapter = remote
-        self._remote = Remote(remote)
+        self._remote = remote_over(remote, asked)
         # Below the caches, which then learn of what comes as they learn of what other processes commit.
         self._store = Store(tracked, migrations=migrations)
         self._top: Store = self._store
@@ -209,7 +210,7 @@ class Synchroniser:
             try:
                 await self._meet_until_done(device)
             except PersistenceError as error:
-                offline = isinstance(error, StorageError)
+                offline = isinstance(error, StorageError) and not isinstance(error, ForeignStoreError)
                 self._become("offline" if offline else "stuck", str(error))
                 raise
             except BaseException:
@@ -245,8 +246,9 @@ class Synchroniser:
         self._become("paused", _BY_HAND)
 
     async def resume(self) -> None:
-        """Go on by itself, whoever has paused it."""
+        """Go on by itself, whoever has paused it; and where iCloud has another account than before."""
         self._opened()
+        self._remote.accept()
         await self._pause.set(on=False)
         self._go_on()
 
@@ -268,7 +270,7 @@ class Synchroniser:
         """
         self._opened()
         await self._reach()
-        return await forget_device(self._adapter, device)
+        return await self._remote.forget(device)
 
     async def conflicts(self) -> list[Conflict]:
         """What lost on this device to a change elsewhere, or elsewhere to one from here; the oldest first.
@@ -373,6 +375,7 @@ class Synchroniser:
                 after = ""
             elif not outcome.more:
                 after = outcome.last
+        faults.update(await self._remote.faults())
         self._status = replace(self._status, faults=tuple(sorted(faults.items())))
 
     async def _forget_deleted(self, device: Device) -> None:

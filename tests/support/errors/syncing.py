@@ -14,6 +14,7 @@ from axiom_persistence.errors import (
 from axiom_persistence.layers.tracked import SYNC
 from axiom_persistence.records.record import INTERNAL_SCHEMA, seal_record
 from axiom_persistence.security import StaticKey
+from axiom_persistence.sync._hidden import Hidden
 
 from . import case
 
@@ -145,3 +146,50 @@ async def meet_encrypted_devices_without_a_key(world):
 )
 async def meet_before_the_store_is_open(world):
     await open_persistence(world.db(), sync=Sync(world.db("remote.db"))).sync.now()
+
+
+@case(ConfigurationError, "names of keys are hidden under a key that all devices share; add remote_keys=")
+async def hide_names_without_a_key(world):
+    Sync("sqlite:remote.db", hide_keys=True)
+
+
+async def met_with_names(world, *, first: bool, then: bool):
+    """One device meets, and then another that says otherwise whether names are hidden."""
+    place, key = world.db("remote.db"), StaticKey(bytes(32))
+    for name, hides in (("first.db", first), ("then.db", then)):
+        sync = Sync(place, remote_keys=key, hide_keys=hides, metered=lambda: True)
+        async with open_persistence(world.db(name), sync=sync) as store:
+            await store.save("k", 1)
+            await store.sync.now()
+
+
+@case(
+    ConfigurationError,
+    "the names of keys are hidden there [in SQLiteAdapter(<path>/remote.db)]; open it as the other "
+    "devices do: Sync(..., hide_keys=True), or --hide-keys",
+    place=True,
+)
+async def meet_hidden_names_in_clear(world):
+    await met_with_names(world, first=True, then=False)
+
+
+@case(
+    InsecureStorageError,
+    "the names of keys are in clear there already [in SQLiteAdapter(<path>/remote.db)]; "
+    "hide_keys=True takes an empty place",
+    place=True,
+)
+async def hide_names_that_are_in_clear(world):
+    await met_with_names(world, first=False, then=True)
+
+
+@case(
+    CorruptedDataError,
+    "the key that hides the names of keys cannot be read: it does not begin like a record; 7 bytes are "
+    "there [in SQLiteAdapter(<path>/remote.db)]; put a backup of that place back, or meet at an empty one",
+    place=True,
+)
+async def hide_names_under_a_damaged_key(world):
+    async with SQLiteAdapter(world.db("remote.db")) as place:
+        await place.commit({SYNC + "names": b"rubbish"})
+        await Hidden(place).aopen()
