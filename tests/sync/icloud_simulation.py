@@ -7,8 +7,6 @@ a machine has of iCloud is lost, and downloaded anew.
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import msgspec
 
 from axiom_persistence.adapters.icloud import ICloudKeyValueAdapter
@@ -30,9 +28,7 @@ from axiom_persistence.testing import ICloudSimulator
 
 from .simulation import (
     DIRTY,
-    KEYS,
     Killed,
-    Medium,
     Process,
     Simulated,
     ViolationError,
@@ -74,11 +70,15 @@ class CloudProcess(Process):
         world = self.world
         tracked = Tracked(Simulated(self.medium, self), lambda key: True)
         who = world.who(self.name, world.rng)
-        self.clock = tracked.clock = Clock(who, lambda: world.now + world.offsets[self.name])
+
+        def now():
+            return world.now + world.offsets[self.name]
+
+        self.clock = tracked.clock = Clock(who, now)
         for name, (data, _) in self.medium.records.items():
             if name.startswith(DIRTY):
                 self.clock.go_on_from(msgspec.json.decode(open_record(name, data).value))
-        self.store = Store(tracked, clock=lambda: world.now)
+        self.store = Store(tracked, clock=now)
         self.apple = Apple(self)
         remote = packs.remote_over(self.apple, Sync("icloud:"))
         self.device = Device(self.store, remote, self.clock, self.name, tracked.wants, world.resolver)
@@ -184,9 +184,9 @@ async def cloud_schedule(seed, *, steps=80, **options):
 
 async def disturb(w, rng, process):
     device = w.apple[process.medium]
-    kinds = ["kill", "power", "jump", "rest", "deliver", "second", "backup", "copy", "account", "erased"]
-    if w.keep_deleted is not None:
-        kinds += ["forget"] * 10
+    kinds = ["kill", "jump", "rest", "deliver", "second", "backup", "copy", "account"]
+    # Of a device that is away for longer than deletions are remembered, what Apple lost is not sent again.
+    kinds += ["power", "erased"] if w.keep_deleted is None else ["forget"] * 10
     what = rng.choice(kinds)
     if what == "kill":
         await w.kill(process)
@@ -215,4 +215,4 @@ async def disturb(w, rng, process):
         await w.settle()
 
 
-__all__ = ["KEYS", "CloudWorld", "Medium", "ViolationError", "cloud_schedule", "defaultdict"]
+__all__ = ["CloudWorld", "ViolationError", "cloud_schedule"]

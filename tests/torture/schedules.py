@@ -8,11 +8,13 @@ import argparse
 import asyncio
 import sys
 import time
+from functools import partial
 from multiprocessing import get_context
 
 from axiom_persistence.sync import _cycle as cycle
 from axiom_persistence.sync import _listing as listing
 
+from ..sync.icloud_simulation import cloud_schedule
 from ..sync.simulation import ViolationError, schedule
 
 AT_ONCE = 100
@@ -23,7 +25,7 @@ async def at_once(attempt):
     await asyncio.sleep(0)
 
 
-def run(seeds):
+def run(seeds, simulate=schedule):
     """How many met the known limit, and what was violated, by seed."""
     for module in (cycle, listing):
         module.backoff = at_once
@@ -34,7 +36,7 @@ def run(seeds):
             # In some, what was deleted is forgotten, and devices are away for longer than that.
             keep = 5000 if seed % 5 == 0 else None
             devices, steps = 2 + seed % 4, 50 + 40 * (seed % 3)
-            world = asyncio.run(schedule(seed, devices=devices, steps=steps, keep_deleted=keep))
+            world = asyncio.run(simulate(seed, devices=devices, steps=steps, keep_deleted=keep))
             limited += world.known_limit > 0
         except ViolationError as violation:
             violations.append((seed, str(violation)))
@@ -46,12 +48,14 @@ def main():
     parser.add_argument("--schedules", type=int, default=100_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--processes", type=int, help="one for each core")
+    parser.add_argument("--icloud", action="store_true", help="devices that meet in a simulated iCloud")
     asked = parser.parse_args()
+    simulate = cloud_schedule if asked.icloud else schedule
     last = asked.first + asked.schedules
     parts = [range(seed, min(seed + AT_ONCE, last)) for seed in range(asked.first, last, AT_ONCE)]
     began, done, limited, violated = time.monotonic(), 0, 0, 0
     with get_context("spawn").Pool(asked.processes) as pool:
-        for count, met, violations in pool.imap_unordered(run, parts):
+        for count, met, violations in pool.imap_unordered(partial(run, simulate=simulate), parts):
             done, limited, violated = done + count, limited + met, violated + len(violations)
             for seed, what in violations:
                 print(f"schedule {seed}: {what}", flush=True)

@@ -144,6 +144,8 @@ class ICloudKeyValueAdapter(StorageAdapter):
         ]
         if self._is_refused:
             faults.append(f"iCloud has refused what is too much: {_takers(everything)}")
+            # Nobody tells that it was taken after all: below the limit it is told once.
+            self._is_refused = _bytes(everything) > MOST_BYTES
         return faults
 
     # -- writing -----------------------------------------------------------------------------------
@@ -169,6 +171,7 @@ class ICloudKeyValueAdapter(StorageAdapter):
                     store.write(values)
                 except PersistenceError as error:
                     raise error.naming(adapter=self)  # noqa: B904 - the same error, named
+                self._check_taken(store, values)
         return {key: content_version(data) for key, data in changes.items() if data is not None}
 
     def _check_room(self, store: Ubiquitous, values: Mapping[str, bytes | None]) -> None:
@@ -192,8 +195,19 @@ class ICloudKeyValueAdapter(StorageAdapter):
                 adapter=self,
                 hint="delete some of that; nothing was changed",
             )
-        if _bytes(after) < _bytes(before):
-            self._is_refused = False
+        self._is_refused = self._is_refused and _bytes(after) > MOST_BYTES
+
+    def _check_taken(self, store: Ubiquitous, values: Mapping[str, bytes | None]) -> None:
+        """Apple says nothing of what it does not take: the value from before stays."""
+        now = store.read(values.keys())
+        for name, value in values.items():
+            if now.get(name) != value:
+                raise StorageFullError(
+                    "iCloud did not take the value; others of the same commit may be there",
+                    key=_key(name, now.get(name)),
+                    adapter=self,
+                    hint="delete something else there",
+                )
 
     # -- what the system tells -----------------------------------------------------------------------
 
@@ -210,8 +224,6 @@ class ICloudKeyValueAdapter(StorageAdapter):
         assert store is not None
         told = store.told()
         self._counts.update(told)
-        if told and Reason.QUOTA not in told:
-            self._is_refused = self._is_refused and _bytes(store.read(None)) > MOST_BYTES
         self._is_refused |= Reason.QUOTA in told
         if not self._is_downloaded:
             waited = time.monotonic() - self._since >= self._patience

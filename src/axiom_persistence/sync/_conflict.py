@@ -16,7 +16,18 @@ from ..records.stamp import Clock, later_than
 from ._shadow import Shadow
 from ._state import NAME, WHOLE, Field, State
 
-__all__ = ["CONFLICTS", "KEPT", "Clash", "Conflict", "Resolver", "clashes_in", "resolved", "sealed_conflict"]
+__all__ = [
+    "CONFLICTS",
+    "KEPT",
+    "Clash",
+    "Conflict",
+    "Pair",
+    "Resolver",
+    "clashes_in",
+    "made_of",
+    "resolved",
+    "sealed_conflict",
+]
 
 CONFLICTS: Final = SYNC + "conflict/"
 
@@ -65,6 +76,8 @@ Resolver = Callable[[Clash], Any]
 
 
 class Pair(NamedTuple):
+    """A field that was changed here and elsewhere."""
+
     name: str
     base: Field | None
     ours: Field

@@ -12,6 +12,7 @@ conflict.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,7 +21,19 @@ from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 from ._conflict import Pair, made_of
 from ._state import Field, State, builtins_of, decode_state
 
-__all__ = ["BUCKETS", "EMPTY", "Pack", "Part", "View", "bucket_of", "decode_pack", "encode_pack", "made_part"]
+__all__ = [
+    "BUCKETS",
+    "EMPTY",
+    "Pack",
+    "Part",
+    "View",
+    "bucket_of",
+    "decode_pack",
+    "encode_pack",
+    "hashed",
+    "made_part",
+    "time_of",
+]
 
 BUCKETS: Final = 32
 """Packs of a device at most. Of iCloud's 1,024 keys that makes 31 devices."""
@@ -102,13 +115,18 @@ class View:
         self.me = me
         self.packs = dict(packs)
         self.found = found
-        """The versions of this device's own packs: they change if somebody else signs in meanwhile."""
+        """Versions of packs that are gone if somebody else signs in: this device's, or any if it has none."""
         self.keys: dict[str, dict[str, Part]] = {}
         for (_, device), pack in self.packs.items():
             for key, part in pack.parts.items():
                 self.keys.setdefault(key, {})[device] = part
         self.clashing: set[int] = set()
         """Packs of ours that have to say that those of others were read."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this device has a pack there."""
+        return any(device == self.me for _, device in self.packs)
 
     @property
     def places(self) -> set[str]:
@@ -129,11 +147,18 @@ class View:
     def others(self, key: str) -> dict[str, Part]:
         return {device: part for device, part in self.keys.get(key, {}).items() if device != self.me}
 
+    @cached_property
     def versions(self) -> dict[str, str]:
+        """Of each key what changes when anybody says something else of it."""
         return {
             key: hashed("".join(device + part.digest for device, part in sorted(parts.items())))
             for key, parts in self.keys.items()
         }
+
+    @cached_property
+    def name(self) -> str:
+        """What changes when any version does."""
+        return hashed("".join(f"{key}\0{version}\0" for key, version in sorted(self.versions.items())))
 
     def numbers(self, bucket: int) -> dict[str, int]:
         """The numbers of the other devices' packs."""
@@ -157,15 +182,15 @@ class View:
     def _lost_to(self, part: Part, key: str, own: Fields, pending: Base) -> Iterator[Pair]:
         mine = self.mine(key)
         said = {} if mine is None else mine.state.fields
-        for name, field in {**own, **said}.items():
+        for name in {**own, **said}:
+            field = max((f for f in (own.get(name), said.get(name)) if f is not None), key=lambda f: f.stamp)
             theirs = made_of(part.state, name)
             if theirs is None or name in pending or not _is_lost(field, theirs):
                 continue
-            knew = (
-                self._knew(theirs, self.me, key, name)
-                if name in said
-                else self._may_know(theirs, key, name, field)
-            )
+            if field == said.get(name):
+                knew = self._knew(theirs, self.me, key, name)
+            else:
+                knew = self._may_know(theirs, key, name, field)
             if not knew:
                 yield Pair(name, None, field, theirs)
 

@@ -31,11 +31,10 @@ from ._pack import (
     bucket_of,
     decode_pack,
     encode_pack,
-    hashed,
     made_part,
     time_of,
 )
-from ._remote import NOTHING, TOGETHER, Head, Remote, Seen, packed
+from ._remote import NOTHING, TOGETHER, Head, Remote, Seen, deflated
 from ._shadow import Local
 from ._state import State, encode_state, join, latest, view
 
@@ -74,6 +73,8 @@ class PackedRemote(Remote):
         self._read: dict[str, tuple[str, Pack]] = {}
         self._damaged: dict[str, str] = {}
         self._places: set[str] = set()
+        self._there: dict[str, str] = {}
+        self._last: View | None = None
         self._accepted = False
 
     def accept(self) -> None:
@@ -141,7 +142,7 @@ class PackedRemote(Remote):
                 "nothing is there of what this device has met: another account is signed in, or all was "
                 "deleted; nothing was sent",
                 adapter=self.adapter,
-                hint="sign in again; or persistence.sync.resume() sends everything to this account",
+                hint="sign in again; or resume the synchronisation, and everything is sent to this account",
             )
         return True
 
@@ -156,11 +157,15 @@ class PackedRemote(Remote):
     async def _view(self) -> View:
         names = [name async for name in self.adapter.keys(_PACK)]
         found = await self.adapter.fetch(names)
+        there = {name: stored.version for name, stored in found.items()}
+        if self._last is not None and there == self._there:
+            return self._last  # nothing has changed
         self._damaged = {}
         self._read = {name: self._opened_pack(name, stored) for name, stored in found.items()}
         packs = {_split(name): pack for name, (_, pack) in self._read.items()}
-        mine = {name: stored.version for name, stored in found.items() if _split(name)[1] == self.device}
-        return View(self.device, packs, mine)
+        mine = {name: version for name, version in there.items() if _split(name)[1] == self.device}
+        self._there, self._last = there, View(self.device, packs, mine or there)
+        return self._last
 
     def _opened_pack(self, name: str, stored: Stored) -> tuple[str, Pack]:
         known = self._read.get(name)
@@ -178,13 +183,11 @@ class PackedRemote(Remote):
         self._places = now.places
         if not now.packs:
             return NOTHING
-        versions = now.versions()
-        name = hashed("".join(f"{key}\0{versions[key]}\0" for key in sorted(versions)))
-        self._known[name] = versions
-        self._known.move_to_end(name)
+        self._known[now.name] = now.versions
+        self._known.move_to_end(now.name)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        return Head(0, name, now.place)
+        return Head(0, now.name, now.place)
 
     def clashes(self, local: Local, theirs: State | None, seen: Seen) -> list[Pair]:  # noqa: ARG002
         now: View = seen.view
@@ -204,16 +207,19 @@ class PackedRemote(Remote):
         """Send what nobody else says. Of what was joined, no longer say what others say, too."""
         now: View = seen.view
         changed: dict[int, Pack] = {}
-        for bucket in range(BUCKETS):
+        news: dict[int, dict[str, State | None]] = {bucket: {} for bucket in range(BUCKETS)}
+        for key, state in states.items():
+            news[bucket_of(key)][key] = state
+        for bucket, known in news.items():
             pack = now.pack(bucket, now.me)
-            known = {key: state for key, state in states.items() if bucket_of(key) == bucket}
             for key in () if left is None else pack.parts.keys() - known.keys() - set(left):
-                known[key] = self._joined(key, now.keys[key].values())
+                if len(now.keys[key]) > 1:
+                    known[key] = self._joined(key, now.keys[key].values())
             stamps = [latest(state) for state in known.values() if state is not None]
             number = max(pack.number + 1, *map(time_of, stamps), int(device.last_met * 1000) << 16)
             said = {key: self._said(now, key, state, number) for key, state in known.items()}
             parts = {key: part for key, part in {**pack.parts, **said}.items() if part is not None}
-            is_first = left is not None and bucket == 0 and not now.found  # it is known by its packs
+            is_first = left is not None and bucket == 0 and not now.is_known
             if parts != pack.parts or bucket in now.clashing or is_first:
                 read = pack.seen if left is None else now.numbers(bucket)
                 changed[bucket] = Pack(now.place, number, read, parts)
@@ -245,7 +251,7 @@ class PackedRemote(Remote):
         for bucket, pack in packs.items():
             name = _name(bucket, now.me)
             whole = seal_record(name, encode_pack(pack), INTERNAL_SCHEMA)
-            changes[name], plain = packed(whole), plain + len(whole)
+            changes[name], plain = deflated(whole), plain + len(whole)
         try:
             await self.adapter.commit({**changes, **more}, expect=now.found)
         except StorageFullError as error:

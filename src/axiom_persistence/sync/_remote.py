@@ -30,7 +30,7 @@ from ._devices import SyncDevice, forget_device, known_device, sealed_device
 from ._shadow import Local
 from ._state import State, decode_state, encode_state
 
-__all__ = ["HEAD", "NAMES", "NOTHING", "TOGETHER", "Head", "Remote", "Seen", "packed"]
+__all__ = ["HEAD", "NAMES", "NOTHING", "TOGETHER", "Head", "Remote", "Seen", "deflated"]
 
 T = TypeVar("T")
 
@@ -224,7 +224,7 @@ class Remote:
             for key, state in states.items()
         }
         plain = {key: len(record or b"") for key, record in whole.items()}
-        data = {key: None if record is None else packed(record) for key, record in whole.items()}
+        data = {key: None if record is None else deflated(record) for key, record in whole.items()}
         stored = _StoredHead(1, *head)
         changes: dict[str, bytes | None] = {
             **data,
@@ -321,7 +321,7 @@ def _entry(number: int) -> str:
     return f"{_LOG}{number:012d}"
 
 
-def packed(record: bytes) -> bytes:
+def deflated(record: bytes) -> bytes:
     if len(record) < _WORTH_IT:
         return record
     packed = _DEFLATED + zlib.compress(record)

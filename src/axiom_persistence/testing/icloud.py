@@ -134,7 +134,7 @@ class ICloudDevice(Ubiquitous):
                 f"a key has at most {MOST_NAME_BYTES} bytes in iCloud", key=name, hint="choose a shorter one"
             )
         after = _changed(self.values, name, value)
-        if value is not None and _is_too_much(after):
+        if _is_too_much(after, self.values):
             self.note(Reason.QUOTA)
             return
         if not self.downloaded:
@@ -184,7 +184,7 @@ class ICloudDevice(Ubiquitous):
         elif kind == "send":
             self.sent += 1
             after = _changed(server, name, self.values.get(name))
-            if name in self.values and _is_too_much(after):
+            if _is_too_much(after, server):
                 self.note(Reason.QUOTA)
                 return False
             self.cloud.accounts[self.account] = after
@@ -211,5 +211,12 @@ def _seen(value: Any) -> bytes | Foreign:
     return value if isinstance(value, bytes) else Foreign(_size(value))
 
 
-def _is_too_much(content: Content) -> bool:
-    return len(content) > MOST_KEYS or sum(map(_size, content.values())) > MOST_BYTES
+def _is_too_much(after: Content, before: Content) -> bool:
+    """Whether it is more than fits, and more than it was."""
+    if len(after) > max(MOST_KEYS, len(before)):
+        return True
+    return _total(after) > max(MOST_BYTES, _total(before))
+
+
+def _total(content: Content) -> int:
+    return sum(map(_size, content.values()))

@@ -247,5 +247,6 @@ RARE: dict[str, str] = {
         DESKTOP,
     ),
     "sync/_listing.py::_take::ConflictError": RACE,
+    "sync/_packed.py::PackedRemote._full::StorageFullError": "told by the status, so that the rest goes on",
     "sync/_listed.py::take_back::ConflictError": RACE,
 }
