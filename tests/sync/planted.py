@@ -146,7 +146,7 @@ def _a_mark_that_is_lost_at_the_end(patch):
 
 
 def _conflicts_that_nobody_remembers(patch):
-    patch(cycle, "clashes_in", lambda shadow, theirs: [])
+    patch(remote, "clashes_in", lambda shadow, theirs: [])
 
 
 def _parts_of_what_was_sent_together(patch):
