@@ -65,7 +65,11 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.redis --kills 100 --replies 1000
 	AXIOM_TEST_STORES=postgres $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k postgres
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.objects --kills 100 --replies 1000
+	PYTHONPATH=tests $(BIN)/python -m tests.torture.objects --on moto --replies 1000
+	PYTHONPATH=tests $(BIN)/python -m tests.torture.objects --on azurite --replies 1000
 	AXIOM_TEST_STORES=objects $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k objects
+	AXIOM_TEST_STORES=objects AXIOM_TEST_OBJECTS=moto $(BIN)/python -m pytest tests/persistence tests/store tests/isolation -k objects
+	AXIOM_TEST_STORES=objects AXIOM_TEST_OBJECTS=azurite $(BIN)/python -m pytest tests/persistence tests/store tests/isolation -k objects
 	AXIOM_TEST_STORES=redis $(BIN)/python -m pytest tests/persistence tests/store tests/isolation tests/adapters -k redis
 
 bench: $(STAMP)  ## peers in the same run; writes docs/benchmarks.md and docs/benchmarks.svg

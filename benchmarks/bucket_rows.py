@@ -7,7 +7,7 @@ from .row import Goal, Job, Metric, Row
 __all__ = ["bucket_rows"]
 
 _OURS, _BARE = "axiom-persistence, objects", "obstore"
-_NAMES = {_OURS: "ours-objects", _BARE: "obstore"}
+_NAMES = {_OURS: "ours-objects", _BARE: "obstore", "py-key-value S3": "kv-s3"}
 
 
 def bucket_rows() -> list[Row]:

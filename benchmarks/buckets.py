@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from .contender import Survival, contender
-from .served import OursServed, Served
+from .served import KeyValueServed, OursServed, Served
 from .values import Document
 
 KEPT = "SeaweedFS as it comes: written, not synced, when it answers"
@@ -64,3 +64,20 @@ class OursObjects(InBucket, OursServed):
         from tests.support.objects import address as address_of
 
         await super().connect(address_of(self.server.port, "ours"))
+
+
+@contender("kv-s3")
+class KeyValueS3(InBucket, KeyValueServed):
+    """py-key-value's store, over aiobotocore."""
+
+    def store_at(self, address: str) -> Any:
+        from key_value.aio.stores.s3 import S3Store
+        from tests.support.objects import BUCKET, SECRET, USER
+
+        return S3Store(
+            bucket_name=BUCKET,
+            endpoint_url=f"http://127.0.0.1:{self.server.port}",
+            aws_access_key_id=USER,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+        )

@@ -24,6 +24,7 @@ from . import (  # noqa: F401 - they register
     processes,
     redis_servers,
     servers,
+    synchronising,
 )
 from .contender import Unavailable
 from .scenarios import SCENARIOS

@@ -1,4 +1,4 @@
-"""What copies and sweeping cost: archives there and back, and saves beside snapshots and a sweep."""
+"""What copies and sweeping cost: archives there and back, and saves beside a sweep."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ from axiom_persistence import AdapterBasedPersistence, open_persistence
 from .scenarios import Figures, Parameters, scenario, settled
 from .timing import summary
 from .values import Documents, key_names
-
-__all__ = ["EVERY_SECONDS"]
-
-EVERY_SECONDS = 0.05
-"""Between two snapshots."""
 
 _TOGETHER = 512
 _AT_ONCE = 5000
@@ -112,37 +107,6 @@ async def _plain_import(directory: Path) -> None:
 
 
 # -- saves beside something else -------------------------------------------------------------------
-
-
-@scenario("beside-snapshots")
-async def beside_snapshots(directory: Path, parameters: Parameters) -> Figures:
-    """Eight tasks that save durably, and with ``snapshots`` one every 50 ms of the same store."""
-    path, values = directory / "store.db", Documents(_AT_ONCE)
-    async with open_persistence(path) as persistence:
-        await persistence.save_many({name: values.take() for name in key_names(parameters["keys"])})
-        settled()
-        times: list[int] = []
-        end = monotonic() + parameters["seconds"]
-
-        async def save(task: int) -> None:
-            number = 0
-            while monotonic() < end:
-                number += 1
-                value = values.take()
-                begin = perf_counter_ns()
-                await persistence.save(f"own/{task}/{number % 100}", value)
-                times.append(perf_counter_ns() - begin)
-
-        async def snapshots() -> int:
-            count = 0
-            while parameters["snapshots"] and monotonic() < end:
-                await persistence.snapshot(keep=2)
-                count += 1
-                await asyncio.sleep(EVERY_SECONDS)
-            return count
-
-        made, *_ = await asyncio.gather(snapshots(), *(save(task) for task in range(8)))
-    return {**summary(times), "saves_per_second": len(times) / parameters["seconds"], "snapshots": made}
 
 
 @scenario("beside-sweep")

@@ -10,20 +10,23 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
-from time import monotonic_ns, perf_counter
+from time import monotonic, monotonic_ns, perf_counter, perf_counter_ns
 from typing import Any, Final
 
 import axiom_persistence
 from axiom_persistence import open_persistence
 
 from .contender import Unavailable
-from .scenarios import Figures, Parameters, scenario
-from .timing import percentile
+from .scenarios import Figures, Parameters, scenario, settled
+from .timing import percentile, summary
+from .values import Documents, key_names
 
 __all__ = ["CHILD"]
 
 CHILD: Final = (sys.executable, "-m", "benchmarks.child")
 PIPE: Final = asyncio.subprocess.PIPE
+_EVERY_SECONDS: Final = 0.05
+"""Between two snapshots."""
 
 
 async def _begin(job: dict[str, Any]) -> asyncio.subprocess.Process:
@@ -67,6 +70,55 @@ async def processes(directory: Path, parameters: Parameters) -> Figures:
         "save_us": 1e6 / rate,
         "survives": done[0]["survives"],
     }
+
+
+@scenario("beside-snapshots")
+async def beside_snapshots(directory: Path, parameters: Parameters) -> Figures:
+    """Two processes of four tasks that save durably; with ``snapshots`` a third makes one every 50 ms."""
+    path, values = directory / "store.db", Documents(1000)
+    async with open_persistence(path) as persistence:
+        await persistence.save_many({name: values.take() for name in key_names(parameters["keys"])})
+        jobs = [
+            {"scenario": "tasks", "directory": str(directory), "parameters": {**parameters, "number": number}}
+            for number in range(2)
+        ]
+        begun = [await _begin(job) for job in jobs]
+        saving = asyncio.gather(*(_end(process) for process in begun))
+        made = 0
+        while parameters["snapshots"] and not saving.done():
+            await persistence.snapshot(keep=2)
+            made += 1
+            await asyncio.sleep(_EVERY_SECONDS)
+        done = await saving
+    return {
+        "p50_us": statistics.mean(figures["p50_us"] for figures in done),
+        "p99_us": max(figures["p99_us"] for figures in done),
+        "saves_per_second": sum(figures["saves"] for figures in done) / parameters["seconds"],
+        "snapshots": made,
+    }
+
+
+@scenario("tasks")
+async def tasks(directory: Path, parameters: Parameters) -> Figures:
+    """One of the processes: four tasks, each saving one value after the other."""
+    values, times = Documents(1000), list[int]()
+    async with open_persistence(directory / "store.db") as persistence:
+        settled()
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        end = monotonic() + parameters["seconds"]
+
+        async def save(task: int) -> None:
+            number = 0
+            while monotonic() < end:
+                number += 1
+                value = values.take()
+                begin = perf_counter_ns()
+                await persistence.save(f"own/{parameters['number']}/{task}/{number % 100}", value)
+                times.append(perf_counter_ns() - begin)
+
+        await asyncio.gather(*(save(task) for task in range(4)))
+    return {**summary(times), "saves": len(times)}
 
 
 @scenario("write_marks")

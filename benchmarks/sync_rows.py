@@ -1,4 +1,4 @@
-"""Rows of what it costs that every change is marked, to be sent to other devices."""
+"""Rows of what it costs that every change is marked, and of sending it to other devices."""
 
 from __future__ import annotations
 
@@ -25,6 +25,24 @@ def sync_rows() -> list[Row]:
             ),
             (Goal(_MARKED, _PLAIN, "p50_us", 1.3),),
             rounds=5,
+        ),
+        Row(
+            "first-synchronisation",
+            "A first synchronisation of 5,000 records of 1.1 KB",
+            (
+                Metric("sent_per_second", "records a second, sent"),
+                Metric("received_per_second", "records a second, taken over"),
+                Metric("idle_us", "µs a meeting with nothing to do"),
+            ),
+            (
+                Job(
+                    f"{OURS}, over an SQLite file",
+                    "first_sync",
+                    {"remote": "sqlite:{}/remote.db", "count": 5000},
+                ),
+                Job(f"{OURS}, over a directory", "first_sync", {"remote": "file:{}/remote", "count": 5000}),
+            ),
+            rounds=3,
         ),
     ]
 

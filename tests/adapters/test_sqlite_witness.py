@@ -362,6 +362,16 @@ async def test_a_look_while_others_open_and_close(tmp_path):
         thread.join()
 
 
+async def test_without_a_reader_beside_it_a_store_is_left_alone(tmp_path):
+    """An exclusive one has no witness, and nobody tries again and again."""
+    path, copy = tmp_path / "store.db", tmp_path / "copy.db"
+    async with SQLiteAdapter(path, exclusive=True) as adapter:
+        await adapter.commit({"k": b"1"})
+        adapter._writer._look_at_log(idle=False)
+        assert not adapter._writer._restless
+        assert not await told_alone(path, copy)
+
+
 # -- earlier releases ------------------------------------------------------------------------------
 
 

@@ -26,10 +26,7 @@ KEY = StaticKey(b"k" * 32)
 def stepped():
     migrations = Migrations(current="2.0")
 
-    @migrations.value("1.0", "2.0", key="*")
-    def doubled(value):
-        return value * 2
-
+    migrations.value("1.0", "2.0", key="*", down=lambda value: value // 2)(lambda value: value * 2)
     return migrations
 
 
@@ -165,6 +162,28 @@ class Migrate(Job):
         await persistence.migrate("1.0", "2.0", progress=progress)
 
 
+class Rollback(Migrate):
+    """To the originals of a migration."""
+
+    async def prepare(self, count):
+        await super().prepare(count)
+        async with self.open() as persistence:
+            await persistence.migrate("1.0", "2.0")
+            await persistence.save("00003", 100)  # which goes by the way down
+
+    async def run(self, persistence, progress):
+        await persistence.rollback("1.0", progress=progress)
+
+
+class RollbackByDowns(Rollback):
+    """After the originals were dropped."""
+
+    async def prepare(self, count):
+        await super().prepare(count)
+        async with self.open() as persistence:
+            await persistence.finalize()
+
+
 class Rotate(Job):
     options = {"keys": KEY}
 
@@ -183,7 +202,7 @@ class Rotate(Job):
 
 JOBS = [
     *(Export, Import, Copy, Snapshot, SnapshotOfFiles, SnapshotByWalk),
-    *(Restore, Sweep, Verify, Migrate, Rotate),
+    *(Restore, Sweep, Verify, Migrate, Rollback, RollbackByDowns, Rotate),
 ]
 every_job = pytest.mark.parametrize("kind", JOBS)
 
@@ -202,7 +221,7 @@ async def wrong_with_progress(kind, directory, count):
     if len(told) < 10:
         wrong.append(f"told {len(told)} times")
     back = sum(b.done < a.done for a, b in itertools.pairwise(told))
-    if back > (1 if kind is Migrate else 0):  # which tries everything first
+    if back > (1 if kind in (Migrate, RollbackByDowns) else 0):  # which try everything first
         wrong.append(f"it goes back {back} times")
     if not told or told[-1].total not in (None, told[-1].done):
         wrong.append("it never ends")

@@ -26,7 +26,7 @@ async def test_before_and_after_the_first_save(kept):
     assert (again.id, again.created) == (made.id, made.created)
     assert again.durability is Durability.MEMORY
     names = {"memory": "MemoryAdapter", "file": "FileStorageAdapter"}
-    names |= {"postgres": "PostgresAdapter", "redis": "RedisAdapter"}
+    names |= {"postgres": "PostgresAdapter", "redis": "RedisAdapter", "objects": "ObjectStoreAdapter"}
     assert again.adapter == names.get(kept.kind.split()[-1], "SQLiteAdapter")
     with pytest.raises(FrozenInstanceError):
         again.id = "x"

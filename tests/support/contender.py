@@ -69,7 +69,7 @@ def on_redis(place):
 
 def in_bucket(place):
     """The store in the bucket of the tests that stands for a directory."""
-    from support.objects import address_at
+    from support.buckets import address_at
 
     return ObjectStoreAdapter(address_at(place))
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support import objects, postgres, redis_server
+from support import buckets, postgres, redis_server
 from support.contender import ON_SERVER
 
 PROGRAM = Path(__file__).with_name("contender.py")
@@ -18,7 +18,7 @@ class Contenders:
 
     def __init__(self, stack, place, count):
         if stack in ON_SERVER:  # before they start: else each has one of its own
-            {"redis": redis_server, "objects": objects}.get(stack, postgres).shared()
+            {"redis": redis_server, "objects": buckets}.get(stack, postgres).shared()
         path = os.pathsep.join(filter(None, (TESTS, os.environ.get("PYTHONPATH"))))
         self._processes = [
             subprocess.Popen(

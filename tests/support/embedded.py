@@ -57,7 +57,7 @@ class Kept:
 
             return PostgresAdapter(address_at(self.path))
         if self.kind == "objects":
-            from support.objects import address_at
+            from support.buckets import address_at
 
             return ObjectStoreAdapter(address_at(self.path))
         if self.kind == "redis":

@@ -4,46 +4,14 @@ Google's XML interface is S3's but for the names of some headers. So it is moto,
 by the name that it knows. What Google's own servers do is not shown by it.
 """
 
-import os
-import subprocess
-import sys
+from support.moto_server import shared
+from support.objects import BUCKET
+from support.servers import name_of, query_of
 
-from support.objects import BUCKET, is_ready, until
-from support.servers import Shared, free_port, name_of, query_of
-
-__all__ = ["BUCKET", "Google", "address", "shared"]
-
-
-class Google:
-    """One process."""
-
-    def __init__(self):
-        self.port = free_port()
-
-    def start(self):
-        command = [sys.executable, "-m", "support.google", str(self.port)]
-        paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=paths
-        )
-        until(lambda: is_ready(self.port), [self.process])
-        return self
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-
-
-class Elsewhere:
-    """The server that the process which started this one has."""
-
-    def __init__(self, port):
-        self.port = int(port)
-
+__all__ = ["BUCKET", "TOKEN", "address", "address_at", "shared"]
 
 TOKEN = "GOOGLE_BEARER_TOKEN"
 """The variable of the environment in which the client finds a token; any is taken."""
-shared = Shared("AXIOM_TEST_GOOGLE_PORT", lambda: Google().start(), Elsewhere)
 
 
 def address(port, prefix, bucket=BUCKET, **options):
@@ -51,24 +19,6 @@ def address(port, prefix, bucket=BUCKET, **options):
     return f"gs://{bucket}/{prefix}?endpoint=http://127.0.0.1:{port}{query_of(options)}"
 
 
-def address_at(place):
+def address_at(place, **options):
     """The address of the store that stands for a test's directory, on the shared server."""
-    return address(shared().port, name_of(place))
-
-
-def serve(port):
-    from moto.moto_server.werkzeug_app import create_backend_app
-    from werkzeug.serving import run_simple
-
-    moto = create_backend_app("s3")
-
-    def renaming(environ, start_response):
-        if environ.pop("HTTP_X_GOOG_IF_GENERATION_MATCH", None) == "0":
-            environ["HTTP_IF_NONE_MATCH"] = "*"
-        return moto(environ, start_response)
-
-    run_simple("127.0.0.1", port, renaming, threaded=True)
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    return address(shared().port, name_of(place), **options)

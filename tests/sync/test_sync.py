@@ -371,3 +371,23 @@ async def test_a_pause_holds_until_somebody_resumes(meet):
         await a.sync.resume()
         while a.sync.status.sent < 2:
             await asyncio.sleep(0.02)
+
+
+async def test_a_resolver_that_raises_holds_up_its_own_key_only(meet):
+    """The status says which, and by what; its values stay as they are until the resolver is mended."""
+
+    def careless(clash):
+        return clash.ours + clash.theirs["a-secret"]
+
+    async with meet("a") as a, meet("b", resolve={"k": careless}) as b:
+        await a.save("k", 1)
+        await a.sync.now()
+        await b.save_many({"k": 2, "other": 3})
+        status = await b.sync.now()
+        assert status.state == "stuck"
+        assert status.faults == (("k", "its resolver raised TypeError"),)
+        await a.sync.now()
+        assert (await a.load("other", int), await a.load("k", int), await b.load("k", int)) == (3, 1, 2)
+    async with meet("b") as b:
+        assert (await b.sync.now()).state == "idle"
+        assert await b.load("k", int) == 2

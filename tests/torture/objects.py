@@ -1,6 +1,7 @@
 """``python -m tests.torture.objects``: a killed server, lost replies, changes, many keys.
 
-The tests run the same with smaller numbers.
+The tests run the same with smaller numbers. ``--on`` names another server; only SeaweedFS is killed, since
+the others keep what they have in memory.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ from axiom_persistence.adapters._objects.entry import entry_name, unpacked
 from axiom_persistence.adapters.objects import ObjectStoreAdapter
 from axiom_persistence.errors import ConflictError
 from axiom_persistence.testing import TCPProxy
-from support.objects import Seaweed, address, directory
+from support import buckets
+from support.objects import address
 from torture import served
 
 
@@ -58,7 +60,7 @@ async def lost_replies(server, count, prefix="replies", at=at):
     return report
 
 
-async def tidying(server, commits, prefix="tidying", every=20):
+async def tidying(server, commits, prefix="tidying", at=at):
     """Two processes' worth of writers make checkpoints all the time, beside readers; nothing is lost.
 
     Returns how many there were, and the keys that had another value than the one saved last.
@@ -107,7 +109,7 @@ async def tidying(server, commits, prefix="tidying", every=20):
     return report
 
 
-async def listing(server, count, prefix="many"):
+async def listing(server, count, prefix="many", at=at):
     """Seconds to list ``count`` keys, and to open the store that has them."""
     async with at(server.port, prefix) as adapter:
         for n in range(0, count, 10_000):
@@ -122,19 +124,25 @@ async def listing(server, count, prefix="many"):
 
 
 async def main(asked):
-    server = Seaweed(directory()).start()
+    kind = buckets.module_of(asked.on)
+    server = kind.shared.start()
+
+    def at(port, prefix, **options):
+        return ObjectStoreAdapter(kind.address(port, prefix, **options))
+
+    killing = ("kills", {"lost": 0, "twice": 0, "unsettled": 0}, lambda: kills(server, asked.kills))
     return await served.judged(
         server,
         (
-            ("kills", {"lost": 0, "twice": 0, "unsettled": 0}, lambda: kills(server, asked.kills)),
+            *[killing] * (asked.on == "seaweed"),
             (
                 "lost replies",
                 {"false conflicts": 0, "double effects": 0},
-                lambda: lost_replies(server, asked.replies),
+                lambda: lost_replies(server, asked.replies, at=at),
             ),
-            ("changes", {"missed": 0}, lambda: changes(server, asked.commits)),
-            ("tidying", {"wrong": 0}, lambda: tidying(server, asked.tidied)),
-            ("listing", {"keys": asked.keys, "in order": True}, lambda: listing(server, asked.keys)),
+            ("changes", {"missed": 0}, lambda: changes(server, asked.commits, at=at)),
+            ("tidying", {"wrong": 0}, lambda: tidying(server, asked.tidied, at=at)),
+            ("listing", {"keys": asked.keys, "in order": True}, lambda: listing(server, asked.keys, at=at)),
         ),
     )
 
@@ -142,6 +150,7 @@ async def main(asked):
 def parse(arguments):
     parser = served.parser("objects", __doc__, keys=200_000)
     parser.add_argument("--tidied", type=int, default=2000)
+    parser.add_argument("--on", choices=("seaweed", "moto", "azurite"), default="seaweed")
     return parser.parse_args(arguments)
 
 

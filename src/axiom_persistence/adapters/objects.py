@@ -75,7 +75,7 @@ class ObjectStoreAdapter(NetworkedAdapter[Place, "Lanes"]):
                 await workers.read(probe.find_store, bucket, workers.readers, self)
             elif not there:
                 raise no_store(self)
-            await workers.read(workers.log.open)
+            await workers.long("call", workers.log.open)
         except BaseException:
             await workers.close()
             raise
@@ -150,7 +150,7 @@ class ObjectStoreAdapter(NetworkedAdapter[Place, "Lanes"]):
 
     async def scrub(self) -> bool:
         self._lanes()
-        await answer(lambda: self._workers.run("tidy", self._workers.purge), self._place.timeout, self)
+        await self._workers.long("tidy", self._workers.purge)
         return True
 
     # -- about -------------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ import click
 
 from ..jobs.migrate import MigrationProgress, MigrationReport
 from ..jobs.rollback import RollbackReport
+from ..jobs.walk import OnProgress
 from ..records.migrations import Migrations, order
 from ._applications import find
 from ._endings import Ending, ExitCode
+from ._jobs import Shown, finish, job, run_job
 from ._output import StatusLine, counted, data, note, on_terminal, printable, to_json
 from .base import command, complete_store, opened
 
@@ -100,26 +102,26 @@ def _bar(progress: MigrationProgress) -> str:
 @click.argument("where", shell_complete=complete_store)
 @click.argument("version")
 @_app
-@command
-def rollback(where: str, version: str, app: str, as_json: bool) -> None:
+@job
+def rollback(where: str, version: str, app: str, shown: Shown) -> None:
     """Bring the store back to VERSION, which it had before a migration.
 
     From the originals, which are kept until `finalize`; afterwards by the `down` of each step. End the newer
     programs first. Interrupted, run it again.
     """
-    report = asyncio.run(_rollback(where, version, load_migrations(app)))
-    if as_json:
-        data(to_json(asdict(report)))
+    migrations = load_migrations(app)
+
+    async def work(progress: OnProgress) -> RollbackReport:
+        async with opened(where, "normal", migrations) as persistence:
+            return await persistence.rollback(version, progress=progress)
+
+    report = run_job(work, "going back", shown, resume="the same command goes on")
+    if finish(asdict(report), shown):
         return
     restored = counted(report.restored, "record")
     note(f"back at version {version}: {restored} restored, {report.converted:,} converted")
     for key in report.set_aside:
         note(f"in quarantine, since it has no earlier form: {printable(key)}")
-
-
-async def _rollback(where: str, version: str, migrations: Migrations) -> RollbackReport:
-    async with opened(where, "normal", migrations) as persistence:
-        return await persistence.rollback(version)
 
 
 @click.command("finalize", short_help="Drop what a migration keeps to go back.")

@@ -19,7 +19,7 @@ from ..store._standing import ROLLING_BACK, ClientSchema, Header, Kept, Running
 from ..store.store import Store
 from ._migration import CHUNK, Headline, user_keys
 from ._originals import Original, digest, kept_at, places, without
-from .walk import pages
+from .walk import OnProgress, Progress, pages
 
 __all__ = ["RollbackReport", "Undoing"]
 
@@ -55,10 +55,12 @@ class _Work(NamedTuple):
 class Undoing:
     """Puts back what migrations did. Whatever kills it, the next one goes on."""
 
-    def __init__(self, store: Store, head: Headline) -> None:
+    def __init__(self, store: Store, head: Headline, progress: OnProgress | None = None) -> None:
         self.store = store
         self.head = head
         self.report = RollbackReport()
+        self._progress = progress
+        self._done = 0
 
     async def undo(self, id: str, *, whole: bool = False) -> None:
         """Undo the latest migration, if its id is ``id``.
@@ -72,7 +74,9 @@ class Undoing:
         target = kept.start if whole else kept.schema
         await self.begin(Running(id, kept.end, target, ROLLING_BACK))
         async for place in places(self.store, id):
-            await self._restore(await self._originals_at(place), kept, target)
+            originals = await self._originals_at(place)
+            await self._restore(originals, kept, target)
+            self.tell(self._done + len(originals))
         steps: list[Original] = []
         async for place in places(self.store, id, by_step=True):
             steps += await self._originals_at(place)
@@ -98,8 +102,15 @@ class Undoing:
     ) -> None:
         """Bring down what was saved by the new version only. ``strict``: refuse what has no way back."""
         keys = (key async for key in user_keys(self.store.adapter) if key not in without)
-        async for page in pages(keys, size=CHUNK):
+        before = self._done
+        async for page in pages(keys, size=CHUNK, progress=lambda walked: self.tell(before + walked.done)):
             await self._in_one_commit(page, lambda some: self._lowered(some, target, clients, strict=strict))
+
+    def tell(self, done: int) -> None:
+        """Records are looked at more than once: to put the originals back, and for what was saved since."""
+        self._done = done
+        if self._progress is not None:
+            self._progress(Progress(done))
 
     async def _in_one_commit(self, page: list[T], work: Callable[[list[T]], Awaitable[_Work]]) -> None:
         """What ``work`` makes of ``page``; on a full disk in smaller commits, which need less room."""

@@ -15,7 +15,7 @@ from ..store.store import Store
 from ._migration import CHUNK, Headline, View, naming, user_keys
 from ._originals import ORIGINALS, kept_at, without
 from ._undoing import RollbackReport, Undoing
-from .walk import pages
+from .walk import OnProgress, pages
 
 __all__ = ["RollbackReport", "finalize", "rollback"]
 
@@ -25,7 +25,7 @@ _PLACES = 16
 """Places of originals that are looked at together; each may hold a megabyte."""
 
 
-async def rollback(store: Store, to_version: str) -> RollbackReport:
+async def rollback(store: Store, to_version: str, *, progress: OnProgress | None = None) -> RollbackReport:
     """Bring the store back to ``to_version``, which it had before a migration.
 
     Until ``finalize``, from the originals: what nobody has saved since is byte for byte as it was; what
@@ -38,7 +38,7 @@ async def rollback(store: Store, to_version: str) -> RollbackReport:
         with naming(store), because(f"rollback to {to_version}"):
             head = Headline(store)
             header = await head.read()
-            work = Undoing(store, head)
+            work = Undoing(store, head, progress)
             work.report.to_version = to_version
             if header is None:
                 return work.report
@@ -63,7 +63,7 @@ async def _by_downs(store: Store, head: Headline, header: Header, work: Undoing,
         )
     clients = {own.name: own.current for own in store.migrations.clients()}
     view = await _store_downs(store, way, header)
-    await _try(store, to_version, view)
+    await _try(work, to_version, view)
     running = Running("", header.schema, to_version, ROLLING_BACK)
     if header.running is None or header.running.state != ROLLING_BACK:
         await work.begin(running)
@@ -107,13 +107,14 @@ async def _store_downs(store: Store, way: tuple[Edge, ...], header: Header) -> V
     return view
 
 
-async def _try(store: Store, to_version: str, view: View) -> None:
+async def _try(work: Undoing, to_version: str, view: View) -> None:
     """Run every way down and write nothing."""
     view.results(to_version)
+    store = work.store
     trial = Undoing(store, Headline(store))
     clients = {own.name: own.current for own in store.migrations.clients()}
     keys = (key async for key in user_keys(store.adapter) if key not in view.changes)
-    async for page in pages(keys, size=CHUNK):
+    async for page in pages(keys, size=CHUNK, progress=lambda walked: work.tell(walked.done)):
         for key, stored in (await store.adapter.fetch(page)).items():
             trial.lower(key, stored, to_version, clients, strict=True)
 

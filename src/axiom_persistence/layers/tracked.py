@@ -140,4 +140,4 @@ class Tracked(Layer):
 
 
 def _without_marks(versions: Mapping[str, str], changes: Changes) -> Mapping[str, str]:
-    return {key: version for key, version in versions.items() if key in changes}
+    return {key: versions[key] for key in changes if key in versions}

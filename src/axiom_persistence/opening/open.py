@@ -154,7 +154,7 @@ def _refuse_wrong_options(
 
         if not isinstance(sync, Sync):
             raise ConfigurationError(
-                f"sync is a Sync or None, not {shown(sync)}", hint="sync=Sync('sqlite:/mnt/shared/notes.db')"
+                f"sync is a Sync or None, not {shown(sync)}", hint="sync=Sync('file:/mnt/shared/notes')"
             )
     if mode == "encrypt" and keys is None:
         raise ConfigurationError("mode='encrypt' needs keys=", hint="keys='keychain', or a KeyProvider")

@@ -139,19 +139,19 @@ class Maintenance:
             report.add(await migrate(second, from_version, to_version, dry_run=dry_run))
         return report
 
-    async def rollback(self, to_version: str) -> RollbackReport:
+    async def rollback(self, to_version: str, *, progress: OnProgress | None = None) -> RollbackReport:
         """Bring the whole store back to ``to_version``, which it had before a migration.
 
         Until ``finalize`` every record that nobody has saved since is byte for byte as it was; one that was
         goes through the ``down`` of each step, or to quarantine, and its original is back. Afterwards every
         step needs a ``down``. End newer programs first, and close this one: what they save next makes the
-        store theirs again. Killed at any point, the next call goes on. Raises ``MigrationError`` with nothing
-        changed where there is no way back.
+        store theirs again. Killed at any point, the next call goes on. ``progress`` is told of the records so
+        far. Raises ``MigrationError`` with nothing changed where there is no way back.
         """
         from ..jobs.rollback import rollback
 
         second = self._second
-        report = await rollback(self._store, to_version)
+        report = await rollback(self._store, to_version, progress=progress)
         if second is not None and second.adapter.traits.atomic:
             report.add(await rollback(second, to_version))
         return report

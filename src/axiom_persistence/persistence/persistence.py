@@ -155,7 +155,7 @@ class AdapterBasedPersistence(Audits, Watching, Capability):
             raise ConfigurationError(
                 "this store is not synchronised",
                 adapter=self.adapter,
-                hint="open it with sync=Sync(remote), for example Sync('sqlite:/mnt/shared/notes.db')",
+                hint="open it with sync=Sync(remote), for example Sync('file:/mnt/shared/notes')",
             )
         return self._root._sync
 

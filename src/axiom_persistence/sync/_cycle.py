@@ -242,7 +242,13 @@ class _Meeting:
             state = device.joined(local, theirs, at)
             pairs = self._remote.clashes(local, theirs, seen)
             if pairs and state is not None:
-                state, found = resolved(key, state, pairs, device.resolver(key), device.clock)
+                try:
+                    state, found = resolved(key, state, pairs, device.resolver(key), device.clock)
+                except (
+                    Exception
+                ) as error:  # the application's own: without what it says, which may be a value
+                    outcome.faults[key] = f"its resolver raised {type(error).__name__}"
+                    continue
                 outcome.conflicts += found
             if state != theirs and state is not None:
                 refused = self._remote.refusal(state)

@@ -24,17 +24,17 @@ Wanted = Callable[[str], object]
 class Sync:
     """Keep a store the same as others that meet at ``remote``: ``open_persistence("notes", sync=Sync(...))``.
 
-    ``remote``: an address or an adapter of a place that all devices reach: ``"sqlite:/mnt/shared/notes.db"``,
-    ``"file:/mnt/shared/notes"``, ``"postgresql://..."``, ``"icloud:"``. It holds what devices have sent, and
-    is no store of its own. ``keys``: which keys take part, as in ``fnmatch``. ``resolve``: who decides where
-    two devices changed one field without knowing of each other, for keys like these (the first that matches);
-    nobody: the later change stays. ``remote_keys``: a key that all devices share, under which everything
-    there is encrypted (extra ``encryption``); a confidential store needs it. ``hide_keys``: the names of keys
-    are encrypted there, too; all devices say so, and the first one finds an empty place. ``every``: seconds
-    between two looks at a remote that does not tell by itself when it changes. What is changed here is sent
-    at once. ``metered``: says whether the network costs by the byte now; while it does, only ``now()`` uses
-    it. ``keep_deleted``: days for which the remote remembers what was deleted. A device that was away for
-    longer drops it as well, unless it was changed there.
+    ``remote``: an address or an adapter of a place that all devices reach: ``"file:/mnt/shared/notes"``,
+    ``"postgresql://..."``, ``"s3://..."``, ``"icloud:"``; SQLite where all are on one machine. It holds what
+    devices have sent, and is no store of its own. ``keys``: which keys take part, as in ``fnmatch``.
+    ``resolve``: who decides where two devices changed one field without knowing of each other, for keys like
+    these (the first that matches); nobody: the later change stays. ``remote_keys``: a key that all devices
+    share, under which everything there is encrypted (extra ``encryption``); a confidential store needs it.
+    ``hide_keys``: the names of keys are encrypted there, too; all devices say so, and the first one finds an
+    empty place. ``every``: seconds between two looks at a remote that does not tell by itself when it
+    changes. What is changed here is sent at once. ``metered``: says whether the network costs by the byte
+    now; while it does, only ``now()`` uses it. ``keep_deleted``: days for which the remote remembers what
+    was deleted. A device that was away for longer drops it as well, unless it was changed there.
     """
 
     remote: str | os.PathLike[str] | StorageAdapter

@@ -34,16 +34,16 @@ async def meet(world, head: bytes | None = None):
 
 @case(
     ConfigurationError,
-    "sync is a Sync or None, not <str of 27 characters>; sync=Sync('sqlite:/mnt/shared/notes.db')",
+    "sync is a Sync or None, not <str of 22 characters>; sync=Sync('file:/mnt/shared/notes')",
 )
 async def synchronise_by_an_address(world):
-    open_persistence(world.db(), sync="sqlite:/mnt/shared/notes.db")
+    open_persistence(world.db(), sync="file:/mnt/shared/notes")
 
 
 @case(
     ConfigurationError,
     "this store is not synchronised [in SQLiteAdapter(<path>/notes.db)]; open it with "
-    "sync=Sync(remote), for example Sync('sqlite:/mnt/shared/notes.db')",
+    "sync=Sync(remote), for example Sync('file:/mnt/shared/notes')",
     place=True,
 )
 async def ask_for_a_synchronisation_that_is_none(world):

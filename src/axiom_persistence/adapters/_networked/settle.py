@@ -30,21 +30,31 @@ class Unreachable(Exception):
 
 
 async def answer(
-    ask: Callable[[], Awaitable[T]], timeout: float, adapter: object, key: str | None = None
+    ask: Callable[[], Awaitable[T]],
+    timeout: float,
+    adapter: object,
+    key: str | None = None,
+    *,
+    is_long: bool = False,
 ) -> T:
     """What ``ask`` returns. It is for reading: it is called again as long as the connection breaks.
 
-    Raises ``StorageUnavailableError`` after ``timeout`` seconds.
+    ``is_long``: it makes many requests, each with a limit of its own, and is not cut off. Raises
+    ``StorageUnavailableError`` after ``timeout`` seconds.
     """
     loop = asyncio.get_running_loop()
     deadline, attempt = loop.time() + timeout, 0
+    why: BaseException | None = None
     while True:
         try:
-            async with asyncio.timeout_at(min(deadline, loop.time() + timeout / _ATTEMPTS)):
+            limit = None if is_long else min(deadline, loop.time() + timeout / _ATTEMPTS)
+            async with asyncio.timeout_at(limit):
                 return await ask()
         except (Unreachable, TimeoutError) as error:
+            if why is None or str(error):  # a time that is over says less than what came before
+                why = error
             if loop.time() >= deadline:
-                raise _unavailable(error, timeout, adapter, key, is_sent=False) from error
+                raise _unavailable(why, timeout, adapter, key, is_sent=False) from why
         await _pause(attempt, deadline)
         attempt += 1
 

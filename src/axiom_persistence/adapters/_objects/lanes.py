@@ -63,6 +63,10 @@ class Workers:
         """What ``work`` returns, from a thread."""
         return await asyncio.wrap_future(self._pools[lane].submit(work, *arguments))
 
+    async def long(self, lane: str, work: Callable[[], T]) -> T:
+        """The same of what makes many requests; it is begun again where the server does not answer."""
+        return await answer(lambda: self.run(lane, work), self._timeout, self._adapter, is_long=True)
+
     async def read(self, work: Callable[..., T], *arguments: object, key: str | None = None) -> T:
         """The same, asked for again as long as the server does not answer."""
         return await answer(lambda: self.run("call", work, *arguments), self._timeout, self._adapter, key)

@@ -81,11 +81,13 @@ def _told_by_file(pages: Pages) -> tuple[int, int]:
     clock = witness = 0
     for copies in pages.copies.values():
         for image in copies:
-            for row in pages.read(image)[0] if image.order == 0 else ():
-                *before, time = row.values
-                if before == [None] and isinstance(time, int):
+            rows, whole = pages.read(image) if image.order == 0 else ([], False)
+            if not whole or len(rows) != 1:
+                continue
+            match rows[0].values:
+                case [None, int(time)]:
                     clock = max(clock, time)
-                elif not before and isinstance(time, int):
+                case [int(time)]:
                     witness = max(witness, time)
     return clock, witness
 

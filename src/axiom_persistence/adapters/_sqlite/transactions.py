@@ -255,6 +255,8 @@ class Transactions:
 
     def _tick(self, *statements: str, given: Sequence[int] = ()) -> None:
         """One commit, of nothing that anybody saved."""
+        if self._connection.in_transaction:
+            self._roll_back()
         self._log.check_not_cut()
         count = self.own[0]
         self.own = (count, False, True)

@@ -301,8 +301,9 @@ class Writer:
         commits = self.commits
         if commits.queue or commits.is_locked_out():
             commits.advance()
-        if self.transactions.is_unwitnessed and self.checkpointer is not None and not self.is_closing:
-            self._copy(self.checkpointer.bear_witness)  # before what is in the log alone is acknowledged
+        checkpointer = self.checkpointer
+        if checkpointer is not None and self.transactions.is_unwitnessed and not self.is_closing:
+            self._copy(checkpointer.bear_witness)  # before what is in the log alone is acknowledged
         since = commits.unsynced_since
         if commits.unsynced or (since is not None and time.monotonic() >= since + _SYNC_DELAY_S):
             commits.sync()
@@ -321,7 +322,8 @@ class Writer:
             self._checkpoint(idle)
         elif left >= most or self.transactions.pages > self.transactions.room:
             self._make_room()
-        self._restless = self._left() > _IDLE_FRAMES or self.transactions.is_unwitnessed
+        is_silent = self.checkpointer is not None and self.transactions.is_unwitnessed
+        self._restless = is_silent or self._left() > _IDLE_FRAMES
 
     def _make_room(self) -> None:
         """Copy the log back, start it again and cut it."""
