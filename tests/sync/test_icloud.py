@@ -568,3 +568,15 @@ async def test_forgetting_it_earlier_is_caught(no_waiting):
     """The key comes back."""
     with planted("deletions are forgotten where others show the key"):
         assert await shown_after_it_was_forgotten() != [None, None]
+
+
+async def test_nothing_is_left_after_many_meetings(family):
+    """An account that was emptied is met like a new one, however much was there before."""
+    mac = await family.add("mac")
+    for number in range(12):
+        await mac.save("k", number)
+        await family.meet()
+    family.cloud.sign_in(family.devices["mac"], None)
+    await mac.sync.resume()
+    await family.meet()
+    assert (await mac.sync.now()).state == "idle"

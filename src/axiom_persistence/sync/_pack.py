@@ -170,7 +170,11 @@ class View:
 
         ``ours`` is what it knew, ``pending`` what of it was changed here since: that is in no pack yet.
         """
-        own = {} if ours is None else {n: field for n, field in ours.fields.items() if _by(field) == self.me}
+        own = {}
+        for name in () if ours is None else {**ours.fields, **ours.covered}:
+            field = made_of(ours, name)  # what it deleted is its own, too
+            if field is not None and _by(field) == self.me:
+                own[name] = field
         found: list[Pair] = []
         for device, part in self.others(key).items():
             found += self._lost_to(part, key, own, pending)

@@ -119,7 +119,7 @@ class PackedRemote(Remote):
         now = await self._view()
         head = self._head_of(now)
         states = {key: self._joined(key, now.keys[key].values()) for key in keys if key in now.keys}
-        return Seen(head, None, states, self._known[head.name], {}, now)
+        return Seen(head, None, states, now.versions, {}, now)
 
     async def since(self, cursor: Head, head: Head) -> list[str] | None:
         self._is_elsewhere(cursor)
@@ -225,8 +225,7 @@ class PackedRemote(Remote):
                 changed[bucket] = Pack(now.place, number, read, parts)
         if changed:
             now = await self._write(now, changed, sealed_device(device))
-        head = self._head_of(now)
-        return head, self._known[head.name]
+        return self._head_of(now), now.versions
 
     def _said(self, now: View, key: str, state: State | None, number: int) -> Part | None:
         """What this device has to say of a key whose state is known; None: nothing."""
