@@ -40,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="DIR", help="where to write (default: docs, or .benchmarks if not all)"
     )
     parser.add_argument("--directory", type=Path, help="where the stores are made: a real disk")
+    parser.add_argument(
+        "--update", action="store_true", help="with --only: keep the other rows of the last whole run"
+    )
     parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing, show these raw figures")
     return parser
 
@@ -57,9 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     chosen = [row for row in every if not asked.only or row.name in asked.only]
-    part = bool(asked.only or asked.quick or asked.scale or asked.rounds)
+    part = bool(asked.only or asked.quick or asked.scale or asked.rounds) and not asked.update
     output: Path = asked.output or ROOT / (".benchmarks" if part else "docs")
     found = json.loads(asked.render.read_text()) if asked.render else _measured(asked, chosen)
+    if asked.update:
+        found = _updated(json.loads((output / "benchmarks.json").read_text()), found)
     _write(found, every, output, asked.json)
     left_out = list(unmeasured(found["results"], every))
     for row, label, word, why in left_out:
@@ -92,6 +97,13 @@ def _measured(asked: argparse.Namespace, chosen: Sequence[Row]) -> dict[str, Any
         "warning": warning,
         "results": results,
     }
+
+
+def _updated(last: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The rows of the ``last`` run with those that were ``found`` now in their place, and when each was."""
+    dates = dict.fromkeys(last["results"], last["date"]) | last.get("dates", {})
+    dates |= dict.fromkeys(found["results"], found["date"])
+    return {**found, "results": {**last["results"], **found["results"]}, "dates": dates}
 
 
 def _say(text: str) -> None:

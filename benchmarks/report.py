@@ -88,7 +88,7 @@ def markdown(run: Run, rows: Sequence[Row], chart: str) -> str:
     parts = [
         _head(run, chart),
         _goals(results, present),
-        *(_details(results, row) for row in present if _has_figures(results, row)),
+        *(_details(run, row) for row in present if _has_figures(results, row)),
         _survival(results, present),
         _left_out(results, present),
         _machine(run),
@@ -156,7 +156,10 @@ def _goals(results: Results, rows: Sequence[Row]) -> str:
     return f"## Goals\n\n{reached} of {measured} reached.\n\n" + _table(head, lines)
 
 
-def _details(results: Results, row: Row) -> str:
+def _details(run: Run, row: Row) -> str:
+    results: Results = run["results"]
+    date = run.get("dates", {}).get(row.name, run["date"])
+    earlier = "" if date == run["date"] else f", measured {date}"
     measured = [(job, found) for job in row.jobs if (found := _rounds(results, row, job.label))]
     compared = any(not job.label.startswith(OURS) for job, _ in measured) or row.name == "collection"
     kept = any("survives" in found[0] for _, found in measured)
@@ -174,7 +177,7 @@ def _details(results: Results, row: Row) -> str:
             line.append(worst_survived(found[0].get("survives")))
         lines.append(line)
     note = f"\n\n{row.note}" if row.note else ""
-    return f"## {row.title}\n\n`--only {row.name}`\n\n{_table(head, lines)}{note}"
+    return f"## {row.title}\n\n`--only {row.name}`{earlier}\n\n{_table(head, lines)}{note}"
 
 
 def _base(results: Results, row: Row, job: Job) -> float | None:
