@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from contextlib import closing, suppress
 
 import pytest
@@ -40,6 +39,21 @@ async def main():
             if n % 7 == 0:
                 await adapter.commit({f"{name} {chance.randrange(50)}": None})
             print(n, flush=True)
+
+asyncio.run(main())
+"""
+
+
+COME_AND_GO = """
+import asyncio, sys
+from axiom_persistence import SQLiteAdapter
+
+async def main():
+    for n in range(1_000_000):
+        async with SQLiteAdapter(sys.argv[1]) as adapter:
+            await adapter.commit({"k": b"%d" % n})
+        if n == 0:
+            print("begun", flush=True)
 
 asyncio.run(main())
 """
@@ -339,27 +353,16 @@ async def test_a_witness_that_runs_ahead_is_noticed(tmp_path, monkeypatch):
 
 async def test_a_look_while_others_open_and_close(tmp_path):
     """A reader without locks is not misled by what it sees of the file in the middle of that."""
-    path, ended = tmp_path / "store.db", threading.Event()
-
-    async def come_and_go():
-        n = 0
-        while not ended.is_set():
-            n += 1
-            async with SQLiteAdapter(path) as adapter:
-                await adapter.commit({"k": b"%d" % n})
-
-    async with SQLiteAdapter(path):
-        pass
-    thread = threading.Thread(target=lambda: asyncio.run(come_and_go()))
-    thread.start()
+    path = tmp_path / "store.db"
+    process = subprocess.Popen([sys.executable, "-c", COME_AND_GO, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout.readline()
     try:
         for _ in range(100):
             with suppress(StorageUnavailableError):  # it was opened and closed all the time
                 async with SQLiteAdapter(path, inspect=True) as adapter:
                     await adapter.exists("k")
     finally:
-        ended.set()
-        thread.join()
+        kill(process)
 
 
 async def test_without_a_reader_beside_it_a_store_is_left_alone(tmp_path):

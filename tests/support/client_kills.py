@@ -42,6 +42,7 @@ async def assign(place: Path, store: str, keys: StaticKey | None, planted: bool,
     opening = open_persistence(place, keys=keys)
     async with opening as persistence, Kept(persistence, auto_save=auto_save) as kept:
         number = kept.a
+        kept.b = number  # the process before was perhaps killed between the two
         while True:
             number += 1
             kept.a = number

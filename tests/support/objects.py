@@ -39,7 +39,8 @@ def until(ready, processes):
                 return
         except OSError:
             pass  # nothing listens yet, or it is not ready
-        assert all(process.poll() is None for process in processes), "the server has ended"
+        if any(process.poll() is not None for process in processes):
+            raise EndedError("the server has ended")
         assert time.monotonic() < end, "the server does not answer"
         time.sleep(0.02)
 
@@ -77,15 +78,17 @@ def is_ready(port):
     return True
 
 
+class EndedError(AssertionError):
+    """A program ended by itself: somebody else has taken its port meanwhile."""
+
+
 class Seaweed:
     """A master, a volume server, a filer and the S3 server before them: four programs."""
 
     def __init__(self, directory):
         self.directory = Path(directory)
-        names = ("master", "volume", "filer", "s3")
-        self.ports = {name: (free_port(), free_port()) for name in names}
+        self._draw_ports()
         self.processes = []
-        self.names = names
         keys = {"accessKey": USER, "secretKey": SECRET}
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identities = [{"name": USER, "credentials": [keys], "actions": actions}]
@@ -99,7 +102,21 @@ class Seaweed:
     def address(self):
         return address(self.port, "")
 
-    def start(self):
+    def _draw_ports(self):
+        self.ports = {name: (free_port(), free_port()) for name in ("master", "volume", "filer", "s3")}
+
+    def start(self, attempts=3):
+        """With other ports where one of them is taken before the server has it, unless they are known."""
+        for _ in range(attempts - 1):
+            try:
+                return self.restart()
+            except EndedError:
+                self.kill()
+                self._draw_ports()
+        return self.restart()
+
+    def restart(self):
+        """At the same ports."""
         place = str(self.directory)
         master = "127.0.0.1:{}.{}".format(*self.ports["master"])
         filer = "127.0.0.1:{}.{}".format(*self.ports["filer"])
