@@ -113,7 +113,8 @@ class KeychainAdapter(BasicAdapter):
                 return work()
 
         try:
-            return await asyncio.wait_for(in_thread(alone), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                return await in_thread(alone)
         except TimeoutError as error:
             if isinstance(error, PersistenceError):
                 raise

@@ -182,7 +182,8 @@ class _Nursery:
     async def hear(self) -> list[str]:
         """The next line in words; at the end of all lines ``["gone"]``."""
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE_SECONDS)
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            line = await self._process.stdout.readline()
         return line.decode().rstrip("\n").split(" ", 3) if line else ["gone"]
 
 
