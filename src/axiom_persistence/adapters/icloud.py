@@ -15,7 +15,6 @@ from ..errors import (
     PersistenceError,
     StorageFullError,
     StorageUnavailableError,
-    counted,
 )
 from ..keys import INTERNAL, check_stored_key
 from ..platform.local import local_ubiquitous
@@ -32,8 +31,9 @@ from ..storage.adapter import (
     check_changes,
     verify_expected,
 )
-from ..storage.basic import content_version
+from ..storage.basic import content_version, faults_in
 from ..storage.listing import Listing
+from ..storage.takers import kind_of, takers
 
 __all__ = ["ICloudKeyValueAdapter"]
 
@@ -136,12 +136,8 @@ class ICloudKeyValueAdapter(StorageAdapter):
 
     async def check(self) -> list[str]:
         everything = self._opened().read(None)
-        keys = {name: _key(name, value) for name, value in everything.items()}
-        faults = [
-            f"{key!r}: {stored.damage}"
-            for name, key in keys.items()
-            if key is not None and (stored := _stored(key, everything[name])).damage is not None
-        ]
+        keys = ((_key(name, value), value) for name, value in everything.items())
+        faults = faults_in({key: _stored(key, value) for key, value in keys if key is not None})
         if self._is_refused:
             faults.append(f"iCloud has refused what is too much: {_takers(everything)}")
             # Nobody tells that it was taken after all: below the limit it is told once.
@@ -315,17 +311,12 @@ def _is_internal(name: str, value: bytes | Foreign) -> bool:
 
 def _takers(values: Values) -> str:
     """What takes the most, by the first part of its keys, for a message."""
-    sizes: Counter[str] = Counter()
-    numbers: Counter[str] = Counter()
-    for name, value in values.items():
-        key = _key(name, value)
-        first, slash, _ = (key or "").partition("/")
-        kind = "the application itself" if key is None else repr(f"{first}{slash}{'*' if slash else ''}")
-        kind = "the library's own records" if first.startswith(INTERNAL) else kind
-        sizes[kind] += _size(value)
-        numbers[kind] += 1
-    measure = sizes if sizes.total() > MOST_BYTES else numbers
-    largest = sorted(measure, key=lambda kind: (measure[kind], kind), reverse=True)[:3]
-    return ", ".join(
-        f"{kind} ({sizes[kind]:,} bytes in {counted(numbers[kind], 'keys')})" for kind in largest
-    )
+    found = ((_kind(name, value), _size(value)) for name, value in values.items())
+    return takers(found, by_number=_bytes(values) <= MOST_BYTES)
+
+
+def _kind(name: str, value: bytes | Foreign) -> str:
+    key = _key(name, value)
+    if key is None:
+        return "the application itself"
+    return "the library's own records" if key.startswith(INTERNAL) else kind_of(key)

@@ -28,7 +28,7 @@ from ..storage.adapter import (
     check_changes,
     verify_expected,
 )
-from ..storage.basic import content_version
+from ..storage.basic import content_version, faults_in
 from ..storage.listing import Listing
 
 __all__ = ["UserDefaultsAdapter"]
@@ -180,11 +180,7 @@ class UserDefaultsAdapter(StorageAdapter):
             yield key
 
     async def check(self) -> list[str]:
-        return [
-            f"{key!r}: {stored.damage}"
-            for key, value in self._all().items()
-            if (stored := _stored(key, value)).damage is not None
-        ]
+        return faults_in({key: _stored(key, value) for key, value in self._all().items()})
 
     def change_mark(self) -> Hashable | None:
         return None if self._preferences is None else self._preferences.mark()

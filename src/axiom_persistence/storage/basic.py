@@ -24,12 +24,17 @@ from .adapter import (
 )
 from .listing import Listing
 
-__all__ = ["BasicAdapter", "content_version"]
+__all__ = ["BasicAdapter", "content_version", "faults_in"]
 
 
 def content_version(data: bytes) -> str:
     """A version for media that give none: equal bytes, equal version (XXH3, 128 bits)."""
     return xxh3_128_hexdigest(data)
+
+
+def faults_in(records: Mapping[str, Stored]) -> list[str]:
+    """What ``check`` tells of ``records``: the key and the damage of each that has one."""
+    return [f"{key!r}: {stored.damage}" for key, stored in records.items() if stored.damage is not None]
 
 
 class BasicAdapter(StorageAdapter):

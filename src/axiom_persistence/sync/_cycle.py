@@ -88,7 +88,6 @@ async def stamp_all(device: Device) -> None:
 async def _stamp_from(device: Device, after: str) -> str | None:
     outcome = Outcome()
     for attempt in range(_ATTEMPTS):
-        outcome = Outcome()
         try:
             await _Meeting(device, outcome, after).stamp()
             break
@@ -245,9 +244,8 @@ class _Meeting:
             if pairs and state is not None:
                 try:
                     state, found = resolved(key, state, pairs, device.resolver(key), device.clock)
-                except (
-                    Exception
-                ) as error:  # the application's own: without what it says, which may be a value
+                except Exception as error:  # the application's own
+                    # Without what it says, which may be a value.
                     outcome.faults[key] = f"its resolver raised {type(error).__name__}"
                     continue
                 outcome.conflicts += found

@@ -10,15 +10,16 @@ So no key has two writers: each device writes packs of its own, and what is know
 from __future__ import annotations
 
 import secrets
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Final
 
-from ..errors import ConfigurationError, ForeignStoreError, StorageFullError, counted
+from ..errors import ConfigurationError, ForeignStoreError, StorageFullError
 from ..layers.tracked import SYNC
 from ..records.record import INTERNAL_SCHEMA, seal_record
 from ..storage.adapter import StorageAdapter, Stored
 from ..storage.listing import Listing
+from ..storage.takers import kind_of, takers
 from ._conflict import Pair, clashes_in
 from ._devices import SyncDevice, sealed_device
 from ._options import Sync
@@ -261,20 +262,13 @@ class PackedRemote(Remote):
 
     def _full(self, error: StorageFullError, now: View) -> StorageFullError:
         """``error``, naming which keys take the room."""
-        sizes: Counter[str] = Counter()
-        numbers: Counter[str] = Counter()
-        for key, parts in now.keys.items():
-            first, slash, _ = key.partition("/")
-            kind = repr(f"{first}{slash}{'*' if slash else ''}")
-            sizes[kind] += sum(len(encode_state(part.state)) for part in parts.values())
-            numbers[kind] += 1
-        takers = ", ".join(
-            f"{kind} ({size:,} bytes in {counted(numbers[kind], 'keys')}, not deflated)"
-            for kind, size in sizes.most_common(3)
+        found = (
+            (kind_of(key), sum(len(encode_state(part.state)) for part in parts.values()))
+            for key, parts in now.keys.items()
         )
         return StorageFullError(
             f"there is no room for what is to be sent: {error.message}. Of what was sent before, most is "
-            f"{takers or 'nothing'}",
+            f"{takers(found, note=', not deflated') or 'nothing'}",
             adapter=self.adapter,
             hint="delete some of that on any device; nothing was sent",
         )
