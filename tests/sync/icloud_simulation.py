@@ -16,10 +16,8 @@ from axiom_persistence.records.record import open_record
 from axiom_persistence.records.stamp import Clock
 from axiom_persistence.storage.layer import Layer
 from axiom_persistence.store.store import Store
-from axiom_persistence.sync import _cycle as cycles
 from axiom_persistence.sync import _packed as packs
 from axiom_persistence.sync._cursor import _CURSOR
-from axiom_persistence.sync._deleted import forget_deleted
 from axiom_persistence.sync._device import Device
 from axiom_persistence.sync._options import Sync
 from axiom_persistence.sync._remote import Remote
@@ -33,7 +31,7 @@ from .simulation import (
     Simulated,
     ViolationError,
     World,
-    back_up_or_restore,
+    befall,
 )
 
 OWN = "anna"
@@ -188,31 +186,17 @@ async def disturb(w, rng, process):
     # Of a device that is away for longer than deletions are remembered, what Apple lost is not sent again.
     kinds += ["power", "erased"] if w.keep_deleted is None else ["forget"] * 10
     what = rng.choice(kinds)
-    if what == "kill":
-        await w.kill(process)
-    elif what == "power":
-        await w.kill(process, power=True)
-    elif what == "jump":
-        w.offsets[process.name] += rng.uniform(-60, 60)
-    elif what == "rest":
+    if what == "rest":
         w.cloud.rest()
     elif what == "deliver":
         w.cloud.deliver()
-    elif what == "second" and len(w.processes) < 6:
-        w.processes.append(w.make(process.name, process.medium).open())
-    elif what == "backup":
-        await back_up_or_restore(w, rng, process)
-    elif what == "copy" and len(w.processes) < 6:
-        w.taint(process.medium.records)
-        await w.alone(w.add_device(process.medium.copy()), cycles.stamp_all)
-    elif what == "account" and (device.account != OWN or w.has_met(process)):
-        w.cloud.sign_in(device, "other" if device.account == OWN else OWN)
+    elif what == "account":
+        if device.account != OWN or w.has_met(process):
+            w.cloud.sign_in(device, "other" if device.account == OWN else OWN)
     elif what == "erased":
         device.values, device.outbox, device.downloaded = {}, {}, False
-    elif what == "forget" and not process.syncing:
-        w.now += rng.choice((0, 2 * w.keep_deleted))
-        process.run(forget_deleted(process.device, ""))
-        await w.settle()
+    else:
+        await befall(w, rng, process, what)
 
 
 __all__ = ["CloudWorld", "ViolationError", "cloud_schedule"]

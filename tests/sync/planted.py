@@ -167,16 +167,16 @@ PLANTED = {
 
 
 @contextmanager
-def planted(name):
-    """Have the bug ``name`` in the engine."""
+def planted(name, bugs=PLANTED):
+    """Have the bug ``name``, one of ``bugs``, in the engine."""
     kept = []
 
     def patch(owner, attribute, value):
         kept.append((owner, attribute, getattr(owner, attribute)))
         setattr(owner, attribute, value)
 
-    PLANTED[name](patch)
     try:
+        bugs[name](patch)
         yield
     finally:
         for owner, attribute, value in reversed(kept):

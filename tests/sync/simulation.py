@@ -529,13 +529,7 @@ async def disturb(w, rng, process):
     if w.keep_deleted is not None:
         kinds += ("forget",) * 10
     what = rng.choice(kinds)
-    if what == "kill":
-        await w.kill(process)
-    elif what == "power":
-        await w.kill(process, power=True)
-    elif what == "jump":
-        w.offsets[process.name] += rng.uniform(-60, 60)
-    elif what == "cut":
+    if what == "cut":
         w.cut.add(process.name)
     elif what == "heal":
         w.cut.discard(process.name)
@@ -546,6 +540,24 @@ async def disturb(w, rng, process):
             w.saw_remote(changes)
         except ConflictError:
             pass
+    elif what == "set back":
+        if w.remote_copies and rng.random() < 0.5:
+            w.remote.records = dict(rng.choice(w.remote_copies))
+            w.forgotten = True
+        else:
+            w.remote_copies.append(dict(w.remote.records))
+    else:
+        await befall(w, rng, process, what)
+
+
+async def befall(w, rng, process, what):
+    """What happens to a device wherever it meets the others."""
+    if what == "kill":
+        await w.kill(process)
+    elif what == "power":
+        await w.kill(process, power=True)
+    elif what == "jump":
+        w.offsets[process.name] += rng.uniform(-60, 60)
     elif what == "second" and len(w.processes) < 6:
         w.processes.append(w.make(process.name, process.medium).open())
     elif what == "backup":
@@ -557,12 +569,6 @@ async def disturb(w, rng, process):
         w.now += rng.choice((0, 2 * w.keep_deleted))
         process.run(forget_deleted(process.device, ""))
         await w.settle()
-    elif what == "set back":
-        if w.remote_copies and rng.random() < 0.5:
-            w.remote.records = dict(rng.choice(w.remote_copies))
-            w.forgotten = True
-        else:
-            w.remote_copies.append(dict(w.remote.records))
 
 
 async def back_up_or_restore(w, rng, process):

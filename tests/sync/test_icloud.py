@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from contextlib import contextmanager
 
 import msgspec
 import pytest
@@ -21,6 +20,7 @@ from axiom_persistence.sync._deleted import forget_deleted
 from axiom_persistence.testing import ICloudSimulator
 
 from .icloud_simulation import CloudWorld, ViolationError, cloud_schedule
+from .planted import planted
 from .simulation import Medium
 
 
@@ -436,12 +436,7 @@ def _whoever_is_later_knew(patch):
 
 
 def _read_is_said_before_it_is_joined(patch):
-    patch(pack.View, "numbers", lambda self, bucket: dict.fromkeys(self.devices_known(), 1 << 62))
-    patch(
-        pack.View,
-        "devices_known",
-        lambda self: {name for _, name in self.packs},
-    )
+    patch(pack.View, "numbers", lambda self, _: dict.fromkeys({name for _, name in self.packs}, 1 << 62))
 
 
 def _another_account_is_not_noticed(patch):
@@ -474,22 +469,6 @@ PLANTED = {
 }
 
 
-@contextmanager
-def planted(name):
-    kept = []
-
-    def patch(owner, attribute, value):
-        kept.append((owner, attribute, getattr(owner, attribute, None)))
-        setattr(owner, attribute, value)
-
-    PLANTED[name](patch)
-    try:
-        yield
-    finally:
-        for owner, attribute, value in reversed(kept):
-            setattr(owner, attribute, value)
-
-
 CAUGHT_BY = {
     "another account is not noticed": 14,
     "overwriting taken for acknowledgement": 172,
@@ -503,7 +482,7 @@ DIRECTED = {"everybody leaves it to the others", "deletions are forgotten where 
 @pytest.mark.parametrize("name", sorted(PLANTED.keys() - DIRECTED))
 def test_a_planted_bug_is_caught(no_waiting, name, record_property):
     """Each rule is needed: without it some schedule ends wrong."""
-    with planted(name):
+    with planted(name, PLANTED):
         for seed in (CAUGHT_BY.get(name, 0), *range(300)):
             try:
                 asyncio.run(cloud_schedule(seed, steps=60, keep_deleted=None if seed % 3 else 5000.0))
@@ -535,7 +514,7 @@ async def test_who_says_the_same_comes_to_rest(family):
 
 async def test_everybody_leaving_it_to_the_others_is_caught(family):
     """Each would find that the other says it, and then that nobody does, again and again."""
-    with planted("everybody leaves it to the others"):
+    with planted("everybody leaves it to the others", PLANTED):
         assert await sent_in_step(family) > 0
 
 
@@ -568,7 +547,7 @@ async def test_a_deletion_is_said_as_long_as_others_show_the_key(no_waiting):
 
 async def test_forgetting_it_earlier_is_caught(no_waiting):
     """The key comes back."""
-    with planted("deletions are forgotten where others show the key"):
+    with planted("deletions are forgotten where others show the key", PLANTED):
         assert await shown_after_it_was_forgotten() != [None, None]
 
 
