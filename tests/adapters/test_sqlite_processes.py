@@ -4,13 +4,16 @@ import asyncio
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import closing
 
 import pytest
 
+from axiom_persistence.adapters._sqlite.batch import Clock
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
 
 HEAD = """
@@ -281,3 +284,36 @@ def test_no_thread_is_left(tmp_path):
     for thread in set(threading.enumerate()) - before:
         thread.join(20)
     assert set(threading.enumerate()) - before == set()
+
+
+class Meddled:
+    """A cursor before whose statement number ``at`` another process does something."""
+
+    def __init__(self, connection, at, meddle):
+        self.left = at
+        self.cursor = connection.cursor()
+        self.meddle = meddle
+
+    def execute(self, *given):
+        if not self.left:
+            self.meddle()
+        self.left -= 1
+        return self.cursor.execute(*given)
+
+
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "deleted and saved again"])
+async def test_a_key_deleted_while_its_version_is_looked_up_is_no_fault(tmp_path, at, again):
+    """A save looks for the greater version without the lock: it is the record's, or the clock's."""
+    path = tmp_path / "store"
+    async with SQLiteAdapter(path) as other:
+
+        def meddle():
+            assert other.commit_now({"key": None}) is not None
+            assert not again or other.commit_now({"key": b"again"}) is not None
+
+        version = int(other.commit_now({"key": b"value"})["key"])
+        with closing(sqlite3.connect(path)) as connection:
+            clock = Clock(0)
+            clock.catch_up(Meddled(connection, at, meddle), ["key"], version)
+            assert clock.last >= version

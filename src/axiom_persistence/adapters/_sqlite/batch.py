@@ -103,15 +103,19 @@ class Clock:
     def catch_up(
         self, cursor: sqlite3.Cursor, keys: Iterable[str], tried: int, listings: Iterable[Listing] = ()
     ) -> None:
-        """Pass every version that any process gave to these keys or deleted. Under the write lock.
+        """Pass every version that any process gave to these keys or deleted.
+
+        Without the write lock, another process may delete a key meanwhile: the clock row has passed its
+        version then, so that row is read last.
 
         Raises UndoneError where none reaches the first version that was ``tried``: it was not the clock.
         """
-        found = [last_deleted(cursor), *(_last_of(cursor, listing) for listing in listings)]
+        found = [_last_of(cursor, listing) for listing in listings]
         for key in keys:
             row = cursor.execute("SELECT version FROM record WHERE key=?", (key,)).fetchone()
             if row is not None:
                 found.append(_number(row[0]))
+        found.append(last_deleted(cursor))
         if max(found) < tried:
             raise UndoneError("another program's trigger on the table keeps it from being written")
         self.last = max(self.last, *found)
