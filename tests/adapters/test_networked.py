@@ -1,9 +1,12 @@
 """What networked adapters share: one order, grouped requests, lost replies, deadlines, loops, addresses."""
 
 import asyncio
+import gc
 import os
 import pickle
 import random
+import socket
+import warnings
 
 import pytest
 
@@ -441,3 +444,22 @@ async def test_a_proxy_freezes_and_thaws(echo):
     proxy.thaw()
     assert await asked == b"A\n"
     proxy.cut()
+
+
+async def leave(port, turns):
+    """A proxy that is left while a client's connection is being made, so many turns of the loop later."""
+    with socket.socket() as client:
+        client.setblocking(False)
+        async with TCPProxy("127.0.0.1", port) as proxy:
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", proxy.port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+
+def test_a_proxy_that_is_left_closes_what_it_was_opening():
+    with socket.create_server(("127.0.0.1", 0)) as server, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for turns in range(12):
+            asyncio.run(leave(server.getsockname()[1], turns))
+            gc.collect()
+    assert [str(warning.message) for warning in told] == []

@@ -37,6 +37,7 @@ class TCPProxy(AsyncOnly):
         self._server_at = host, port
         self._listener: asyncio.Server | None = None
         self._flows: set[_Connection] = set()
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._going = asyncio.Event()
         self._going.set()
         self._losing = 0
@@ -77,7 +78,7 @@ class TCPProxy(AsyncOnly):
         self._going.set()
 
     async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -86,20 +87,31 @@ class TCPProxy(AsyncOnly):
         self.thaw()
         for flow in list(self._flows):
             await flow.aclose()
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # No coroutine: one that is cancelled before it begins could not close what it was given.
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving[task] = writer
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._serving.pop(task).transport.abort()
+
+        task.add_done_callback(end)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             theirs, ours = await asyncio.open_connection(*self._server_at)
         except OSError:
-            writer.transport.abort()
             return
         self.connections += 1
         flow = _Connection(self, (reader, writer), (theirs, ours))
         self._flows.add(flow)
         try:
             await flow.run()
-        except asyncio.CancelledError:
-            pass  # the proxy closes; asyncio's streams would log it
         finally:
             self._flows.discard(flow)
 
