@@ -5,6 +5,7 @@ was ever acknowledged.
 """
 
 import random
+import re
 import shutil
 import sqlite3
 import string
@@ -18,6 +19,8 @@ from axiom_persistence.storage.adapter import Durability
 
 PAGE = 4096
 FRAME = PAGE + 24
+_END_OF_RECORD = re.compile(rb"}(?=\0[\x06\x07])")
+"""The last bytes of a record, before a version of our time."""
 SURE = (Fate.RECOVERED, Fate.LOG)
 
 
@@ -216,6 +219,17 @@ def sectors_spoilt(rng, parts):
     return changed
 
 
+def versions_spoilt(rng, parts):
+    """What stands behind some records, in the database or in the log: no sum is over their versions."""
+    changed = dict(parts)
+    for _ in range(rng.randint(1, 8)):
+        end = rng.choice(("", "-wal", "-wal"))
+        ends = [match.end() for match in _END_OF_RECORD.finditer(parts[end])]
+        kept = rng.randrange(8)
+        changed[end] = _spoil(rng, changed[end], rng.choice(ends) + kept, 8 - kept)
+    return changed
+
+
 def frames_spoilt(rng, parts):
     """Frames of the log, its header now and then; the database stays, or goes as well."""
     log = parts["-wal"]
@@ -242,4 +256,4 @@ def log_gone(rng, parts):
 
 DATABASE = (header_overwritten, pages_spoilt, database_cut, database_emptied)
 """What leaves the log whole: then the bytes tell whether anything is missing."""
-ALL = (*DATABASE, sectors_spoilt, frames_spoilt, log_cut, log_gone)
+ALL = (*DATABASE, sectors_spoilt, versions_spoilt, frames_spoilt, log_cut, log_gone)

@@ -67,8 +67,9 @@ def read_frames(log: memoryview, size: int, index: bytes) -> Frames:
         slot, order = frame.slot, frame.slot + 1
         is_live = frame.salts == salts and frame.number > 0
         if is_live:
-            whole = before is None or _sum(frame, before, big) == frame.told
-            images.append(Image(frame.number, frame.data, order, whole))
+            is_proven = before is not None and _sum(frame, before, big) == frame.told
+            whole = is_proven or before is None
+            images.append(Image(frame.number, frame.data, order, whole, is_proven))
             finished = order if frame.commits else finished
         elif slot > last and _is_older(frame.salts, salts) and frame.number:
             images.append(Image(frame.number, frame.data, _OLD + slot))

@@ -46,7 +46,9 @@ class Image(NamedTuple):
     order: int
     """Copies of a later time have a greater one: negative are older logs, 0 the file, then the log."""
     whole: bool = True
-    """False: its check failed, or there was none to be made."""
+    """False: its check failed, or nobody can tell what it is."""
+    is_proven: bool = False
+    """Its check holds. The database file has none, and in the log each frame needs the one before it."""
 
 
 _Pick = Callable[[int, Sequence[Image]], Image]
@@ -123,6 +125,9 @@ class Pages:
             self.copies.setdefault(image.number, []).insert(0, image)
         else:
             self.strays.append(image)
+
+    def newest(self, number: int) -> Image | None:
+        return self.copies[number][0] if number in self.copies else None
 
     def read(self, image: Image) -> tuple[list[Read], bool]:
         """What a page holds; and whether that is all of it."""

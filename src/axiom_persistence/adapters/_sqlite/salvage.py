@@ -34,10 +34,13 @@ _ALONE: Final = (
     "the log that belongs to the database file is not here: what was saved last may be missing, and what was "
     "changed or deleted may be as it was before"
 )
+_CLOCKS_DIFFER: Final = 86_400_000_000
+"""A day, in microseconds: the clock may have been set back since."""
 _FORGET: Final = {
     "record": "DELETE FROM record WHERE key=?",
     "previous": "DELETE FROM previous WHERE key=?",
 }
+_SET_VERSION: Final = "UPDATE record SET version=?2 WHERE key=?1"
 _BRING_BACK: Final = (
     "INSERT OR REPLACE INTO record SELECT key, data, version FROM previous AS p"
     " WHERE NOT EXISTS (SELECT 1 FROM record AS r WHERE r.key=p.key AND r.version>=p.version)",
@@ -67,12 +70,13 @@ def _build(source: str, target: str, adapter: object, report: SalvageReport) -> 
     clock, witness = _told_by_file(pages)
     if not frames.finished and witness > clock:
         report.notes.append(_ALONE)
-    if _is_of_another_time(source, max(clock, witness)):
+    told = max(clock, witness)
+    if _is_of_another_time(source, told):
         report.notes.append(_MIXED)
         frames = frames._replace(gap=sys.maxsize)  # nothing that the two say together is sure
     with closing(open_writer(target, adapter, exclusive=True, deadline=time.monotonic())) as connection:
         connection.execute("BEGIN")
-        _Salvage(pages, frames, connection, report).run()
+        _Salvage(pages, frames, connection, report, told).run()
         connection.execute("COMMIT")
 
 
@@ -101,17 +105,46 @@ def _is_of_another_time(source: str, told: int) -> bool:
 
 
 class _Best(NamedTuple):
+    """A record that was found. It has a sum, but its version has none: other signs of its age come first."""
+
     version: int
     fate: Fate
     page: int
+    order: int
+    is_newest: bool
+    """It is a row of the newest copy of its page."""
+    is_doubtful: bool
+    """The version may be spoilt."""
+
+    def is_newer(self, other: _Best) -> bool:
+        if self._outdates(other):
+            return True
+        return self.version > other.version and not other._outdates(self)
+
+    def _outdates(self, other: _Best) -> bool:
+        """Whether it is the newer one, whatever their versions are."""
+        if not self.is_newest or self.order < other.order:
+            return False
+        if self.fate is Fate.RECOVERED and self.page == other.page:
+            return True
+        return self.is_doubtful or (self.fate is Fate.LOG and not other.is_newest)
+
+    def gives_way(self, previous: _Best) -> bool:
+        """Whether what was kept before the current record is newer than this one, which was left of it."""
+        if self.is_newest and self.is_doubtful:
+            return False
+        if self.fate is Fate.LOG and (previous.is_doubtful or not previous.is_newest):
+            return False
+        return self.version < previous.version
 
 
 class _Salvage:
     """One run: the newest copy of each page first; what they lack is looked for everywhere else."""
 
     def __init__(
-        self, pages: Pages, frames: Frames, connection: sqlite3.Connection, report: SalvageReport
+        self, pages: Pages, frames: Frames, connection: sqlite3.Connection, report: SalvageReport, told: int
     ) -> None:
+        """``told``: the time of the database file, by the clock row or the witness."""
         self._pages = pages
         self._frames = frames
         self._connection = connection
@@ -123,6 +156,8 @@ class _Salvage:
         """The keys in each page of an index."""
         self._roots = {b"record": _RECORDS, b"sqlite_autoindex_record_1": _INDEX}
         self._clock = time.time_ns() // 1000
+        self._latest = max(self._clock, told) + _CLOCKS_DIFFER
+        """A later version was never given."""
 
     def run(self) -> None:
         for copies in self._pages.copies.values():
@@ -153,12 +188,12 @@ class _Salvage:
         sure = image.order >= self._frames.gap
         fate = (Fate.LOG if image.order else Fate.RECOVERED) if sure else Fate.OLDER
         for row in rows:
-            self._take(row, fate, image.number)
+            self._take(row, fate, image)
 
-    def _take(self, row: Read, fate: Fate, number: int) -> None:
-        values = row.values
+    def _take(self, row: Read, fate: Fate, image: Image) -> None:
+        values, number = row.values, image.number
         if is_record(values):
-            self._put(row, fate, number)
+            self._put(row, fate, image)
         elif len(values) == 2 and isinstance(values[0], bytes):
             self._known.setdefault(number, []).append(values[0].decode(errors="replace"))
         elif len(values) == 2 and values[0] is None and isinstance(values[1], int):
@@ -166,21 +201,22 @@ class _Salvage:
         elif len(values) == 5 and isinstance(name := values[1], bytes) and isinstance(values[3], int):
             self._roots[name] = values[3]
 
-    def _put(self, row: Read, fate: Fate, page: int) -> None:
+    def _put(self, row: Read, fate: Fate, image: Image) -> None:
+        """Keep a record unless a newer one of its key was found."""
         key, data, version, *more = row.values
         assert isinstance(key, bytes)
         assert isinstance(data, bytes)
         table, name = "previous" if more else "record", key.decode()
-        if (
-            not isinstance(version, int)
-            or not 0 < version < 1 << 62
-            or (row.found_by_chance and version < EARLIEST)
-        ):
-            version = 1
+        is_newest = self._pages.newest(image.number) is image and not row.found_by_chance
+        is_doubtful = image.order > 0 and not image.is_proven
+        earliest = EARLIEST if row.found_by_chance else 1
+        if not isinstance(version, int) or not earliest <= version <= self._latest:
+            version, is_doubtful = 1, True
+        found = _Best(version, fate, image.number, image.order, is_newest, is_doubtful)
         best = self._best[table]
-        if name in best and best[name].version >= version:
+        if name in best and not found.is_newer(best[name]):
             return
-        best[name] = _Best(version, fate, page)
+        best[name] = found
         put = _PUT[table].format("TEXT" if data[:1] == b"{" else "BLOB")
         self._connection.execute(put, (name, data, version, *more))
 
@@ -210,7 +246,7 @@ class _Salvage:
                 if is_record(row.values):
                     assert isinstance(row.values[0], bytes)
                     if keys is None or row.values[0].decode() in keys:
-                        self._put(row, Fate.OLDER, image.number)
+                        self._put(row, Fate.OLDER, image)
 
     def _others(self) -> Iterator[Image]:
         for number, copies in self._pages.copies.items():
@@ -226,9 +262,13 @@ class _Salvage:
 
     def _bring_back(self) -> None:
         """The generation before takes the place of what is lost, and goes where it is no older than that."""
+        best = self._best["record"]
+        for key, found in self._best["previous"].items():
+            if key in best and best[key].version <= found.version and not best[key].gives_way(found):
+                best[key] = best[key]._replace(version=found.version + 1)
+                self._connection.execute(_SET_VERSION, (key, found.version + 1))
         for statement in _BRING_BACK:
             self._connection.execute(statement)
-        best = self._best["record"]
         for key, found in self._best["previous"].items():
             if key not in best or best[key].version < found.version:
                 best[key] = found._replace(fate=Fate.PREVIOUS)
