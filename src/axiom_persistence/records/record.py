@@ -30,9 +30,11 @@ __all__ = [
     "NewerFormat",
     "Record",
     "body_of",
+    "body_with",
     "is_plain",
     "look_at",
     "major",
+    "open_met",
     "open_record",
     "plain_value",
     "seal_about",
@@ -109,13 +111,21 @@ def seal_record(
     if expires is None and compat is None:
         body = b"%b%b}" % (opening, value)
     else:
-        body = b'"schema":%b' % msgspec.json.encode(schema)
-        if expires is not None:
-            body += b',"expires":%d' % expires
-        if compat is not None:
-            body += b',"compat":%b' % compat
-        body += b',"value":%b}' % value
+        body = body_with(value, schema, expires=expires, compat=compat)
     return _WHOLE % (xxh3_64_hexdigest(body, seed).encode(), body)
+
+
+def body_with(value: bytes, schema: str, *, expires: int | None = None, compat: bytes | None = None) -> bytes:
+    """The body of a record of ``value``, for ``seal_body``. The two remember no key, for walks."""
+    opening, _ = _openings(schema)
+    if expires is None and compat is None:
+        return b"%b%b}" % (opening, value)
+    body = opening.removesuffix(_VALUE)
+    if expires is not None:
+        body += b',"expires":%d' % expires
+    if compat is not None:
+        body += b',"compat":%b' % compat
+    return b"%b%b%b}" % (body, _VALUE, value)
 
 
 def plain_value(key: str, data: bytes, schema: str) -> bytes | None:
@@ -178,6 +188,18 @@ def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
         raise _diagnose(key, data)
     if body.startswith(opening):
         return Record(schema, body[len(opening) : -1])
+    return _record_in(body)
+
+
+def open_met(key: str, data: bytes) -> Record:
+    """``open_record`` for walks, which meet each key once: it remembers nothing."""
+    body = whole_body(key, data)
+    if body is None:
+        raise _diagnose(key, data)
+    return _record_in(body)
+
+
+def _record_in(body: bytes) -> Record:
     plain = _PLAIN.match(body)
     if plain is not None:
         return Record(plain[1].decode(), body[plain.end() : -1])
