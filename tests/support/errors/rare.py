@@ -71,7 +71,6 @@ RARE: dict[str, str] = {
             "persistence/capability.py::_Change.end::CapabilityUnavailableError",
             "store/_reading.py::Reading._open::CorruptedDataError",
             "jobs/_undoing.py::Undoing._in_one_commit::MigrationError",
-            "jobs/_undoing.py::Undoing._still::MigrationError",
             "jobs/_undoing.py::Undoing._with_header::MigrationError",
             "jobs/intake.py::_Intake._take::ConflictError",
             "jobs/erase.py::_in_vain::ConflictError",
