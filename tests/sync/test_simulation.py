@@ -43,13 +43,15 @@ def test_nothing_is_lost_and_all_are_equal(quarter, record_property):
 DIRECTED = ("an intent that is not durable", "no intent")
 ALONE = ("copies with one name", "without a shadow taken for clean")
 """What hardly any random schedule shows."""
+RARE = {"the wall clock alone": range(560, 590)}
+"""Where to look first."""
 
 
 @pytest.mark.parametrize("name", sorted(PLANTED.keys() - set(DIRECTED) - set(ALONE)))
 def test_a_planted_bug_is_caught(name, record_property):
     """Each rule is needed: without it some schedule ends wrong."""
     with planted(name):
-        for seed in range(1500):
+        for seed in (*RARE.get(name, ()), *range(1500)):
             try:
                 instant.run(schedule(seed))
             except ViolationError as caught:
