@@ -31,10 +31,11 @@ class Sync:
     these (the first that matches); nobody: the later change stays. ``remote_keys``: a key that all devices
     share, under which everything there is encrypted (extra ``encryption``); a confidential store needs it.
     ``hide_keys``: the names of keys are encrypted there, too; all devices say so, and the first one finds an
-    empty place. ``every``: seconds between two looks at a remote that does not tell by itself when it
-    changes. What is changed here is sent at once. ``metered``: says whether the network costs by the byte
-    now; while it does, only ``now()`` uses it. ``keep_deleted``: days for which the remote remembers what
-    was deleted. A device that was away for longer drops it as well, unless it was changed there.
+    empty place. ``every``: seconds between two looks at a remote. One that tells by itself when it changes
+    is looked at then, and else every 12th time. What is changed here is sent at once. ``metered``: says
+    whether the network costs by the byte now; while it does, only ``now()`` uses it. ``keep_deleted``: days
+    for which the remote remembers what was deleted. A device that was away for longer drops it as well,
+    unless it was changed there.
     """
 
     remote: str | os.PathLike[str] | StorageAdapter

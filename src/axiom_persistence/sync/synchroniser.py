@@ -36,6 +36,7 @@ from ._cycle import cycle, stamp_all
 from ._deleted import forget_deleted
 from ._device import Device
 from ._devices import SyncDevice, listed_devices
+from ._feed import Feed
 from ._lease import Lease
 from ._listed import listed_conflicts, take_back
 from ._listing import list_all, mark_untracked
@@ -53,6 +54,8 @@ _LOOK_S: Final = 0.2
 _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 300.0
 """Between two attempts to reach a remote that cannot be reached: the delay doubles, with full jitter."""
+_SELDOM: Final = 12
+"""How many times as long it is between two looks at a remote that tells when it changes."""
 _DAY_S: Final = 86400.0
 _METERED: Final = "the network is metered; now() meets at once"
 _BY_HAND: Final = "until it is resumed; now() meets at once"
@@ -90,7 +93,7 @@ class Synchroniser:
         self._store = Store(tracked, migrations=migrations)
         self._top: Store = self._store
         self._device: Device | None = None
-        self._upkeep = Upkeep(lambda: [(0.0, self._turn)])
+        self._upkeep = Upkeep(lambda: [(0.0, self._turn), (0.0, self._feed.listen)])
         self._meeting = asyncio.Lock()
         self._status = SyncStatus(since=time.time())
         self._audited: str | None = ""
@@ -100,6 +103,7 @@ class Synchroniser:
         self._mark: Hashable | None = None
         self._local: Hashable | None = None
         self._lease: Lease | None = None
+        self._feed = Feed(remote, asked.every)
         self._told = Told()
         self._pause = Pause(self._store)
         self._introduced = -math.inf
@@ -205,6 +209,7 @@ class Synchroniser:
         async with self._meeting:
             self._progress, self._begun = progress, self._status.sent + self._status.received
             self._marked, self._local = self._tracked.marked, self._tracked.change_mark()
+            self._mark = self._mark_there()
             await self._count_pending()
             self._become("syncing")
             try:
@@ -289,6 +294,7 @@ class Synchroniser:
         """Meet the remote if there is a reason to; the seconds until the next look."""
         device = self._device
         if device is None or await self._is_paused() or not await self._leads() or self._is_metered():
+            self._feed.is_wanted = False
             return _LOOK_S
         if not await self._is_due():
             return _LOOK_S
@@ -301,8 +307,8 @@ class Synchroniser:
             self._next = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - no secret
             return _LOOK_S
         self._failures = 0
-        self._next = time.monotonic() + self._asked.every
-        self._mark = self._adapter.change_mark()
+        self._next = time.monotonic() + self._asked.every * (_SELDOM if self._feed.is_up else 1)
+        self._feed.is_wanted = True
         await self._audit(device)
         await self._forget_deleted(device)
         return _LOOK_S
@@ -332,7 +338,7 @@ class Synchroniser:
         return metered
 
     async def _is_due(self) -> bool:
-        if time.monotonic() >= self._next:
+        if self._feed.take_news() or time.monotonic() >= self._next:
             return True
         if self._failures:
             return False
@@ -343,11 +349,14 @@ class Synchroniser:
             self._local = local
             async for _ in self._tracked.keys(DIRTY, limit=1):
                 return True
-        try:
-            mark = self._adapter.change_mark()
-        except CapabilityUnavailableError:
-            return False  # it is opened when its time comes
+        mark = self._mark_there()
         return mark is not None and mark != self._mark
+
+    def _mark_there(self) -> Hashable | None:
+        try:
+            return self._adapter.change_mark()
+        except CapabilityUnavailableError:
+            return None  # it is opened when its time comes
 
     async def _reach(self) -> None:
         await self._adapter.aopen()
