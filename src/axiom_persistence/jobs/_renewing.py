@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ..records.record import Damage, NewerFormat, open_met
+from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_met
 from ..storage.adapter import StorageAdapter, Stored
 from ..store.store import Store
 from ._migration import CHUNK, validated
@@ -42,6 +42,7 @@ class Renewing:
         self.store = store
         self.source = source
         self.damaged = damaged
+        self._likely = FIRST_SCHEMA  # of the next record: that of the last
         self._together = min(_FIRST, CHUNK)
         self._kept: dict[str, Renewed] = {}
         self._room = _KEPT_BYTES_MAX
@@ -97,12 +98,13 @@ class Renewing:
         try:
             if stored.damage is not None:
                 raise Damage(stored.damage)
-            record = open_met(key, stored.data)
+            record = open_met(key, stored.data, self._likely)
         except Damage:
             self.damaged.append(key)
             return None
         except NewerFormat:
             return None
+        self._likely = record.schema
         if record.expires is not None and store.expired(record):
             return None
         made = store.renewed(key, record)

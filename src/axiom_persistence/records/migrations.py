@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -71,7 +71,7 @@ class _Check:
     kind: Any
 
 
-class Renewed(NamedTuple):
+class Renewed(msgspec.Struct, frozen=True, gc=False):
     """An older value in its form of today."""
 
     body: bytes

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
@@ -69,7 +69,7 @@ class Damage(Exception):
     """Why bytes are not a whole record of this key. Caught by the store, never seen by users."""
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A checked record: its schema, its value still as JSON, and when it stops being there."""
 
     schema: str
@@ -191,11 +191,14 @@ def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
     return _record_in(body)
 
 
-def open_met(key: str, data: bytes) -> Record:
+def open_met(key: str, data: bytes, schema: str = "1.0") -> Record:
     """``open_record`` for walks, which meet each key once: it remembers nothing."""
     body = whole_body(key, data)
     if body is None:
         raise _diagnose(key, data)
+    opening, _ = _openings(schema)
+    if body.startswith(opening):
+        return Record(schema, body[len(opening) : -1])
     return _record_in(body)
 
 
