@@ -35,7 +35,8 @@ class Sync:
     is looked at then, and else every 12th time. What is changed here is sent at once. ``metered``: says
     whether the network costs by the byte now; while it does, only ``now()`` uses it. ``keep_deleted``: days
     for which the remote remembers what was deleted. A device that was away for longer drops it as well,
-    unless it was changed there.
+    unless it was changed there. ``deadline``: seconds after which a meeting begins nothing more; what it has
+    sent and taken over stays, and the next one goes on. None: it goes on until all is done.
     """
 
     remote: str | os.PathLike[str] | StorageAdapter
@@ -46,6 +47,7 @@ class Sync:
     every: float = 5.0
     metered: Callable[[], object] | None = None
     keep_deleted: float = 90.0
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.keys, str) or not all(isinstance(key, str) for key in self.keys):
@@ -58,7 +60,10 @@ class Sync:
             )
         if not self.every > 0:
             raise ConfigurationError(f"every is more than 0 seconds, not {shown(self.every)}", hint="every=5")
-
+        if self.deadline is not None and not self.deadline > 0:
+            raise ConfigurationError(
+                f"deadline is more than 0 seconds, not {shown(self.deadline)}", hint="deadline=20, or None"
+            )
         if not self.keep_deleted >= 1:
             raise ConfigurationError(
                 f"keep_deleted is at least 1 day, not {shown(self.keep_deleted)}", hint="keep_deleted=90"

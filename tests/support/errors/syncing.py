@@ -68,6 +68,11 @@ async def synchronise_all_the_time(world):
     Sync("sqlite:remote.db", every=0)
 
 
+@case(ConfigurationError, "deadline is more than 0 seconds, not <int>; deadline=20, or None")
+async def synchronise_before_a_deadline_that_was_over(world):
+    Sync("sqlite:remote.db", deadline=0)
+
+
 @case(
     ConfigurationError,
     "devices meet in a place that several processes may use, with commits of several keys [in"
