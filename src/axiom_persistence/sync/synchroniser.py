@@ -171,6 +171,16 @@ class Synchroniser:
             self._audited = await mark_untracked(device, self._audited)
         return await self._meet(device, progress)
 
+    @property
+    def place(self) -> StorageAdapter:
+        """Where devices meet."""
+        return self._adapter
+
+    async def bring(self) -> None:
+        """Meet if anything was changed here that was not sent."""
+        if self._tracked.marked != self._marked or self._audited is not None:
+            await self.now()
+
     def _opened(self) -> Device:
         if self._device is None:
             raise CapabilityUnavailableError(
