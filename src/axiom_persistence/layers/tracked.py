@@ -48,7 +48,10 @@ class Tracked(Layer):
         self.clock: Clock | None = None
         """Whose stamps the marks are. Given when the store is opened; until then nothing is marked."""
         self.marked: int = 0
-        """How many commits were marked: whoever sends looks whether there is anything new."""
+        """How many commits were marked and have returned: whoever sends looks whether there is anything new.
+
+        Counted once the marks are there: else a look in between would find none, and know of none later.
+        """
         self._arrivals = 0
         self._brought: OrderedDict[str, str | None] = OrderedDict()
         traits = inner.traits
@@ -63,7 +66,10 @@ class Tracked(Layer):
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
         marked = self._marked(changes)
-        versions = await self.inner.commit(marked, expect=expect, durability=durability)
+        try:
+            versions = await self.inner.commit(marked, expect=expect, durability=durability)
+        finally:
+            self.marked += marked is not changes
         if marked is not changes:
             return _without_marks(versions, changes)
         self._note_arrivals(changes, versions)
@@ -72,6 +78,7 @@ class Tracked(Layer):
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         marked = self._marked(changes)
         versions = self.inner.commit_now(marked)
+        self.marked += marked is not changes
         return versions if marked is changes or versions is None else _without_marks(versions, changes)
 
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
@@ -82,6 +89,7 @@ class Tracked(Layer):
         marks = {mark: data for mark, data in marked.items() if data is not None}
         if marks:
             await self.inner.commit(marks)
+            self.marked += 1
 
     def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
@@ -124,10 +132,7 @@ class Tracked(Layer):
                 stamp = b'"%b"' % clock.tick().encode()
             check_stored_key(key, self._most)
             marked[mark] = seal_record(mark, stamp, INTERNAL_SCHEMA)
-        if marked is None:
-            return changes
-        self.marked += 1
-        return marked
+        return changes if marked is None else marked
 
     def _note_arrivals(self, changes: Changes, versions: Mapping[str, str]) -> None:
         brought = [key for key in changes if key[:1] != INTERNAL and DIRTY + key in changes]

@@ -19,6 +19,7 @@ from ._stack import encrypted, stack
 from .addresses import Where, adapter_for, address_of
 
 if TYPE_CHECKING:
+    from ..layers.tracked import Tracked
     from ..security.audit import AuditLog
     from ..security.gates import Gate
     from ..security.keys import KeyProvider
@@ -115,14 +116,32 @@ def _synchroniser(
     from ..layers.tracked import Tracked
     from ..sync.synchroniser import Synchroniser  # not every program has a second device
 
-    remote = adapter_for(sync.remote)
+    tracked = adapter.find(Tracked)
+    assert tracked is not None
+    return Synchroniser(sync, tracked, _place(sync, tracked), migrations)
+
+
+def _place(sync: Sync, tracked: Tracked) -> StorageAdapter:
+    """Where the devices meet."""
+    from ..sync._options import Opened
+
+    if isinstance(sync.remote, Opened):
+        from ._beside import beside  # not every program has a second store
+
+        return beside(sync, sync.remote, tracked)
+    if sync.remote is None:
+        from ._beside import Inside
+
+        place: StorageAdapter = Inside(tracked.inner)
+    else:
+        place = adapter_for(sync.remote)
     if sync.remote_keys is not None:
-        remote = encrypted(remote, sync.remote_keys)
+        place = encrypted(place, sync.remote_keys)
     if sync.hide_keys:
         from ..sync._hidden import Hidden  # it needs the extra
 
-        remote = Hidden(remote)
-    return Synchroniser(sync, adapter.find(Tracked), remote, migrations)
+        place = Hidden(place)
+    return place
 
 
 def _durability(

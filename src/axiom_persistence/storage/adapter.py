@@ -403,7 +403,8 @@ def check_changes(changes: Changes, traits: Traits, adapter: object) -> None:
     """
     longest, most = traits.max_key_bytes, traits.max_value_bytes
     for key, data in changes.items():
-        # Nearly all keys are ASCII, and seen to be right at once, also those that come only once.
+        # Nearly all keys are ASCII, and seen to be right at once. Those that come only once, in a commit of
+        # many or an audit trail, are not remembered: they would drive out the keys that come again.
         if not (isinstance(key, str) and key.isascii() and 0 < len(key) <= longest and "\0" not in key):
             check_stored_key(key, longest)
         if data is None:

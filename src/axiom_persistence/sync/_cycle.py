@@ -33,6 +33,8 @@ from ._state import State, fields_of, latest, stamped
 __all__ = ["Outcome", "cycle", "stamp_all"]
 
 _ATTEMPTS: Final = 16
+_BYTES: Final = 16 << 20
+"""Of values that are sent together, where it is more than one: a slow link has to take it in one request."""
 _INTENDED: Final = 31
 """Stamps of a key that are remembered until one is known to have arrived."""
 
@@ -63,7 +65,8 @@ class _AgainError(Exception):
 async def cycle(device: Device, after: str = "") -> Outcome:
     """One meeting. Raises what kept it from being done; it can be begun again at any time.
 
-    Of more than ``TOGETHER`` changed keys it sends the first ones ``after``; ``Outcome.last`` says how far.
+    Of more changed keys than go out together it sends the first ones ``after``; ``Outcome.last`` says where
+    they end.
     """
     for attempt in range(_ATTEMPTS):
         outcome = Outcome()
@@ -165,7 +168,19 @@ class _Meeting:
         for key, local in marked.items():
             if local.damage is not None:
                 self._outcome.faults[key] = f"it cannot be read here: {local.damage}"
-        return {key: local for key, local in marked.items() if local.damage is None}
+        return self._fitting({key: local for key, local in marked.items() if local.damage is None})
+
+    def _fitting(self, locals: dict[str, Local]) -> dict[str, Local]:
+        """As many as go out in one commit; the last one is noted, if there are more."""
+        size = 0
+        fitting: dict[str, Local] = {}
+        for key, local in sorted(locals.items()):
+            size += 0 if local.record is None else len(local.record.value)
+            if size > _BYTES and fitting:
+                self._outcome.last = next(reversed(fitting))
+                break
+            fitting[key] = local
+        return fitting
 
     async def _marked_keys(self) -> tuple[list[str], str | None]:
         """The next keys that were changed here; and the last of them, if there are more."""

@@ -33,11 +33,16 @@ class Listed:
     """Whether the remote is older than it was when this device saw it last, or another one."""
 
 
-async def list_all(device: Device, told: Callable[[int], object] | None = None) -> Listed:
+async def list_all(
+    device: Device,
+    told: Callable[[int], object] | None = None,
+    is_late: Callable[[], bool] = lambda: False,
+) -> Listed:
     """Take over what the remote has, a page and a commit at a time, resumed where it was interrupted.
 
     ``told`` is called with how many keys each page has changed here. What has to be sent is marked. Until it
-    is done, parts of transactions may be seen; afterwards the log brings what was sent meanwhile.
+    is done, parts of transactions may be seen; afterwards the log brings what was sent meanwhile. It ends
+    after the page at which it ``is_late``.
     """
     head = await device.remote.look()
     cursor = await Cursor.read(device.store.adapter)
@@ -57,6 +62,8 @@ async def list_all(device: Device, told: Callable[[int], object] | None = None) 
         cursor = await _note(device, cursor.head, page[-1], cursor.at)
         if told is not None:
             told(received)
+        if is_late():
+            return found
     await _note(device, cursor.head, None, device.store.clock())
     return found
 

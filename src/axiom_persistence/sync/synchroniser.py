@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 import random
 import socket
@@ -24,18 +23,20 @@ from ..errors import (
     StorageError,
 )
 from ..jobs.walk import OnProgress, Progress
-from ..layers.tracked import DIRTY, SYNC, Tracked
+from ..layers.tracked import DIRTY, Tracked
 from ..records.migrations import Migrations
-from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
-from ..records.stamp import Clock, is_stamp, new_device, new_who
+from ..records.record import INTERNAL_SCHEMA, look_at
+from ..records.stamp import Clock, is_stamp, new_who
 from ..runtime.upkeep import Upkeep
 from ..storage.adapter import StorageAdapter
 from ..store.store import Store
 from ._conflict import CONFLICTS, KEPT, Conflict
-from ._cycle import cycle, stamp_all
+from ._cycle import Outcome, cycle, stamp_all
 from ._deleted import forget_deleted
 from ._device import Device
 from ._devices import SyncDevice, listed_devices
+from ._feed import Feed
+from ._identity import identity, remember
 from ._lease import Lease
 from ._listed import listed_conflicts, take_back
 from ._listing import list_all, mark_untracked
@@ -46,22 +47,17 @@ from ._status import Phase, SyncEvent, SyncStatus, Told
 
 __all__ = ["SyncEvent", "SyncStatus", "Synchroniser"]
 
-_DEVICE: Final = SYNC + "device"
-
 _LOOK_S: Final = 0.2
 """How often it is looked whether anything was changed here: a comparison of two numbers."""
 _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 300.0
 """Between two attempts to reach a remote that cannot be reached: the delay doubles, with full jitter."""
+_SELDOM: Final = 12
+"""How many times as long it is between two looks at a remote that tells when it changes."""
 _DAY_S: Final = 86400.0
 _METERED: Final = "the network is metered; now() meets at once"
+_LATE: Final = "the deadline of the meeting was over; the next one goes on"
 _BY_HAND: Final = "until it is resumed; now() meets at once"
-
-
-class _StoredDevice(msgspec.Struct):
-    id: str
-    name: str
-    place: str
 
 
 class Synchroniser:
@@ -90,7 +86,7 @@ class Synchroniser:
         self._store = Store(tracked, migrations=migrations)
         self._top: Store = self._store
         self._device: Device | None = None
-        self._upkeep = Upkeep(lambda: [(0.0, self._turn)])
+        self._upkeep = Upkeep(lambda: [(0.0, self._turn), (0.0, self._feed.listen)])
         self._meeting = asyncio.Lock()
         self._status = SyncStatus(since=time.time())
         self._audited: str | None = ""
@@ -100,10 +96,13 @@ class Synchroniser:
         self._mark: Hashable | None = None
         self._local: Hashable | None = None
         self._lease: Lease | None = None
+        self._feed = Feed(remote, asked.every)
         self._told = Told()
         self._pause = Pause(self._store)
         self._introduced = -math.inf
         self._begun = 0
+        self._after = ""
+        self._is_done = True
         self._progress: OnProgress | None = None
         self._forget_after, self._forget_next = "", 0.0
 
@@ -116,7 +115,7 @@ class Synchroniser:
         """Begin, over ``store``, which was just opened. The remote need not be there."""
         self._top = store
         await self._store.aopen()
-        name, is_new = await self._name()
+        name, is_new = await identity(self._tracked)
         self._tracked.clock = clock = Clock(new_who(name))
         async for mark in self._tracked.keys(DIRTY):
             stored = (await self._tracked.fetch((mark,))).get(mark)
@@ -136,7 +135,7 @@ class Synchroniser:
             socket.gethostname(),
         )
         if is_new:
-            await self._remember(name)
+            await remember(self._store, name)
         await stamp_all(self._device)
         if await self._pause.look():
             self._become("paused", _BY_HAND)
@@ -152,29 +151,6 @@ class Synchroniser:
         self._told.tell(None)
         await self._adapter.aclose()
 
-    async def _name(self) -> tuple[str, bool]:
-        """The name of this device; and whether it has none yet, or is a copy of the one that had it."""
-        stored = (await self._tracked.fetch((_DEVICE,))).get(_DEVICE)
-        record = None if stored is None else look_at(_DEVICE, stored.data, INTERNAL_SCHEMA)[0]
-        if record is not None:
-            known = msgspec.json.decode(record.value, type=_StoredDevice)
-            if known.place == self._place():
-                return known.id, False
-        return new_device(), True
-
-    async def _remember(self, name: str) -> None:
-        value = msgspec.json.encode(_StoredDevice(name, socket.gethostname(), self._place()))
-        await self._store.commit({_DEVICE: seal_record(_DEVICE, value, INTERNAL_SCHEMA)})
-
-    def _place(self) -> str:
-        """What tells this machine and this store from a copy."""
-        try:
-            with open("/etc/machine-id", encoding="ascii") as file:
-                machine = file.read().strip()
-        except OSError:
-            machine = socket.gethostname()  # no such file here: the next best that stays
-        return hashlib.sha256(f"{machine}\0{self._tracked.location}".encode()).hexdigest()[:16]
-
     # -- what users call ---------------------------------------------------------------------------
 
     @property
@@ -183,8 +159,9 @@ class Synchroniser:
         return self._status
 
     async def now(self, *, progress: OnProgress | None = None) -> SyncStatus:
-        """Meet the remote until there is nothing left to send or to take over; also while it is paused.
+        """Meet the remote until there is nothing left to send or to take over, or the deadline is over.
 
+        Also while it is paused.
         The first call after the opening also looks at every key for what was saved without ``sync=``. Raises
         what kept it from that: ``StorageError`` where the remote cannot be reached. Keys that cannot be sent
         or taken over are in ``status.faults``. ``progress`` is told how many keys were sent and taken over.
@@ -193,6 +170,16 @@ class Synchroniser:
         while self._audited is not None:
             self._audited = await mark_untracked(device, self._audited)
         return await self._meet(device, progress)
+
+    @property
+    def place(self) -> StorageAdapter:
+        """Where devices meet."""
+        return self._adapter
+
+    async def bring(self) -> None:
+        """Meet if anything was changed here that was not sent."""
+        if self._tracked.marked != self._marked or self._audited is not None:
+            await self.now()
 
     def _opened(self) -> Device:
         if self._device is None:
@@ -205,6 +192,7 @@ class Synchroniser:
         async with self._meeting:
             self._progress, self._begun = progress, self._status.sent + self._status.received
             self._marked, self._local = self._tracked.marked, self._tracked.change_mark()
+            self._mark = self._mark_there()
             await self._count_pending()
             self._become("syncing")
             try:
@@ -219,7 +207,10 @@ class Synchroniser:
             await self._count_pending()
             state: Phase = "stuck" if self._status.faults else "idle"
             why = "; ".join(f"{key}: {why}" for key, why in self._status.faults[:3]) or None
-            self._become(state, why, last_success=time.time())
+            if self._is_done:
+                self._become(state, why, last_success=time.time())
+            else:
+                self._become(state, why or _LATE)
         return self._status
 
     async def _count_pending(self) -> None:
@@ -289,6 +280,7 @@ class Synchroniser:
         """Meet the remote if there is a reason to; the seconds until the next look."""
         device = self._device
         if device is None or await self._is_paused() or not await self._leads() or self._is_metered():
+            self._feed.is_wanted = False
             return _LOOK_S
         if not await self._is_due():
             return _LOOK_S
@@ -301,8 +293,9 @@ class Synchroniser:
             self._next = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - no secret
             return _LOOK_S
         self._failures = 0
-        self._next = time.monotonic() + self._asked.every
-        self._mark = self._adapter.change_mark()
+        is_told = self._feed.is_up and self._is_done
+        self._next = time.monotonic() + self._asked.every * (_SELDOM if is_told else 1)
+        self._feed.is_wanted = True
         await self._audit(device)
         await self._forget_deleted(device)
         return _LOOK_S
@@ -332,7 +325,7 @@ class Synchroniser:
         return metered
 
     async def _is_due(self) -> bool:
-        if time.monotonic() >= self._next:
+        if self._feed.take_news() or time.monotonic() >= self._next:
             return True
         if self._failures:
             return False
@@ -343,40 +336,59 @@ class Synchroniser:
             self._local = local
             async for _ in self._tracked.keys(DIRTY, limit=1):
                 return True
-        try:
-            mark = self._adapter.change_mark()
-        except CapabilityUnavailableError:
-            return False  # it is opened when its time comes
+        mark = self._mark_there()
         return mark is not None and mark != self._mark
+
+    def _mark_there(self) -> Hashable | None:
+        try:
+            return self._adapter.change_mark()
+        except CapabilityUnavailableError:
+            return None  # it is opened when its time comes
 
     async def _reach(self) -> None:
         await self._adapter.aopen()
         await self._remote.check()
 
     async def _meet_until_done(self, device: Device) -> None:
+        """Or until the deadline; then the next meeting begins where this one ended."""
+        deadline = self._asked.deadline
+        end = math.inf if deadline is None else time.monotonic() + deadline
+
+        def is_late() -> bool:
+            return time.monotonic() >= end
+
         if time.monotonic() >= self._introduced + _DAY_S:
             await self._reach()
             await self._remote.introduce(device.now())
             self._introduced = time.monotonic()
         faults: dict[str, str] = {}
-        after: str | None = ""
-        while after is not None:
+        begun = after = self._after
+        self._is_done = False
+        while not self._is_done:
             outcome = await cycle(device, after)
-            faults.update(outcome.faults)
-            self._count(outcome.sent, outcome.received, len(outcome.conflicts))
-            for conflict in outcome.conflicts:
-                self._told.tell(conflict)
-            if outcome.conflicts:
-                await self._forget_old_conflicts()
+            await self._note(outcome, faults)
             if outcome.must_list:
-                listed = await list_all(device, lambda received: self._count(0, received, 0))
+                listed = await list_all(device, lambda received: self._count(0, received, 0), is_late)
                 faults.update(listed.faults)
                 self._status = replace(self._status, set_back=self._status.set_back + listed.set_back)
-                after = ""
+                begun = after = ""
             elif not outcome.more:
-                after = outcome.last
+                # What lies before the place where it began comes last.
+                self._is_done = outcome.last is None and not begun
+                begun, after = (begun, outcome.last) if outcome.last is not None else ("", "")
+            if is_late():
+                break
+        self._after = after
         faults.update(await self._remote.faults())
         self._status = replace(self._status, faults=tuple(sorted(faults.items())))
+
+    async def _note(self, outcome: Outcome, faults: dict[str, str]) -> None:
+        faults.update(outcome.faults)
+        self._count(outcome.sent, outcome.received, len(outcome.conflicts))
+        for conflict in outcome.conflicts:
+            self._told.tell(conflict)
+        if outcome.conflicts:
+            await self._forget_old_conflicts()
 
     async def _forget_deleted(self, device: Device) -> None:
         """A page of keys a turn, and all of them once a day."""

@@ -68,6 +68,11 @@ async def synchronise_all_the_time(world):
     Sync("sqlite:remote.db", every=0)
 
 
+@case(ConfigurationError, "deadline is more than 0 seconds, not <int>; deadline=20, or None")
+async def synchronise_before_a_deadline_that_was_over(world):
+    Sync("sqlite:remote.db", deadline=0)
+
+
 @case(
     ConfigurationError,
     "devices meet in a place that several processes may use, with commits of several keys [in"
@@ -193,3 +198,26 @@ async def hide_names_under_a_damaged_key(world):
     async with SQLiteAdapter(world.db("remote.db")) as place:
         await place.commit({SYNC + "names": b"rubbish"})
         await Hidden(place).aopen()
+
+
+@case(
+    ConfigurationError,
+    "remote_keys= is said by the store whose place it is [in SQLiteAdapter(<path>/notes.db)]; leave it out "
+    "here, and give it to the other store",
+    place=True,
+)
+async def give_keys_to_the_place_of_another_store(world):
+    async with open_persistence(world.db("other.db"), sync=Sync()) as other:
+        open_persistence(world.db(), sync=Sync(other, remote_keys=StaticKey(bytes(32))))
+
+
+@case(
+    InsecureStorageError,
+    "what is in a confidential store would be plain text here [in SQLiteAdapter(<path>/notes.db)]; open this "
+    "store with keys=, too",
+    place=True,
+)
+async def keep_a_plain_store_like_a_confidential_one(world):
+    key = StaticKey(bytes(32))
+    async with open_persistence(world.db("other.db"), keys=key, sync=Sync()) as other:
+        open_persistence(world.db(), sync=Sync(other))
