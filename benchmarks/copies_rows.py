@@ -32,7 +32,8 @@ def _archive(records: int) -> Row:
             for figure in ("export_us", "import_us")
         ),
         "sqlite3 and json: the same documents from one table to a line of JSON each, and back, 512 in a "
-        "transaction; no sums, and broken off it begins anew.",
+        "transaction, each synced (ours within a second and at the end); no sums, and broken off it begins "
+        "anew.",
         rounds=5,
     )
 

@@ -24,7 +24,7 @@ def _migrate(kind: str, count: int, size: str) -> Row:
             Job(title, "migrate", {**by, "kind": kind, "count": count})
             for title, by in {ours: {"by": "ours"}, **loops, **careful}.items()
         ),
-        tuple(Goal(ours, title, "item_us", 2) for title in loops),
+        tuple(Goal(ours, title, "item_us", 2) for title in {**loops, **careful}),
         "A thousand in a commit. The first two loops keep no originals, try nothing first and check nothing. "
         "The others try every record before they write one, and keep the originals, as ours does.",
         rounds=5,

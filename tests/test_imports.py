@@ -278,7 +278,10 @@ AT_START = {
     *[".adapters", ".adapters.sqlite", ".adapters._sqlite"],
     *(f".adapters._sqlite.{part}" for part in ["batch", "checkpoint", "commits", "errors", "file", "fork"]),
     *(f".adapters._sqlite.{part}" for part in ["lock", "mark", "medium", "reader", "room"]),
-    *(f".adapters._sqlite.{part}" for part in ["schema", "transactions", "wal", "witness", "writer"]),
+    *(
+        f".adapters._sqlite.{part}"
+        for part in ["schema", "sharing", "transactions", "wal", "witness", "writer"]
+    ),
     *[
         ".layers",
         ".layers.cached",

@@ -79,7 +79,7 @@ TRAIL: Final = AUDIT + "trail"
 @lru_cache(maxsize=8192)
 def check_key(key: str, limit: int = MAX_KEY_BYTES) -> str:
     """The key itself, if a user may use it. Raises ``InvalidKeyError`` saying what is wrong with it."""
-    check_stored_key(key, limit)
+    check_stored_key.__wrapped__(key, limit)  # what is found is remembered here
     if key[0] == INTERNAL:
         raise InvalidKeyError(
             "a key cannot begin with U+0001, which marks the library's own records",
@@ -92,6 +92,8 @@ def check_key(key: str, limit: int = MAX_KEY_BYTES) -> str:
 @lru_cache(maxsize=8192)
 def check_stored_key(key: str, limit: int) -> str:
     """The key itself, if an adapter that takes ``limit`` bytes of UTF-8 can keep it."""
+    if type(key) is str and key.isascii() and 0 < len(key) <= limit and "\0" not in key:
+        return key  # nearly all
     if not isinstance(key, str):
         raise _no_key(key)
     if not key:

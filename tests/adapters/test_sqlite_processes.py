@@ -14,7 +14,9 @@ from contextlib import closing
 import pytest
 
 from axiom_persistence.adapters._sqlite.batch import Clock
+from axiom_persistence.adapters._sqlite.inspect import Inspector
 from axiom_persistence.adapters.sqlite import SQLiteAdapter
+from axiom_persistence.errors import StorageLockedError
 
 HEAD = """
 import asyncio, gc, os, sys, threading
@@ -317,3 +319,44 @@ async def test_a_key_deleted_while_its_version_is_looked_up_is_no_fault(tmp_path
             clock = Clock(0)
             clock.catch_up(Meddled(connection, at, meddle), ["key"], version)
             assert clock.last >= version
+
+
+HOLD = """
+async def hold():
+    async with SQLiteAdapter(path) as adapter:
+        await adapter.commit({"theirs": b"1"})
+        print("open", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(hold())
+"""
+
+
+async def test_who_opens_a_store_that_this_process_inspects_can_write(tmp_path):
+    """SQLite opens the index once for a process, to be read only where who inspects was the first."""
+    path, began, go_on = tmp_path / "store", threading.Event(), threading.Event()
+    holding = [sys.executable, "-c", HEAD + HOLD, path]
+    with subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert await asyncio.to_thread(other.stdout.readline) == b"open\n"
+
+        def reading(connection):
+            connection.execute("BEGIN")
+            found = connection.execute("SELECT key FROM record").fetchall()
+            began.set()
+            go_on.wait(30)
+            return found
+
+        inspected = asyncio.create_task(asyncio.to_thread(Inspector(str(path), "test", 5).run, reading))
+        await asyncio.to_thread(began.wait)
+        with pytest.raises(StorageLockedError, match="this process is inspecting"):
+            await SQLiteAdapter(path, lock_timeout=0.05).aopen()
+        adapter = SQLiteAdapter(path)
+        opening = asyncio.create_task(adapter.aopen())
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert await inspected == [("theirs",)]
+        await opening
+        await adapter.commit({"ours": b"2"})
+        await adapter.aclose()
+        other.stdin.close()
+    assert (await contents(path)).keys() == {"ours", "theirs"}

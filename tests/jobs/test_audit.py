@@ -353,6 +353,11 @@ async def test_everything_that_changes_a_store_is_told_with_its_reason(tmp_path)
     following.value("1.0", "2.0", key="a")(lambda value: value + 1)
     async with open_persistence(tmp_path / "n.db", migrations=following, **options) as persistence:
         await persistence.migrate("1.0", "2.0")
+        async with open_persistence("memory:") as other:
+            await other.save_many({"b": 3, "c": 3})
+            for conflict, named in (("skip", "c"), ("overwrite", "b")):  # what is new, and what is replaced
+                await other.export_to(tmp_path / conflict, prefix=named)
+                await persistence.import_from(tmp_path / conflict, conflict=conflict)
         entries = await told(persistence)
         assert await persistence.verify_audit()
     by_key = {}
@@ -366,7 +371,9 @@ async def test_everything_that_changes_a_store_is_told_with_its_reason(tmp_path)
     assert reasons[:2] == [None, None]
     assert reasons[2].startswith("restore of the snapshot ")
     assert reasons[3] == "migration from 1.0 to 2.0"
-    assert by_key["b"][-1] == ("me", "save", "recovery of a damaged record")
+    recovered, imported = by_key["b"][-2:]
+    assert recovered == ("me", "save", "recovery of a damaged record")
+    assert imported == by_key["c"][-1] == ("me", "save", "import")
     assert b"hunter2" not in msgspec.json.encode(entries)
 
 

@@ -20,7 +20,8 @@ from axiom_persistence.errors import (
 )
 from axiom_persistence.keys import KEYSET
 from axiom_persistence.layers.encrypted import Encrypted
-from axiom_persistence.security import EnvironmentKey, PassphraseKey, StaticKey
+from axiom_persistence.security import EnvironmentKey, PassphraseKey, StaticKey, cipher
+from axiom_persistence.storage.adapter import NOT_NOW
 from axiom_persistence.testing.suite._base import content
 
 KEYS = StaticKey(bytes(range(32)))
@@ -192,9 +193,45 @@ async def test_every_altered_byte_is_refused():
             found = (await encrypted.fetch(["k"]))["k"]
             assert found.damage is not None, how
             assert found.data == data
-            assert encrypted.fetch_now("k") is not None
+            assert encrypted.fetch_now("k") is NOT_NOW, how
         await below.commit({"k": sealed})
         assert await encrypted.read("k") == b"value"
+
+
+async def test_what_the_adapter_refused_stays_refused():
+    """Damage that the layer below tells is told on, whether the record opens or not."""
+
+    class Doubtful(MemoryAdapter):
+        async def fetch(self, keys):
+            return {
+                key: stored._replace(damage="doubtful") for key, stored in (await super().fetch(keys)).items()
+            }
+
+        def fetch_now(self, key):
+            stored = super().fetch_now(key)
+            return stored and stored._replace(damage="doubtful")
+
+    below = MemoryAdapter()
+    async with Encrypted(below, KEYS) as encrypted:
+        await encrypted.commit({"k": b"value"})
+        assert encrypted.fetch_now("k").data == b"value"
+        below.__class__ = Doubtful
+        assert encrypted.fetch_now("k") is NOT_NOW
+        assert (await encrypted.fetch(["k"]))["k"].damage == "doubtful"
+        below.__class__ = MemoryAdapter
+
+
+async def test_records_of_many_openings_are_read(monkeypatch):
+    """Each sealed as if by another opening of the store: what is remembered of them stays small."""
+    monkeypatch.setattr(cipher, "_SEALED_PER_PREFIX", 1)
+    values = {f"k{number}": b"%d" % number for number in range(600)}
+    async with Encrypted(MemoryAdapter(), KEYS) as encrypted:
+        await encrypted.commit(values)
+        for _ in range(2):
+            assert {key: encrypted.fetch_now(key).data for key in values} == values
+        assert {key: stored.data for key, stored in (await encrypted.fetch(values)).items()} == values
+        assert len(encrypted._openings) <= 256
+        assert encrypted.fetch_now(KEYSET) is None
 
 
 async def test_a_record_in_another_place_does_not_open(made, tmp_path):

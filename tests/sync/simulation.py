@@ -461,7 +461,7 @@ class World:
                     if self.gates:
                         await self.release(0)
                     else:
-                        await asyncio.sleep(0.0005)
+                        await asyncio.sleep(0)
                 if not task.done():
                     raise ViolationError("a meeting does not end")
                 task.result()

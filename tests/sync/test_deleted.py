@@ -12,6 +12,7 @@ from axiom_persistence.sync._device import Device
 from axiom_persistence.sync._listing import list_all
 from axiom_persistence.sync._state import join
 
+from . import instant
 from .simulation import World, schedule
 
 KEEP = 1000.0
@@ -124,7 +125,7 @@ async def test_a_key_made_anew_after_its_deletion_is_new():
 def test_schedules_in_which_things_are_forgotten():
     """Forgetting at any moment, devices away for longer: nothing is lost."""
     for seed in range(100):
-        asyncio.run(schedule(seed, keep_deleted=5000))
+        instant.run(schedule(seed, keep_deleted=5000))
 
 
 async def test_it_happens_by_itself(tmp_path, monkeypatch):

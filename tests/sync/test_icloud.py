@@ -19,6 +19,7 @@ from axiom_persistence.sync import keep_local
 from axiom_persistence.sync._deleted import forget_deleted
 from axiom_persistence.testing import ICloudSimulator
 
+from . import instant
 from .icloud_simulation import CloudWorld, ViolationError, cloud_schedule
 from .planted import planted
 from .simulation import Medium
@@ -399,7 +400,7 @@ def test_nothing_is_lost_and_all_are_equal(no_waiting, devices, record_property)
     for seed in range(15):
         keep = None if seed % 3 else 5000.0
         try:
-            world = asyncio.run(cloud_schedule(seed, devices=devices, steps=60, keep_deleted=keep))
+            world = instant.run(cloud_schedule(seed, devices=devices, steps=60, keep_deleted=keep))
         except ViolationError as violation:
             raise AssertionError(f"schedule {seed}: {violation}") from None
         limited += world.known_limit > 0
@@ -485,7 +486,7 @@ def test_a_planted_bug_is_caught(no_waiting, name, record_property):
     with planted(name, PLANTED):
         for seed in (CAUGHT_BY.get(name, 0), *range(300)):
             try:
-                asyncio.run(cloud_schedule(seed, steps=60, keep_deleted=None if seed % 3 else 5000.0))
+                instant.run(cloud_schedule(seed, steps=60, keep_deleted=None if seed % 3 else 5000.0))
             except ViolationError as caught:
                 record_property("told", f"iCloud: {name} is caught by schedule {seed}: {caught}")
                 return

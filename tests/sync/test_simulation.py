@@ -9,6 +9,7 @@ from axiom_persistence.records.record import seal_record
 from axiom_persistence.sync import _cycle as cycle
 from axiom_persistence.sync import _listing as listing
 
+from . import instant
 from .planted import PLANTED, planted
 from .simulation import ViolationError, World, schedule
 
@@ -32,7 +33,7 @@ def test_nothing_is_lost_and_all_are_equal(quarter, record_property):
     limited = 0
     for seed in range(quarter * SCHEDULES, (quarter + 1) * SCHEDULES):
         try:
-            limited += asyncio.run(schedule(seed)).known_limit > 0
+            limited += instant.run(schedule(seed)).known_limit > 0
         except ViolationError as violation:
             raise AssertionError(f"schedule {seed}: {violation}") from None
     told = f"synchronisation: {SCHEDULES} schedules, the known limit of copied disks seen in {limited}"
@@ -42,15 +43,17 @@ def test_nothing_is_lost_and_all_are_equal(quarter, record_property):
 DIRECTED = ("an intent that is not durable", "no intent")
 ALONE = ("copies with one name", "without a shadow taken for clean")
 """What hardly any random schedule shows."""
+RARE = {"the wall clock alone": range(560, 590)}
+"""Where to look first."""
 
 
 @pytest.mark.parametrize("name", sorted(PLANTED.keys() - set(DIRECTED) - set(ALONE)))
 def test_a_planted_bug_is_caught(name, record_property):
     """Each rule is needed: without it some schedule ends wrong."""
     with planted(name):
-        for seed in range(1500):
+        for seed in (*RARE.get(name, ()), *range(1500)):
             try:
-                asyncio.run(schedule(seed))
+                instant.run(schedule(seed))
             except ViolationError as caught:
                 record_property("told", f"synchronisation: {name} is caught by schedule {seed}: {caught}")
                 return
@@ -86,14 +89,14 @@ def change(world, process, value):
 
 def test_what_was_sent_is_what_stands_here_after_a_power_cut():
     """The field that was only sent once keeps its stamp, so the change that had seen it stays."""
-    assert asyncio.run(cut_off_between_sending_and_knowing()) == {"f": "knew the first", "g": "later"}
+    assert instant.run(cut_off_between_sending_and_knowing()) == {"f": "knew the first", "g": "later"}
 
 
 @pytest.mark.parametrize("name", DIRECTED)
 def test_without_a_durable_intent_it_does_not(name):
     """The planted bugs have the earlier value win, stamped anew."""
     with planted(name):
-        assert asyncio.run(cut_off_between_sending_and_knowing())["f"] == "first"
+        assert instant.run(cut_off_between_sending_and_knowing())["f"] == "first"
 
 
 async def met_first_with_data():
@@ -111,13 +114,13 @@ async def met_first_with_data():
 
 def test_data_from_before_is_not_lost_unlisted():
     """One of the two values stays, the other is listed."""
-    assert asyncio.run(met_first_with_data()) >= {"here", "there"}
+    assert instant.run(met_first_with_data()) >= {"here", "there"}
 
 
 def test_a_key_without_a_shadow_taken_for_clean_is_caught():
     """It would be overwritten, and nobody told."""
     with planted("without a shadow taken for clean"):
-        assert "here" not in asyncio.run(met_first_with_data())
+        assert "here" not in instant.run(met_first_with_data())
 
 
 async def copied_and_changed_at_once():
@@ -137,10 +140,10 @@ async def copied_and_changed_at_once():
 
 def test_copies_of_a_disk_give_stamps_of_their_own():
     """Each opening signs its own: of two changes in one millisecond one stays, and the other is listed."""
-    assert asyncio.run(copied_and_changed_at_once()) >= {"here", "there"}
+    assert instant.run(copied_and_changed_at_once()) >= {"here", "there"}
 
 
 def test_copies_with_one_name_are_caught():
     """With equal stamps nobody could tell the two changes apart."""
     with planted("copies with one name"):
-        assert not asyncio.run(copied_and_changed_at_once()) >= {"here", "there"}
+        assert not instant.run(copied_and_changed_at_once()) >= {"here", "there"}

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from axiom_persistence.sync import _cycle as cycle
 from axiom_persistence.sync import _listing as listing
 
+from ..sync import instant
 from ..sync.icloud_simulation import cloud_schedule
 from ..sync.simulation import ViolationError, schedule
 
@@ -36,7 +37,7 @@ def run(seeds, simulate=schedule):
             # In some, what was deleted is forgotten, and devices are away for longer than that.
             keep = 5000 if seed % 5 == 0 else None
             devices, steps = 2 + seed % 4, 50 + 40 * (seed % 3)
-            world = asyncio.run(simulate(seed, devices=devices, steps=steps, keep_deleted=keep))
+            world = instant.run(simulate(seed, devices=devices, steps=steps, keep_deleted=keep))
             limited += world.known_limit > 0
         except ViolationError as violation:
             violations.append((seed, str(violation)))

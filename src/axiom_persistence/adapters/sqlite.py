@@ -206,7 +206,8 @@ class SQLiteAdapter(StorageAdapter):
         check_changes(changes, self._traits, self)
         if expect is not None:
             for key in expect:
-                check_stored_key(key, MAX_STORED_KEY_BYTES)
+                if key not in changes:
+                    check_stored_key(key, MAX_STORED_KEY_BYTES)
         durable = durability in _SYNCED
         if not durable:
             versions = writer.commits.commit(changes, expect)

@@ -37,11 +37,11 @@ async def _moved(state: State, field: Field) -> Seen | None:
         seen = await store.read(old)
         if seen.record is None:
             continue
-        schema, value, expires, compat, subject = seen.record
-        if major(schema) > major(store.schema_of(new)):
-            return Seen(None, seen.record)  # only its compatible form can be read: it is not ours to move
-        data = seal_record(new, value, schema, expires=expires, compat=compat)
-        data = seal_about(new, data, subject)
+        record = seen.record
+        if major(record.schema) > major(store.schema_of(new)):
+            return Seen(None, record)  # only its compatible form can be read: it is not ours to move
+        data = seal_record(new, record.value, record.schema, expires=record.expires, compat=record.compat)
+        data = seal_about(new, data, record.subject)
         if store.adapter.traits.atomic:
             steps: list[dict[str, bytes | None]] = [{new: data, old: None, **entries_for({new: data})}]
         else:  # the new one first: whatever ends the program in between, one of them is there

@@ -14,7 +14,7 @@ is, byte for byte, what the store keeps of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from typing import Final, NamedTuple
 
@@ -28,8 +28,14 @@ __all__ = ["ArchiveFault", "Entry", "Reader", "Sums", "Whole", "header_line", "r
 
 FORMAT: Final = 1
 _START: Final = b'{"sum":"'
+_HEAD: Final = _START + b'%b",'
+_LINE: Final = _HEAD + b"%b\n"
+_SUM: Final = slice(len(_START), len(_START) + 16)
 _REST: Final = len(_START) + 16 + 2
-_BODY: Final = (b'"schema":', b'"subject":')
+_OPENING: Final = re.compile(
+    rb'"key":"[^"\\]*(?:\\.[^"\\]*)*",(?:"secure":true,)?(?:"saved":[^",]*,)?(?="schema":|"subject":)'
+)
+"""What stands before the body of a record, as ``_opening`` writes it."""
 _KEY: Final = re.compile(rb'"key":("(?:[^"\\]|\\.)*")')
 _JOINED: Final = re.compile(rb'(?<=\}).(?=\{"sum":")', re.DOTALL)
 
@@ -44,7 +50,7 @@ class ArchiveFault(NamedTuple):
     reason: str
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, gc=False):
     """A record in an archive."""
 
     key: str
@@ -68,15 +74,8 @@ class _End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sums: str
 
 
-class _Fields(msgspec.Struct, frozen=True):
-    key: str
-    secure: bool = False
-    saved: float | None = None
-    body: bytes | None = None
-
-
 _decode_header: Final = msgspec.json.Decoder(_Header).decode
-_decode_fields: Final = msgspec.json.Decoder(_Fields).decode
+_decode_entry: Final = msgspec.json.Decoder(Entry).decode
 _decode_end: Final = msgspec.json.Decoder(_End).decode
 _encode: Final = msgspec.json.encode
 
@@ -96,7 +95,7 @@ class Sums:
         self._sums = xxh3_64()
 
     def add(self, line: bytes, *, records: int) -> None:
-        self._sums.update(line[len(_START) : len(_START) + 16])
+        self._sums.update(line[_SUM])
         self.records += records
 
     def digest(self) -> str:
@@ -135,27 +134,28 @@ def _opening(key: str, secure: bool, saved: float | None) -> bytes:
 
 
 def _sealed(rest: bytes) -> bytes:
-    return b'%b%b",%b\n' % (_START, xxh3_64_hexdigest(rest).encode(), rest)
+    return _LINE % (xxh3_64_hexdigest(rest).encode(), rest)
 
 
 def _checked(line: bytes) -> bytes:
     """What stands behind the sum of ``line``, which has no newline. Raises ``_Damaged``."""
     rest = line[_REST:]
-    if line[: len(_START)] != _START:
-        raise _Damaged("it does not begin like a line of an archive")
-    if line[:_REST] != b'%b%b",' % (_START, xxh3_64_hexdigest(rest).encode()):
+    if line.startswith(_HEAD % xxh3_64_hexdigest(rest).encode()):
+        return rest
+    if line.startswith(_START):
         raise _Damaged("its sum is not that of its bytes: changed, or cut off")
-    return rest
+    raise _Damaged("it does not begin like a line of an archive")
 
 
-def _entry(rest: bytes, number: int) -> Entry:
-    fields = _decode_fields(b"{" + rest)
-    body = fields.body
-    if body is None:
-        body = rest[len(_opening(fields.key, fields.secure, fields.saved)) :]
-        if not body.startswith(_BODY):
+def _entry(line: bytes, number: int) -> Entry:
+    entry = _decode_entry(line)
+    entry.line = number
+    if not entry.body:
+        opening = _OPENING.match(line, _REST)
+        if opening is None:
             raise _Damaged("what stands before its schema is not understood")
-    return Entry(fields.key, fields.secure, fields.saved, body, number)
+        entry.body = line[opening.end() :]
+    return entry
 
 
 class Whole(NamedTuple):
@@ -190,39 +190,43 @@ class Reader:
                     self.whole = Whole(piece, self._sums.copy(), self._last)
             elif isinstance(piece, Lost):
                 if begun:
-                    yield from self._line(b"".join(begun), reason=piece.reason)
+                    yield from self._lines((b"".join(begun),), reason=piece.reason)
                 else:
                     self._fault(b"", piece.reason, ahead=1)
                 begun = []
             elif b"\n" in piece:
                 first, *lines, rest = piece.split(b"\n")
-                yield from self._line(b"".join((*begun, first)))
-                for line in lines:
-                    yield from self._line(line)
+                yield from self._lines((b"".join((*begun, first)), *lines))
                 begun = [rest] if rest else []
             else:
                 begun.append(piece)
         if begun:
-            yield from self._line(b"".join(begun), reason="its newline is missing: the archive is cut off")
+            yield from self._lines(
+                (b"".join(begun),), reason="its newline is missing: the archive is cut off"
+            )
         if self._number == 0 and not self.faults:
             self._fault(b"", "the archive is empty", ahead=1)
         elif not self._ended:
             self._fault(b"", "the last line is missing: the archive was not finished, or is cut off", ahead=1)
 
-    def _line(self, line: bytes, *, reason: str = "") -> Iterator[Entry]:
-        """The record in ``line``, or those in two that were joined. ``reason``: what ails its end."""
-        self._number += 1
-        try:
-            entry = self._read(line)
-        except _NOT_OURS as error:
-            self._fault(line, str(error))
-            if _JOINED.search(line):  # a newline was changed; both lines are whole without it
-                yield from self._parts(line)
-            return
-        if reason:
-            self._fault(line, reason)
-        if entry is not None:
-            yield entry
+    def _lines(self, lines: Iterable[bytes], *, reason: str = "") -> Iterator[Entry]:
+        """The records in ``lines``, one in each, or those in two that were joined.
+
+        ``reason``: what ails their end.
+        """
+        for line in lines:
+            self._number += 1
+            try:
+                entry = self._read(line)
+            except _NOT_OURS as error:
+                self._fault(line, str(error))
+                if _JOINED.search(line):  # a newline was changed; both lines are whole without it
+                    yield from self._parts(line)
+                continue
+            if reason:
+                self._fault(line, reason)
+            if entry is not None:
+                yield entry
 
     def _parts(self, line: bytes) -> Iterator[Entry]:
         for part in _JOINED.split(line):
@@ -238,7 +242,7 @@ class Reader:
         if self._ended:
             raise _Damaged("it stands behind the last line of the archive")
         if rest.startswith(b'"key":'):
-            entry = self._last = _entry(rest, self._number)
+            entry = self._last = _entry(line, self._number)
             self._sums.add(line, records=1)
             return entry
         if rest.startswith(b'"end":'):

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ..errors import MigrationError, PersistenceError, refused_by
-from ..keys import INTERNAL
+from ..keys import BEHIND_INTERNAL, INTERNAL
 from ..records._subject import entry_key, tag_in
 from ..records.migrations import Edge, order, told
 from ..records.record import INTERNAL_SCHEMA, Damage, NewerFormat, Record, seal_record
@@ -32,11 +32,9 @@ CHUNK: Final = 1000
 """Records rewritten in one commit."""
 
 
-async def user_keys(adapter: StorageAdapter, *, after: str | None = None) -> AsyncIterator[str]:
+def user_keys(adapter: StorageAdapter, *, after: str = "") -> AsyncIterator[str]:
     """All keys but the library's own, whatever the header says of them."""
-    async for key in adapter.keys(after=after):
-        if key[0] != INTERNAL:
-            yield key
+    return adapter.keys(after=max(after, BEHIND_INTERNAL))
 
 
 def validated(store: Store, key: str, body: bytes, steps: tuple[str, ...] = ()) -> None:

@@ -38,7 +38,7 @@ _TOGETHER_BYTES: Final = 1 << 20
 _SUM: Final = 16
 
 
-class Original(msgspec.Struct, frozen=True, array_like=True):
+class Original(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a record was before a migration, and the digest of what the migration made of it."""
 
     key: str
@@ -116,12 +116,12 @@ def keep(
     some: list[Original] = []
     room = 0
     for original in originals:
-        tag = tag_in(original.data or b"")
+        data = original.data or b""
+        tag = tag_in(data)
         if tag is not None:
             changes |= _about(_begin(id, by_step) + original.key, original, tag)
             continue
-        parts = (original.data or b"", *(original.generations or ()))
-        size = 64 + 4 * len(original.key) + sum(map(len, parts))
+        size = 64 + 4 * len(original.key) + len(data) + sum(map(len, original.generations or ()))
         if some and size > room:
             changes[_begin(id, by_step) + some[0].key] = _packed(some)
             some = []

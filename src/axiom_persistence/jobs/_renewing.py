@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_record
+import msgspec
+
+from ..records.record import FIRST_SCHEMA, Damage, NewerFormat, open_met
 from ..storage.adapter import StorageAdapter, Stored
 from ..store.store import Store
 from ._migration import CHUNK, validated
@@ -24,7 +26,7 @@ _PAUSE: Final = 100
 """Records after which other tasks of the event loop have their turn."""
 
 
-class Renewed(NamedTuple):
+class Renewed(msgspec.Struct, frozen=True, gc=False):
     """A record that is to be rewritten."""
 
     version: str
@@ -53,18 +55,15 @@ class Renewing:
             at += len(keys)
             yield keys
 
-    def keep(self, key: str, renewed: Renewed) -> None:
+    def keep(self, made: Mapping[str, Renewed]) -> None:
         """Have it ready for when it is asked for again, if there is room."""
-        size = len(renewed.old) + len(renewed.new)
+        size = sum(len(one.old) + len(one.new) for one in made.values())
         if size < self._room:
             self._room -= size
-            self._kept[key] = renewed
+            self._kept.update(made)
 
     async def of(self, keys: Sequence[str]) -> dict[str, Renewed]:
-        """What is to be rewritten among ``keys``: what was kept, once, or else as it is stored now.
-
-        Raises ``MigrationError``, naming step and key.
-        """
+        """What is to be rewritten among ``keys``: what was kept, once, or else as ``tried``."""
         made: dict[str, Renewed] = {}
         waiting: list[str] = []
         for key in keys:
@@ -73,10 +72,16 @@ class Renewing:
                 waiting.append(key)
             else:
                 made[key] = kept
-        if not waiting:
-            return made
+        return made | await self.tried(waiting) if waiting else made
+
+    async def tried(self, keys: Sequence[str]) -> dict[str, Renewed]:
+        """What is to be rewritten among ``keys``, as it is stored now.
+
+        Raises ``MigrationError``, naming step and key.
+        """
+        made: dict[str, Renewed] = {}
         seen = 0
-        for number, (key, stored) in enumerate((await self.source.fetch(waiting)).items()):
+        for number, (key, stored) in enumerate((await self.source.fetch(keys)).items()):
             if number % _PAUSE == _PAUSE - 1:
                 await asyncio.sleep(0)
             seen += len(stored.data)
@@ -93,7 +98,7 @@ class Renewing:
         try:
             if stored.damage is not None:
                 raise Damage(stored.damage)
-            record = open_record(key, stored.data, self._likely)
+            record = open_met(key, stored.data, self._likely)
         except Damage:
             self.damaged.append(key)
             return None

@@ -10,7 +10,7 @@ from ..keys import INTERNAL
 from ..layers.cached import Cached
 from ..records._subject import entries_of, name_of, tag_in
 from ..records.head import HEAD_BYTES, expiry_in
-from ..records.record import body_of, look_at, whole_body
+from ..records.record import body_of, is_plain, look_at, whole_body
 from ..storage.adapter import StorageAdapter, Stored
 from ..store.store import Store
 from ._lines import ArchiveFault
@@ -80,7 +80,9 @@ async def selected(
     source, sealing = await source_of(store), sealing_of(store) if sealed else None
     behind = None if after is None else view + after
     size = _FIRST
-    async for page in pages(_keys(source, view + prefix, behind, tag)):
+    beginning = view + prefix
+    keys = source.keys(beginning, after=behind) if tag is None else _about(source, beginning, behind, tag)
+    async for page in pages(keys):
         wanted = [
             key
             for key in page
@@ -109,11 +111,9 @@ async def selected(
             yield taken
 
 
-async def _keys(
-    source: StorageAdapter, prefix: str, after: str | None, tag: str | None
-) -> AsyncIterator[str]:
-    """The keys with ``prefix``, or those of them that are about one subject: by its own list of them."""
-    before = "" if tag is None else entries_of(tag)
+async def _about(source: StorageAdapter, prefix: str, after: str | None, tag: str) -> AsyncIterator[str]:
+    """The keys with ``prefix`` that are about one subject: by its own list of them."""
+    before = entries_of(tag)
     async for key in source.keys(before + prefix, after=None if after is None else before + after):
         yield key[len(before) :]
 
@@ -123,7 +123,7 @@ def _whole(store: Store, key: str, stored: Stored, faults: list[ArchiveFault]) -
     record, damage = None, stored.damage
     if damage is None:
         body = whole_body(key, stored.data)
-        if body is not None and expiry_in(stored.data[:HEAD_BYTES]) is None:
+        if body is not None and (is_plain(body) or expiry_in(stored.data[:HEAD_BYTES]) is None):
             return body  # the short way, of nearly all
         record, damage, _ = look_at(key, stored.data, store.schema_of(key))
     if record is None:

@@ -21,7 +21,7 @@ from ._migration import CHUNK, Headline, user_keys
 from ._originals import Original, digest, kept_at, places, without
 from .walk import OnProgress, Progress, pages
 
-__all__ = ["RollbackReport", "Undoing"]
+__all__ = ["OvertakenError", "RollbackReport", "Undoing"]
 
 _ATTEMPTS = 64
 
@@ -45,6 +45,10 @@ class RollbackReport:
         self.restored += other.restored
         self.converted += other.converted
         self.set_aside += other.set_aside
+
+
+class OvertakenError(MigrationError):
+    """The header says that somebody else is further: a commit of one that was cancelled has just landed."""
 
 
 class _Work(NamedTuple):
@@ -144,7 +148,7 @@ class Undoing:
         was = self.head.header
         now = await self.head.read()
         if was is None or now is None or now.running != was.running:
-            raise MigrationError(
+            raise OvertakenError(
                 "another process has gone on with the rollback",
                 adapter=self.store.adapter,
                 hint="leave it to that one, or call rollback again",

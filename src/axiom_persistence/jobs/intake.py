@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Literal, NamedTuple, get_args
@@ -18,7 +18,7 @@ from ..errors import (
 )
 from ..records._subject import tag_in
 from ..records.head import HEAD_BYTES, UNSAID, expiry_in
-from ..records.record import Damage, NewerFormat, look_at, open_record, seal_about, seal_body
+from ..records.record import Damage, NewerFormat, is_plain, look_at, open_record, seal_about, seal_body
 from ..runtime.acting import because
 from ..runtime.threads import in_thread
 from ..runtime.turn import backoff
@@ -41,7 +41,9 @@ Conflict = Literal["skip", "overwrite", "newer", "fail"]
 _Verdict = Literal["added", "replaced", "kept", "same"]
 
 _POLICIES: Final = get_args(Conflict)
-_PAGE_BYTES: Final = 1 << 22
+_TOGETHER: Final = 8 * PAGE
+"""Records that are read by one thread, fewer where they have more bytes than that:"""
+_TOGETHER_BYTES: Final = 1 << 22
 _ATTEMPTS: Final = 64
 
 
@@ -108,11 +110,15 @@ async def import_from(
             )
         await import_from(source, place, conflict=conflict, prefix=prefix, dry_run=True)
     with _opened(source) as reader:
-        entries = (entry for entry in reader.entries() if entry.key.startswith(prefix))
-        while page := await in_thread(lambda: _some(entries, source)):
-            await intake.take(page)
-            if progress is not None:
-                progress(Progress(intake.report.done, None, page[-1].key))
+        entries = reader.entries()
+        if prefix:
+            entries = (entry for entry in reader.entries() if entry.key.startswith(prefix))
+        while some := await in_thread(lambda: _some(entries, source)):
+            for at in range(0, len(some), PAGE):
+                page = some[at : at + PAGE]
+                await intake.take(page)
+                if progress is not None:
+                    progress(Progress(intake.report.done, None, page[-1].key))
         await intake.settle()
         intake.report.faults = sorted(intake.report.faults + reader.faults, key=lambda fault: fault.line or 0)
     if progress is not None:
@@ -181,17 +187,28 @@ def _opened(source: Source) -> Iterator[Reader]:
 
 
 def _some(entries: Iterator[Entry], source: Source) -> list[Entry]:
-    """The next entries: as many as a page has, fewer where they are large, none at the end."""
+    """The next entries: fewer where they are large, none at the end."""
     found, size = [], 0
     try:
         for entry in entries:
             found.append(entry)
             size += len(entry.body)
-            if len(found) == PAGE or size >= _PAGE_BYTES:
+            if len(found) == _TOGETHER or size >= _TOGETHER_BYTES:
                 break
     except OSError as error:
         raise from_os_error(error, "cannot read the archive", adapter=source) from error
     return found
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What of a page is to be in a store, by its keys there."""
+
+    records: dict[str, bytes] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    expiring: set[str] = field(default_factory=set)
+    is_tagged: bool = False
+    """Whether one of them is about a subject."""
 
 
 class _Intake:
@@ -226,29 +243,8 @@ class _Intake:
             ]
 
     async def _take(self, page: Sequence[Entry], store: Store) -> None:
-        wanted: dict[str, tuple[Entry, bytes, bool]] = {}
-        for entry in page:
-            try:
-                name = store.check_key(entry.key, self._place.view)
-                tag = tag_of_sealed(entry.body)
-                if tag is not None and await store.is_erased(tag):
-                    self.report.erased += 1
-                    continue
-                data = seal_body(name, await unsealed_body(store, name, entry.body))
-                expires = expiry_in(data[:HEAD_BYTES])
-                if expires == UNSAID:
-                    expires = open_record(name, data, store.schema_of(name)).expires
-            except (InvalidKeyError, Damage, NewerFormat) as error:
-                reason = error.message if isinstance(error, InvalidKeyError) else str(error)
-                self.report.faults.append(ArchiveFault(entry.line or None, entry.key, reason))
-                continue
-            if expires is not None and expires <= store.clock() * 1000:
-                self.report.expired += 1
-            elif (await self._erasures_of(store)).covers(name, data, entry.saved):
-                self.report.erased += 1
-            else:
-                wanted[name] = entry, data, expires is not None
-        if self._all_new and await self._commit_new(wanted, store):
+        wanted = await self._wanted(page, store)
+        if self._all_new and not wanted.is_tagged and await self._commit_new(wanted, store):
             return
         for attempt in range(_ATTEMPTS):
             try:
@@ -260,27 +256,55 @@ class _Intake:
                 await backoff(attempt)
         raise ConflictError(
             f"other programs write the same keys all the time; {_ATTEMPTS} attempts were in vain",
-            key=next(iter(wanted)),
+            key=next(iter(wanted.records)),
             adapter=store.adapter,
             hint="stop them, or try again later: what was imported is not imported twice",
         )
 
-    async def _commit_new(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> bool:
+    async def _wanted(self, page: Sequence[Entry], store: Store) -> _Wanted:
+        """What of ``page`` is to be in ``store``, with its keys there."""
+        wanted, erasures = _Wanted(), await self._erasures_of(store) or None
+        for entry in page:
+            try:
+                name = store.check_key(entry.key, self._place.view)
+                body, plain = entry.body, is_plain(entry.body)
+                if not plain and (tag := tag_of_sealed(body)) is not None:
+                    if await store.is_erased(tag):
+                        self.report.erased += 1
+                        continue
+                    body = await unsealed_body(store, name, body)
+                data = seal_body(name, body)
+                expires = None if plain else _expiry(store, name, data)
+            except (InvalidKeyError, Damage, NewerFormat) as error:
+                reason = error.message if isinstance(error, InvalidKeyError) else str(error)
+                self.report.faults.append(ArchiveFault(entry.line or None, entry.key, reason))
+                continue
+            if expires is not None and expires <= store.clock() * 1000:
+                self.report.expired += 1
+            elif erasures is not None and erasures.covers(name, data, entry.saved):
+                self.report.erased += 1
+            else:
+                wanted.records[name] = data
+                wanted.entries[name] = entry
+                if expires is not None:
+                    wanted.expiring.add(name)
+                if not plain and tag_in(data) is not None:
+                    wanted.is_tagged = True
+        return wanted
+
+    async def _commit_new(self, wanted: _Wanted, store: Store) -> bool:
         """Take in what is not there, without looking first, as most imports can. False: something is."""
-        changes = {name: data for name, (_, data, _) in wanted.items()}
-        if any(tag_in(data) is not None for data in changes.values()):
-            return False  # whom it is about has another tag here
-        for _, _, expires in wanted.values():
-            if expires:
-                store.note_expiry()
-                break
+        records = wanted.records
+        if wanted.expiring:
+            store.note_expiry()
         try:
-            if changes:
-                await store.commit(changes, expect=dict.fromkeys(changes), durability=store.weakest)
+            if records:
+                with because("import"):
+                    await store.commit(records, expect=dict.fromkeys(records), durability=store.weakest)
         except ConflictError:
             self._all_new = False
             return False
-        self.report.added += len(changes)
+        self.report.added += len(records)
         return True
 
     async def _erasures_of(self, store: Store) -> Erasures:
@@ -289,24 +313,24 @@ class _Intake:
             found = self._erasures[store] = await Erasures.of(store)
         return found
 
-    async def _commit(self, wanted: Mapping[str, tuple[Entry, bytes, bool]], store: Store) -> None:
-        there = await store.adapter.fetch_range(list(wanted), 0, 1)  # nothing is kept of what is not
+    async def _commit(self, wanted: _Wanted, store: Store) -> None:
+        there = await store.adapter.fetch_range(list(wanted.records), 0, 1)  # nothing is kept of what is not
         found = await store.adapter.fetch(list(there)) if there else {}
         self._all_new = not (there or self._dry_run)
         changes: dict[str, bytes | None] = {}
         expect: dict[str, str | None] = {}
         counts: dict[_Verdict, int] = dict.fromkeys(get_args(_Verdict), 0)
-        for name, (entry, data, expires) in wanted.items():
+        for name, data in wanted.records.items():
             stored = found.get(name)
             tag = await _tag_here(store, data, begin=not self._dry_run)
             data = data if tag is None else seal_about(name, data, tag.text)
-            verdict = await self._verdict(store, name, stored, entry, data)
+            verdict = await self._verdict(store, name, stored, wanted.entries[name], data)
             counts[verdict] += 1
             if verdict in ("added", "replaced"):
                 changes.update({name: data} if tag is None else tag.mark({name: data}))
                 if tag is not None:
                     expect[tag.place] = tag.seen.version
-                if expires:
+                if name in wanted.expiring:
                     store.note_expiry()
                 expect[name] = None if stored is None else stored.version
                 changes.update(_rescued(store, name, stored))
@@ -348,6 +372,12 @@ class _Intake:
                 )
             return "replaced" if there_since is not None and entry.saved > there_since else "kept"
         return "replaced" if self._conflict == "overwrite" else "kept"
+
+
+def _expiry(store: Store, name: str, data: bytes) -> int | None:
+    """When the record ends. Raises ``Damage`` and ``NewerFormat`` for what is none."""
+    expires = expiry_in(data[:HEAD_BYTES])
+    return open_record(name, data, store.schema_of(name)).expires if expires == UNSAID else expires
 
 
 async def _tag_here(store: Store, data: bytes, *, begin: bool) -> Tag | None:

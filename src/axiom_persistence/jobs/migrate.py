@@ -10,7 +10,8 @@ or cancelled, everything is put back.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -237,11 +238,11 @@ class _Migration:
         renewing = self.renewing
         async for page in pages(user_keys(renewing.source), size=CHUNK, progress=told):
             for keys in renewing.pieces(page):
-                for key, renewed in (await renewing.of(keys)).items():
-                    if key not in view.changes:
-                        report.rewritten += 1
-                        self._count(renewed)
-                        renewing.keep(key, renewed)
+                tried = await renewing.tried(keys)
+                for key in view.changes.keys() & tried.keys():
+                    del tried[key]
+                self._count(tried)
+                renewing.keep(tried)
                 report.records += len(keys)
         return view
 
@@ -255,10 +256,12 @@ class _Migration:
                 await view.run(edge, step.name, step.function)
         return view
 
-    def _count(self, renewed: Renewed) -> None:
+    def _count(self, made: Mapping[str, Renewed]) -> None:
+        self.report.rewritten += len(made)
         steps = self.report.steps
-        for name in renewed.steps:
-            steps[name] = steps.get(name, 0) + 1
+        for names, count in Counter(one.steps for one in made.values()).items():
+            for name in names:
+                steps[name] = steps.get(name, 0) + count
 
     # -- switching ---------------------------------------------------------------------------------
 
@@ -337,7 +340,7 @@ class _Migration:
         def told(progress: Walked) -> None:
             self._tell("rewriting", progress.done, total)
 
-        keys = user_keys(self.renewing.source, after=running.after or None)
+        keys = user_keys(self.renewing.source, after=running.after)
         async for page in pages(keys, size=CHUNK, progress=told):
             for some in self.renewing.pieces(page):
                 await self._rewrite(some, running.id)
@@ -377,9 +380,7 @@ class _Migration:
                 if await self._still(id) is None:
                     return
                 continue
-            self.report.rewritten += len(renewed)
-            for one in renewed.values():
-                self._count(one)
+            self._count(renewed)
             break
         else:
             raise MigrationError(

@@ -14,7 +14,7 @@ from ..store._standing import ROLLING_BACK, Header, Running, layout_of
 from ..store.store import Store
 from ._migration import CHUNK, Headline, View, naming, user_keys
 from ._originals import ORIGINALS, kept_at, without
-from ._undoing import RollbackReport, Undoing
+from ._undoing import OvertakenError, RollbackReport, Undoing
 from .walk import OnProgress, pages
 
 __all__ = ["RollbackReport", "finalize", "rollback"]
@@ -36,20 +36,27 @@ async def rollback(store: Store, to_version: str, *, progress: OnProgress | None
     check_version(to_version)
     async with store.turn("migrate"):
         with naming(store), because(f"rollback to {to_version}"):
-            head = Headline(store)
+            try:
+                return await _rolled_back(store, to_version, progress)
+            except OvertakenError:  # by a commit that was on its way: nobody else has the turn
+                return await _rolled_back(store, to_version, progress)
+
+
+async def _rolled_back(store: Store, to_version: str, progress: OnProgress | None) -> RollbackReport:
+    head = Headline(store)
+    header = await head.read()
+    work = Undoing(store, head, progress)
+    work.report.to_version = to_version
+    if header is None:
+        return work.report
+    if [kept for kept in header.kept if kept.start == to_version]:
+        while header is not None and any(kept.start == to_version for kept in header.kept):
+            await work.undo(header.kept[-1].id, whole=header.kept[-1].start == to_version)
             header = await head.read()
-            work = Undoing(store, head, progress)
-            work.report.to_version = to_version
-            if header is None:
-                return work.report
-            if [kept for kept in header.kept if kept.start == to_version]:
-                while header is not None and any(kept.start == to_version for kept in header.kept):
-                    await work.undo(header.kept[-1].id, whole=header.kept[-1].start == to_version)
-                    header = await head.read()
-                return work.report
-            if order(header.schema) > order(to_version) or header.running is not None:
-                await _by_downs(store, head, header, work, to_version)
-            return work.report
+        return work.report
+    if order(header.schema) > order(to_version) or header.running is not None:
+        await _by_downs(store, head, header, work, to_version)
+    return work.report
 
 
 async def _by_downs(store: Store, head: Headline, header: Header, work: Undoing, to_version: str) -> None:

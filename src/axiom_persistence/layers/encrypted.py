@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..keys import INTERNAL, KEYSET
 from ..platform.places import refuse_shared
-from ..security.cipher import NONCE_BYTES, TAG_BYTES, Cipher, WrongKeyError
+from ..security.cipher import WrongKeyError
 from ..security.keys import KeyProvider
 from ..security.keyset import DECRYPTING, ENCRYPTING, Keyset, WrappedKeyset
 from ..storage.adapter import (
@@ -35,13 +35,10 @@ from ..storage.adapter import (
 )
 from ..storage.layer import Layer
 from ..storage.listing import Listing
+from ._encryption.envelopes import MAGIC, NONCE, OVERHEAD, PREFIX, Envelopes, Opening, number_in
 
 __all__ = ["Encrypted"]
 
-_MAGIC: Final = b"AXE1\x02"
-"""What sealed bytes begin with: the format, and the number of the algorithm (2: XAES-256-GCM)."""
-_HEAD: Final = len(_MAGIC) + 4
-_OVERHEAD: Final = _HEAD + NONCE_BYTES + TAG_BYTES
 _PLAIN: Final = frozenset((INTERNAL + "store",))
 """The header: what a store is must be known before anything in it can be opened."""
 
@@ -80,13 +77,11 @@ class Encrypted(Layer):
         """The change mark when the keys were looked at last."""
         self._keyset: Keyset | None = None
         self._version: str | None = None
-        self._id = b""
-        self._ciphers: dict[int, Cipher] = {}
-        self._seal: tuple[bytes, Cipher, bytes] | None = None
-        self._openers: dict[bytes, tuple[Cipher, bytes]] = {}
-        """By what sealed bytes begin with: what opens them, and what is bound beside the key's name."""
+        self._envelopes: Envelopes | None = None
+        self._openings: dict[bytes, Opening] = {}
+        """Those that ``_envelopes`` remembers."""
         most = inner.traits.max_value_bytes
-        room = None if most is None else max(0, most - _OVERHEAD)
+        room = None if most is None else max(0, most - OVERHEAD)
         self._traits = replace(inner.traits, confidential=True, max_value_bytes=room)
 
     @property
@@ -159,13 +154,8 @@ class Encrypted(Layer):
         return True
 
     def _use(self, keyset: Keyset, version: str) -> None:
-        ciphers = {number: Cipher(data.key) for number, data in keyset.keys.items()}
-        head = _MAGIC + keyset.primary.to_bytes(4, "big")
-        self._id = keyset.id.encode()
-        self._ciphers = ciphers
-        heads = {number: _MAGIC + number.to_bytes(4, "big") for number in ciphers}
-        self._openers = {heads[n]: (cipher, self._bound(heads[n])) for n, cipher in ciphers.items()}
-        self._seal = head, ciphers[keyset.primary], self._bound(head)
+        self._envelopes = Envelopes(keyset)
+        self._openings = self._envelopes.openings
         self._keyset, self._version = keyset, version
         self._passage = keyset.passage
 
@@ -187,7 +177,7 @@ class Encrypted(Layer):
 
     def _forget_keyset(self) -> None:
         self._passage, self._keyset, self._version = _UNSEALED, None, None
-        self._seal, self._ciphers, self._openers = None, {}, {}
+        self._envelopes, self._openings = None, {}
 
     def _look_now(self) -> bool:
         """The same without waiting. False: it cannot be told now, or the keys have changed."""
@@ -216,7 +206,7 @@ class Encrypted(Layer):
             if await self.inner.exists(KEYSET):
                 return False  # another process has begun meanwhile
             named = key if key[0] != INTERNAL else None
-            if stored.data.startswith(_MAGIC):
+            if stored.data.startswith(MAGIC):
                 raise CorruptedDataError(
                     "the store is encrypted, and the record with its keys is missing",
                     key=named,
@@ -285,8 +275,8 @@ class Encrypted(Layer):
     @property
     def keyset(self) -> Keyset:
         """The keys in use. Not to be shown to anybody."""
-        self._sealing()
-        assert self._keyset is not None
+        if self._keyset is None:
+            raise self._not_open()
         return self._keyset
 
     async def rotate(self) -> None:
@@ -334,20 +324,26 @@ class Encrypted(Layer):
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         found = await self.inner.fetch([key for key in keys if key != KEYSET])
-        if any(
-            key not in _PLAIN and self.number_of(key, stored) not in self._ciphers
-            for key, stored in found.items()
-        ):
+        if any(key not in _PLAIN and self._opening(stored.data) is None for key, stored in found.items()):
             # Another process may have made a new key, or is at it to encrypt or decrypt the store.
             await self._read_keyset_again()
         return {key: self._opened(key, stored) for key, stored in found.items()}
 
     def fetch_now(self, key: str) -> Stored | None | NotNow:
+        stored = self.inner.fetch_now(key)
+        if not isinstance(stored, Stored):
+            return stored
+        data = stored.data
+        opening = self._openings.get(data[:PREFIX])
+        if opening is not None and stored.damage is None:  # almost always: as ``_opened``, in fewer calls
+            decrypt, bound = opening
+            try:
+                value = decrypt(data[PREFIX:NONCE], data[NONCE:], bound + key.encode())
+            except (WrongKeyError, ValueError):
+                return NOT_NOW
+            return Stored(value, stored.version)
         if key == KEYSET:
             return None
-        stored = self.inner.fetch_now(key)
-        if stored is None or isinstance(stored, NotNow):
-            return stored
         opened = self._opened(key, stored)
         return opened if opened.damage is None else NOT_NOW
 
@@ -401,19 +397,16 @@ class Encrypted(Layer):
     def _sealed(self, changes: Changes) -> dict[str, bytes | None]:
         if not changes:
             return {}  # a flush
-        self._refuse_to_save(next(iter(changes)))
-        head, cipher, bound = self._sealing()
+        if self._passage in _NOT_SAVED:
+            self._refuse_to_save(next(iter(changes)))
+        if self._envelopes is None:
+            raise self._not_open()
         check_changes(changes, self._traits, self.inner)
+        head, seal, bound = self._envelopes.sealing
         return {
-            key: data if data is None or key in _PLAIN else head + cipher.seal(data, bound + key.encode())
+            key: data if data is None or key in _PLAIN else head + seal(data, bound + key.encode())
             for key, data in changes.items()
         }
-
-    def _sealing(self) -> tuple[bytes, Cipher, bytes]:
-        """What sealed bytes begin with, what seals, and what is bound to them beside the key's name."""
-        if self._seal is None:
-            raise self._not_open()
-        return self._seal
 
     def _not_open(self) -> CapabilityUnavailableError:
         return CapabilityUnavailableError(
@@ -422,27 +415,26 @@ class Encrypted(Layer):
 
     def number_of(self, key: str, stored: Stored) -> int | None:
         """The number of the data key that what the inner adapter gave is sealed with; None: it is plain."""
-        if key in _PLAIN or not stored.data.startswith(_MAGIC):
-            return None
-        return int.from_bytes(stored.data[len(_MAGIC) : _HEAD], "big")
+        return None if key in _PLAIN else number_in(stored.data)
+
+    def _opening(self, data: bytes) -> Opening | None:
+        return None if self._envelopes is None else self._envelopes.opening(data)
 
     def _opened(self, key: str, stored: Stored) -> Stored:
-        opener = self._openers.get(stored.data[:_HEAD])
-        if opener is not None and stored.damage is None and key not in _PLAIN:  # almost always
-            cipher, bound = opener
-            try:
-                return Stored(cipher.open(stored.data[_HEAD:], bound + key.encode()), stored.version)
-            except WrongKeyError:
-                return stored._replace(damage=_ALTERED)
         if key in _PLAIN or stored.damage is not None:
             return stored
-        number = self.number_of(key, stored)
-        if number is None:
-            if self._passage:
-                return stored
-            return stored._replace(damage="it is not encrypted, and everything in this store is")
-        return stored._replace(damage=f"it is sealed with key {number}, which this store does not have")
-
-    def _bound(self, head: bytes) -> bytes:
-        """Bound to a record, before its key's name. Of one length in a store, so that nothing can shift."""
-        return b"axiom-persistence/record/1 %b %b " % (self._id, head)
+        data = stored.data
+        opening = self._opening(data)
+        if opening is not None:
+            decrypt, bound = opening
+            try:
+                value = decrypt(data[PREFIX:NONCE], data[NONCE:], bound + key.encode())
+            except (WrongKeyError, ValueError):  # ValueError: it ends within the nonce
+                return stored._replace(damage=_ALTERED)
+            return Stored(value, stored.version)
+        number = number_in(data)
+        if number is not None:
+            return stored._replace(damage=f"it is sealed with key {number}, which this store does not have")
+        if self._passage:
+            return stored
+        return stored._replace(damage="it is not encrypted, and everything in this store is")

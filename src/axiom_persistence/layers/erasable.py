@@ -109,9 +109,9 @@ class Erasable(Layer):
 
     def fetch_now(self, key: str) -> Stored | None | NotNow:
         stored = self.inner.fetch_now(key)
-        if stored is None or isinstance(stored, NotNow) or not stored.data.startswith(_MAGIC):
-            return stored
-        return NOT_NOW  # it may have been erased
+        if isinstance(stored, Stored) and stored.data.startswith(_MAGIC):
+            return NOT_NOW  # it may have been erased
+        return stored
 
     async def previous(self, key: str) -> Stored | None:
         stored = await self.inner.previous(key)

@@ -12,14 +12,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import msgspec
 
 from ..errors import ConfigurationError, MigrationError, PersistenceError, refused_by
 from ._lines import Edge, Line, StoreStep, ValueStep, check_version, order
 from .codec import Codec, encode_value
-from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, seal_about, seal_record
+from .record import FIRST_SCHEMA, INTERNAL_SCHEMA, Record, body_with, seal_about, seal_body, seal_record
 
 __all__ = [
     "Edge",
@@ -71,7 +71,7 @@ class _Check:
     kind: Any
 
 
-class Renewed(NamedTuple):
+class Renewed(msgspec.Struct, frozen=True, gc=False):
     """An older value in its form of today."""
 
     body: bytes
@@ -384,8 +384,8 @@ class Migrations:
     ) -> bytes:
         """The record of ``key`` with a value of today, JSON already."""
         compat = self.compat(key, body) if self.leads_back else None
-        data = seal_record(key, body, label or self.label(key), expires=expires, compat=compat)
-        return seal_about(key, data, subject)
+        data = seal_body(key, body_with(body, label or self.label(key), expires=expires, compat=compat))
+        return data if subject is None else seal_about(key, data, subject)
 
     def sealed_as(
         self, key: str, value: Any, version: str, expires: int | None, subject: str | None = None

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
@@ -31,8 +31,11 @@ __all__ = [
     "NewerFormat",
     "Record",
     "body_of",
+    "body_with",
+    "is_plain",
     "look_at",
     "major",
+    "open_met",
     "open_record",
     "plain_value",
     "seal_about",
@@ -68,7 +71,7 @@ class Damage(Exception):
     """Why bytes are not a whole record of this key. Caught by the store, never seen by users."""
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A checked record: its schema, its value still as JSON, and when it stops being there."""
 
     schema: str
@@ -110,12 +113,7 @@ def seal_record(
     if expires is None and compat is None:
         body = b"%b%b}" % (opening, value)
     else:
-        body = b'"schema":%b' % msgspec.json.encode(schema)
-        if expires is not None:
-            body += b',"expires":%d' % expires
-        if compat is not None:
-            body += b',"compat":%b' % compat
-        body += b',"value":%b}' % value
+        body = body_with(value, schema, expires=expires, compat=compat)
     return _WHOLE % (xxh3_64_hexdigest(body, seed).encode(), body)
 
 
@@ -128,6 +126,19 @@ def sealer(key: str, schema: str) -> Callable[[bytes], bytes]:
         return _WHOLE % (xxh3_64_hexdigest(body, seed).encode(), body)
 
     return sealed
+
+
+def body_with(value: bytes, schema: str, *, expires: int | None = None, compat: bytes | None = None) -> bytes:
+    """The body of a record of ``value``, for ``seal_body``. The two remember no key, for walks."""
+    opening, _ = _openings(schema)
+    if expires is None and compat is None:
+        return b"%b%b}" % (opening, value)
+    body = opening.removesuffix(_VALUE)
+    if expires is not None:
+        body += b',"expires":%d' % expires
+    if compat is not None:
+        body += b',"compat":%b' % compat
+    return b"%b%b%b}" % (body, _VALUE, value)
 
 
 def plain_value(key: str, data: bytes, schema: str) -> bytes | None:
@@ -146,6 +157,11 @@ def value_of(data: bytes) -> bytes:
 def body_of(data: bytes) -> bytes:
     """What a whole record holds behind its sum: the same under every key. Unchecked."""
     return data[_BODY:]
+
+
+def is_plain(body: bytes) -> bool:
+    """Whether a body is that of nearly all: it never expires, is about nobody, and has one form."""
+    return _PLAIN.match(body) is not None
 
 
 def whole_body(key: str, data: bytes) -> bytes | None:
@@ -185,6 +201,21 @@ def open_record(key: str, data: bytes, schema: str = "1.0") -> Record:
         raise _diagnose(key, data)
     if body.startswith(opening):
         return Record(schema, body[len(opening) : -1])
+    return _record_in(body)
+
+
+def open_met(key: str, data: bytes, schema: str = "1.0") -> Record:
+    """``open_record`` for walks, which meet each key once: it remembers nothing."""
+    body = whole_body(key, data)
+    if body is None:
+        raise _diagnose(key, data)
+    opening, _ = _openings(schema)
+    if body.startswith(opening):
+        return Record(schema, body[len(opening) : -1])
+    return _record_in(body)
+
+
+def _record_in(body: bytes) -> Record:
     plain = _PLAIN.match(body)
     if plain is not None:
         return Record(plain[1].decode(), body[plain.end() : -1])

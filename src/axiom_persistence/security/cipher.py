@@ -15,7 +15,8 @@ from typing import Final
 from ..errors import ConfigurationError
 
 try:
-    from cryptography.exceptions import InvalidTag
+    # What was to be opened is altered, or sealed under another key or another name.
+    from cryptography.exceptions import InvalidTag as WrongKeyError
     from cryptography.hazmat.primitives.ciphers import Cipher as BlockCipher
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -25,18 +26,19 @@ except ImportError as _error:
         "encryption needs the package cryptography: pip install 'axiom-persistence[encryption]'"
     ) from _error
 
-__all__ = ["NONCE_BYTES", "TAG_BYTES", "Cipher", "WrongKeyError", "new_key"]
+__all__ = ["NONCE_BYTES", "PREFIX_BYTES", "TAG_BYTES", "Cipher", "Opener", "WrongKeyError", "new_key"]
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 24
 TAG_BYTES: Final = 16
-_HALF: Final = 12
+PREFIX_BYTES: Final = 12
+"""The first half of a nonce, which a key is derived from."""
 _SEALED_PER_PREFIX: Final = 1 << 32
 """NIST SP 800-38D, 8.3: so many random nonces of 96 bits under one AES-GCM key, no more."""
 
 
-class WrongKeyError(Exception):
-    """What was to be opened is altered, or sealed under another key or another name."""
+Opener = Callable[[bytes, bytes, bytes], bytes]
+"""Opens records: called with the second half of the nonce, what is behind the nonce, and what is bound."""
 
 
 def new_key() -> bytes:
@@ -66,7 +68,7 @@ class Cipher:
         return "Cipher(<secret>)"
 
     def _begin(self) -> None:
-        prefix = os.urandom(_HALF)
+        prefix = os.urandom(PREFIX_BYTES)
         # One tuple: another thread never sees the prefix of one key with the key of another.
         self._now: tuple[bytes, AESGCM] = prefix, self._derived(prefix)
         self._left = _SEALED_PER_PREFIX
@@ -77,19 +79,22 @@ class Cipher:
             self._begin()
         self._left -= 1
         prefix, aead = self._now
-        suffix = os.urandom(_HALF)
-        return b"%b%b%b" % (prefix, suffix, aead.encrypt(suffix, data, bound))
+        suffix = os.urandom(PREFIX_BYTES)
+        return prefix + suffix + aead.encrypt(suffix, data, bound)
+
+    def opener(self, prefix: bytes) -> Opener:
+        """What opens records whose nonce begins with ``prefix``, without what ``open`` does around it.
+
+        It raises ``WrongKeyError`` as well, and ``ValueError`` where what it is given ends within the nonce.
+        """
+        return self._derived(prefix).decrypt
 
     def open(self, sealed: bytes, bound: bytes) -> bytes:
         """What was sealed. Raises ``WrongKeyError`` unless every byte, ``bound`` and the key are the same."""
         if len(sealed) < NONCE_BYTES + TAG_BYTES:
             raise WrongKeyError
-        try:
-            return self._derived(sealed[:_HALF]).decrypt(
-                sealed[_HALF:NONCE_BYTES], sealed[NONCE_BYTES:], bound
-            )
-        except InvalidTag as error:
-            raise WrongKeyError from error
+        suffix, data = sealed[PREFIX_BYTES:NONCE_BYTES], sealed[NONCE_BYTES:]
+        return self.opener(sealed[:PREFIX_BYTES])(suffix, data, bound)
 
 
 def _derivation(key: bytes) -> Callable[[bytes], bytes]:

@@ -42,6 +42,9 @@ T = TypeVar("T")
 MAX_STORED_KEY_BYTES: Final = 1280
 """What the embedded adapters take: a user's 1,024 bytes and room for prefixes of the library's own."""
 
+_FEW: Final = 32
+"""Keys of one commit that are remembered as checked."""
+
 DELETED_TOGETHER: Final = 512
 """Keys that one commit of a ``delete_prefix`` forgets, where the medium cannot forget all in one step."""
 
@@ -401,9 +404,11 @@ def check_changes(changes: Changes, traits: Traits, adapter: object) -> None:
 
     ``InvalidKeyError`` for a key, ``TypeError`` for what is not bytes, ``StorageFullError`` for too many.
     """
-    most = traits.max_value_bytes
+    most, longest = traits.max_value_bytes, traits.max_key_bytes
+    # Many at once hardly come again soon: remembered, they would drive out the keys that do.
+    check = check_stored_key if len(changes) <= _FEW else check_stored_key.__wrapped__
     for key, data in changes.items():
-        check_stored_key(key, traits.max_key_bytes)
+        check(key, longest)
         if data is None:
             continue
         if not isinstance(data, bytes):

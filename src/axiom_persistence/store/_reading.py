@@ -259,7 +259,7 @@ class Reading(Options):
     def migrated(self, key: str, record: Record) -> Record:
         """An older record with its value as it is today, or the record itself."""
         made = self.renewed(key, record)
-        return record if made is None else record._replace(value=made.body)
+        return record if made is None else msgspec.structs.replace(record, value=made.body)
 
     def open_record(self, key: str, data: bytes) -> Record:
         """The record in ``data``, checked. Raises ``Damage`` or ``NewerFormat``."""
@@ -282,7 +282,7 @@ class Reading(Options):
             ) from None
         if record.schema != schema and key[0] != INTERNAL and self._is_newer(key, record):
             if record.compat is not None:
-                return record._replace(value=record.compat)
+                return msgspec.structs.replace(record, value=record.compat)
             self._too_new[key] = record.schema
             raise SchemaTooNewError(
                 f"written with schema {record.schema}; this program knows {self._current(key)}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from ..errors import PersistenceError
 from ..keys import check_key
 from ..layers.tracked import DIRTY, SHADOW
@@ -99,7 +101,7 @@ class Device:
             return state
         newest = latest(state)
         fields = {name: Field(old.stamp, None) for name, old in state.fields.items()}
-        for name, value in fields_of(_record(made.label, now)._replace(value=made.body)).items():
+        for name, value in fields_of(replace(_record(made.label, now), value=made.body)).items():
             same = now.get(name) == value
             fields[name] = Field(state.fields[name].stamp if same else newest, value)
         return State(made.label, fields, state.covered)

@@ -2,7 +2,7 @@
 
 MEDIUM = "the disk or the file system refuses, which the tests of the adapter stage"
 RACE = "somebody else does something in the same moment"
-LOCK = "another process holds the store and does not let go"
+LOCK = "somebody else holds the store and does not let go"
 FORK = "a child that was forked with an open store"
 OWNER = "another user's files: root, as whom tests may run, may do everything"
 ACCIDENT = "somebody took files of the store away, or wrote into them"
@@ -71,7 +71,6 @@ RARE: dict[str, str] = {
             "persistence/capability.py::_Change.end::CapabilityUnavailableError",
             "store/_reading.py::Reading._open::CorruptedDataError",
             "jobs/_undoing.py::Undoing._in_one_commit::MigrationError",
-            "jobs/_undoing.py::Undoing._still::MigrationError",
             "jobs/_undoing.py::Undoing._with_header::MigrationError",
             "jobs/intake.py::_Intake._take::ConflictError",
             "jobs/erase.py::_in_vain::ConflictError",
@@ -93,6 +92,7 @@ RARE: dict[str, str] = {
             "jobs/export.py::_Part._open::StorageLockedError",
             "adapters/_file/salvage.py::repair::StorageLockedError",
             "adapters/_sqlite/aside.py::_alone::StorageLockedError",
+            "adapters/_sqlite/sharing.py::opening::StorageLockedError",
             "store/_header.py::Headed._mind_now::StorageLockedError",
         ),
         LOCK,

@@ -51,9 +51,9 @@ PUT: Final[Mapping[tuple[bool, ...], str]] = {
     **{(a, b): _TWO.format(_FIRST[a], _SECOND[b]) for a in _FIRST for b in _SECOND},
 }
 """One value or two in a statement that is a transaction of its own, by whether each is to be text."""
-# In a transaction the clock row is looked at once.
-_PUT_TEXT_LATER: Final = _TEXT + " WHERE true" + _ROW
-_PUT_BLOB_LATER: Final = _BLOB + " WHERE true" + _ROW
+# In a transaction the clock row is looked at once. VALUES takes two thirds of the time that SELECT takes.
+_PUT_TEXT_LATER: Final = "INSERT INTO record(key, data, version) VALUES(?1, CAST(?2 AS TEXT), ?3)" + _ROW
+_PUT_BLOB_LATER: Final = "INSERT INTO record(key, data, version) VALUES(?1, ?2, ?3)" + _ROW
 
 _VERSION: Final = "SELECT key, version FROM record WHERE key=?"
 _VERSIONS: Final = (
@@ -176,7 +176,9 @@ class Batch:
     ) -> dict[str, str]:
         """The new versions. Raises ``ConflictError``; then nothing is added."""
         if expect is not None:
-            verify_expected(self._versions(expect), expect, self._adapter)
+            found = self._versions(expect)
+            if found != {key: version for key, version in expect.items() if version is not None}:
+                verify_expected({key: Stored(b"", found[key]) for key in found}, expect, self._adapter)
         version = self._clock.next()
         text = str(version)
         given = {}
@@ -274,16 +276,17 @@ class Batch:
     def catch_up(self) -> None:
         self._clock.catch_up(self._cursor, self._final, self._first, self._swept)
 
-    def _versions(self, expect: Expect) -> dict[str, Stored]:
+    def _versions(self, expect: Expect) -> dict[str, str]:
+        """The versions of those that are there."""
         found, waiting = {}, []
         for key in expect:
             pending = self._final.get(key)
             if pending is None:
                 waiting.append(key)
             elif pending[0] is not None:
-                found[key] = Stored(b"", str(pending[1]))
+                found[key] = str(pending[1])
         for key, version in self._stored_versions(waiting):
-            found[key] = Stored(b"", str(version))
+            found[key] = str(version)
         return found
 
     def _stored_versions(self, keys: list[str]) -> list[tuple[str, object]]:

@@ -15,6 +15,7 @@ from . import errors
 from .file import connect, probe, read_only_uri
 from .reader import is_whole
 from .schema import patiently, verify
+from .sharing import inspecting
 from .wal import present
 
 __all__ = ["Inspector"]
@@ -58,7 +59,7 @@ class Inspector:
             before = self._state()
             log, index = before[1] is not None, before[2] is not None
             if log and index:
-                with present(self._path):
+                with present(self._path), inspecting(self._path):
                     return self._read(read_only_uri(self._path, "readonly_shm=1"), reading)
             try:
                 answer = (

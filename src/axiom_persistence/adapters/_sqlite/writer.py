@@ -28,6 +28,7 @@ from .medium import Medium
 from .reader import Reader, is_whole, opens_whole
 from .room import FRAME_BYTES, Room
 from .schema import open_reader, open_writer
+from .sharing import opening
 from .transactions import Transactions
 from .wal import Index, Log, present
 
@@ -227,9 +228,10 @@ class Writer:
             create_file(self.path)
             try:
                 database = self._kept.enter_context(present(self.path))
-                connection = open_writer(
-                    self.path, self._adapter, exclusive=self._exclusive, deadline=deadline
-                )
+                with opening(self.path, self._adapter, self._lock_timeout):
+                    connection = open_writer(
+                        self.path, self._adapter, exclusive=self._exclusive, deadline=deadline
+                    )
                 self._kept.callback(connection.close)
                 self._attach(connection, database)
             except BaseException:

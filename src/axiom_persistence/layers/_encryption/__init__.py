@@ -1,0 +1,1 @@
+"""What the layer that encrypts is made of."""
