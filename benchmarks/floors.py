@@ -17,6 +17,9 @@ __all__ = ["UPSERT", "database"]
 UPSERT: Final = (
     "INSERT INTO record (key, data) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET data = excluded.data"
 )
+UPSERT_TWO: Final = UPSERT.replace("(?, ?)", "(?, ?), (?, ?)")
+ENTRY: Final = b"e" * 146
+"""As long as the entry of a save of one key."""
 PREFILLED_BYTES: Final = 32 << 20
 _sync: Final = getattr(os, "fdatasync", os.fsync)
 
@@ -120,3 +123,42 @@ class ExecuteMany(Contender):
 
     async def close(self) -> None:
         self._database.close()
+
+
+@contender("one-row")
+class OneRow(ExecuteMany):
+    """A save that is a statement of its own: durable, or where it is only to outlive the process."""
+
+    synchronous = "FULL"
+
+    async def open(self, directory: Path) -> None:
+        await super().open(directory)
+        self._database.execute(f"PRAGMA synchronous = {self.synchronous}")
+        self.save = self._save
+
+    def _save(self, key: str, value: Any) -> None:
+        self._database.execute(UPSERT, (key, self._encode(value)))
+
+
+@contender("two-rows")
+class TwoRows(OneRow):
+    """The same, with a new row of the size of an entry in an audit trail."""
+
+    _entries = 0
+
+    def _save(self, key: str, value: Any) -> None:
+        self._entries += 1
+        entry = f"audit/new/{self._entries:015x}-0123abcd-{self._entries:x}"
+        self._database.execute(UPSERT_TWO, (key, self._encode(value), entry, ENTRY))
+
+
+@contender("one-row-process-exit")
+class OneRowProcessExit(OneRow):
+    survives = Survival("yes", "yes", "no", "WAL, synchronous=NORMAL")
+    synchronous = "NORMAL"
+
+
+@contender("two-rows-process-exit")
+class TwoRowsProcessExit(TwoRows):
+    survives = Survival("yes", "yes", "no", "WAL, synchronous=NORMAL")
+    synchronous = "NORMAL"

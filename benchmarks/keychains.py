@@ -57,6 +57,38 @@ async def bare(number: int) -> Ways:
     return write, read
 
 
+async def messages(number: int) -> Ways:
+    """The floor: the one message that writes a secret, and the two that find and read it, on one session."""
+    import secretstorage
+    from secretstorage.defines import SS_PATH, SS_PREFIX
+    from secretstorage.dhcrypto import Session
+    from secretstorage.util import DBusAddressWrapper, format_secret, open_session
+
+    connection = secretstorage.dbus_init()
+    session: Session = open_session(connection)
+    path = secretstorage.Collection(connection, session=session).collection_path
+    collection = DBusAddressWrapper(path, f"{SS_PREFIX}Collection", connection)
+    service = DBusAddressWrapper(SS_PATH, f"{SS_PREFIX}Service", connection)
+
+    def attributes(number: int) -> dict[str, str]:
+        return {"application": "bench", "key": f"key {number}"}
+
+    async def write(number: int) -> None:
+        properties = {
+            f"{SS_PREFIX}Item.Label": ("s", f"bench {number}"),
+            f"{SS_PREFIX}Item.Attributes": ("a{ss}", attributes(number)),
+        }
+        secret = format_secret(session, SECRET.encode(), "text/plain")
+        collection.call("CreateItem", "a{sv}(oayays)b", properties, secret, True)
+
+    async def read(number: int) -> None:
+        (found,) = collection.call("SearchItems", "a{ss}", attributes(number))
+        (secrets,) = service.call("GetSecrets", "aoo", found, session.object_path)
+        assert len(secrets) == 1
+
+    return write, read
+
+
 async def by_keyring(number: int) -> Ways:
     try:
         import keyring
@@ -77,6 +109,7 @@ async def by_keyring(number: int) -> Ways:
 WAYS: Final[dict[str, Callable[[int], Awaitable[Ways]]]] = {
     "ours": ours,
     "secretstorage": bare,
+    "messages": messages,
     "keyring": by_keyring,
 }
 

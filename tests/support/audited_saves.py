@@ -26,7 +26,7 @@ class EntryInASecondCommit(Audited):
     """The planted bug: what is killed in between has changed something and says nothing of it."""
 
     async def commit(self, changes, *, expect=None, durability=None):
-        entries = {key: data for key, data in self._with_entries(changes).items() if key not in changes}
+        entries = self._entries(changes)
         versions = await self.inner.commit(changes, expect=expect, durability=durability)
         await self.inner.commit(entries, durability=durability)
         return versions
@@ -36,7 +36,7 @@ class EntryBeforeItsChange(Audited):
     """The same the other way round: an entry of a change that never was."""
 
     async def commit(self, changes, *, expect=None, durability=None):
-        entries = {key: data for key, data in self._with_entries(changes).items() if key not in changes}
+        entries = self._entries(changes)
         await self.inner.commit(entries, durability=durability)
         return await self.inner.commit(changes, expect=expect, durability=durability)
 

@@ -185,23 +185,30 @@ class Audited(Layer):
     ) -> Mapping[str, str]:
         if not changes or self.trail is None:
             return await self.inner.commit(changes, expect=expect, durability=durability)
-        full = self._with_entries(changes)
+        entries = self._entries(changes)
         if not self._traits.ordered:
             durability = None  # what is not synced may be lost by halves: the change, or its entry
         try:
-            versions = await self.inner.commit(full, expect=expect, durability=durability)
+            found = await self.inner.commit({**changes, **entries}, expect=expect, durability=durability)
         finally:
             self.has_news = True  # now, since a sealing that began before may not have seen it
-        return {key: version for key, version in versions.items() if key in changes}
+        versions = dict(found)
+        for key in entries:
+            versions.pop(key, None)
+        return versions
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         if not changes or self.trail is None:
             return self.inner.commit_now(changes)
-        versions = self.inner.commit_now(self._with_entries(changes))
+        entries = self._entries(changes)
+        found = self.inner.commit_now({**changes, **entries})
         self.has_news = True
-        if versions is None:
+        if found is None:
             return None
-        return {key: version for key, version in versions.items() if key in changes}
+        versions = dict(found)
+        for key in entries:
+            versions.pop(key, None)
+        return versions
 
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
         """The entry comes first, in a commit of its own: what is purged is in no commit.
@@ -215,22 +222,21 @@ class Audited(Layer):
         """The entry of ``changes`` alone: they are made below, or in no commit, when this returns."""
         if not changes or self.trail is None:
             return
-        entries = {key: data for key, data in self._with_entries(changes).items() if key not in changes}
-        await self.inner.commit(entries)
+        await self.inner.commit(self._entries(changes))
         self.has_news = True
 
-    def _with_entries(self, changes: Changes) -> dict[str, bytes | None]:
-        full = dict(changes)
-        names = list(changes)
+    def _entries(self, changes: Changes) -> dict[str, bytes]:
+        """The records of the entries of ``changes``, by their keys: nearly always one."""
+        names, entries = list(changes), {}
         try:
             for first in range(0, len(names), _KEYS_IN_ENTRY):
                 key, record = self._entry(changes, names[first : first + _KEYS_IN_ENTRY])
-                full[key] = record
+                entries[key] = record
         except UnicodeEncodeError:
             check_changes(changes, self._traits, self.inner)  # says what is wrong with the key
             raise
         self._wrote = True
-        return full
+        return entries
 
     def _entry(self, changes: Changes, names: list[str]) -> tuple[str, bytes]:
         now, n = time.time_ns() // 1000, next(self._numbers)

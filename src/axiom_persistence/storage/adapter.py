@@ -42,9 +42,6 @@ T = TypeVar("T")
 MAX_STORED_KEY_BYTES: Final = 1280
 """What the embedded adapters take: a user's 1,024 bytes and room for prefixes of the library's own."""
 
-_FEW: Final = 32
-"""Keys of one commit that are remembered as checked."""
-
 DELETED_TOGETHER: Final = 512
 """Keys that one commit of a ``delete_prefix`` forgets, where the medium cannot forget all in one step."""
 
@@ -404,11 +401,12 @@ def check_changes(changes: Changes, traits: Traits, adapter: object) -> None:
 
     ``InvalidKeyError`` for a key, ``TypeError`` for what is not bytes, ``StorageFullError`` for too many.
     """
-    most, longest = traits.max_value_bytes, traits.max_key_bytes
-    # Many at once hardly come again soon: remembered, they would drive out the keys that do.
-    check = check_stored_key if len(changes) <= _FEW else check_stored_key.__wrapped__
+    longest, most = traits.max_key_bytes, traits.max_value_bytes
     for key, data in changes.items():
-        check(key, longest)
+        # Nearly all keys are ASCII, and seen to be right at once. Those that come only once, in a commit of
+        # many or an audit trail, are not remembered: they would drive out the keys that come again.
+        if not (isinstance(key, str) and key.isascii() and 0 < len(key) <= longest and "\0" not in key):
+            check_stored_key(key, longest)
         if data is None:
             continue
         if not isinstance(data, bytes):
