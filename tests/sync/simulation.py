@@ -253,6 +253,7 @@ class World:
             {"lost request": 0.03, "lost reply": 0.06, "late": 0.04} if chances is None else chances
         )
         self.writes, self.deleted, self.sent, self.listed = {}, set(), set(), set()
+        self.deleted_unseen = set()
         self.offsets, self.processes, self.numbers = {}, [], Counter()
         self.acknowledged = set()
         self.resolver, self.brought, self.lost_by_backup = resolver, set(), set()
@@ -439,6 +440,8 @@ class World:
                     value = open_record(name, medium.records[name][0]).value
                     conflict = msgspec.json.decode(value, type=Conflict)
                     self.listed |= {conflict.ours, conflict.theirs}
+                    if conflict.kept is None:
+                        self.deleted_unseen |= {conflict.lost}
 
     async def finish(self):
         """Let all meet without faults, then check what was promised."""
@@ -486,7 +489,11 @@ class World:
                 continue
             for old in one.seen & shown:
                 if (one.key, one.id) not in self.deleted:
-                    self.complain(one.key, f"{old} is shown, and {one.id} had seen it")
+                    # Also known: what revives a deleted object completes it with what its author had seen.
+                    forgiven = any(
+                        one.id == id or one.id in self.writes[id].seen for id in self.deleted_unseen
+                    )
+                    self.complain(one.key, f"{old} is shown, and {one.id} had seen it", forgiven=forgiven)
         for id in sorted(self.acknowledged & surviving - shown - self.listed, key=str):
             one = self.writes.get(id)
             if one is None or one.key in PAIR:

@@ -36,7 +36,7 @@ def test_nothing_is_lost_and_all_are_equal(quarter, record_property):
             limited += instant.run(schedule(seed)).known_limit > 0
         except ViolationError as violation:
             raise AssertionError(f"schedule {seed}: {violation}") from None
-    told = f"synchronisation: {SCHEDULES} schedules, the known limit of copied disks seen in {limited}"
+    told = f"synchronisation: {SCHEDULES} schedules, the known limits seen in {limited}"
     record_property("told", told)
 
 

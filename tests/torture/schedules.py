@@ -64,7 +64,7 @@ def main():
                 seconds = time.monotonic() - began
                 print(
                     f"synchronisation: {done:,} schedules in {seconds:.0f} s, {violated} violations, "
-                    f"the known limit of copied disks seen in {limited:,}",
+                    f"the known limits seen in {limited:,}",
                     flush=True,
                 )
     return int(violated > 0)

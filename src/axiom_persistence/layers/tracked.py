@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from ..keys import INTERNAL, check_stored_key
-from ..records.record import INTERNAL_SCHEMA, seal_record
+from ..records.record import INTERNAL_SCHEMA, sealer
 from ..records.stamp import Clock
 from ..storage.adapter import Changes, Durability, Expect, StorageAdapter, Traits
 from ..storage.layer import Layer
@@ -29,6 +30,10 @@ _ROOM: Final = len(SHADOW)
 
 
 _REMEMBERED: Final = 4096
+"""Versions that others have sent."""
+_KEYS: Final = 4096
+"""Keys whose marks are not made anew at each save."""
+_Mark = tuple[str, Callable[[bytes], bytes]]
 
 
 class Tracked(Layer):
@@ -56,6 +61,8 @@ class Tracked(Layer):
         self._brought: OrderedDict[str, str | None] = OrderedDict()
         traits = inner.traits
         self._most = traits.max_key_bytes - _ROOM
+        # Remembered: it is asked at every save.
+        self._mark_of: Callable[[str], _Mark | None] = lru_cache(_KEYS)(self._made_mark)
         self._traits = replace(traits, max_key_bytes=self._most)
 
     @property
@@ -124,15 +131,25 @@ class Tracked(Layer):
         stamp = b""
         # On the way of every save: one loop, and nothing made where nothing is to be marked.
         for key in changes:
-            mark = DIRTY + key
-            if key[:1] == INTERNAL or mark in changes or not self.wants(key):
+            known = self._mark_of(key)
+            if known is None or known[0] in changes:
                 continue
             if marked is None:
                 marked = dict(changes)
                 stamp = b'"%b"' % clock.tick().encode()
-            check_stored_key(key, self._most)
-            marked[mark] = seal_record(mark, stamp, INTERNAL_SCHEMA)
+            mark, seal = known
+            marked[mark] = seal(stamp)
         return changes if marked is None else marked
+
+    def _made_mark(self, key: str) -> _Mark | None:
+        """What marks ``key``, and how it is sealed. None: the key is not sent.
+
+        Raises ``InvalidKeyError`` for a key that leaves no room for its mark.
+        """
+        if key[:1] == INTERNAL or not self.wants(key):
+            return None
+        mark = DIRTY + check_stored_key(key, self._most)
+        return mark, sealer(mark, INTERNAL_SCHEMA)
 
     def _note_arrivals(self, changes: Changes, versions: Mapping[str, str]) -> None:
         brought = [key for key in changes if key[:1] != INTERNAL and DIRTY + key in changes]
@@ -145,4 +162,7 @@ class Tracked(Layer):
 
 
 def _without_marks(versions: Mapping[str, str], changes: Changes) -> Mapping[str, str]:
+    if len(changes) == 1:  # as most have
+        (key,) = changes
+        return {key: versions[key]} if key in versions else {}
     return {key: versions[key] for key in changes if key in versions}

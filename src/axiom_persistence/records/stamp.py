@@ -64,6 +64,7 @@ class Clock:
     def __init__(self, who: str, now: Callable[[], float] = time.time) -> None:
         """``who``: 14 hex digits, see ``new_who``. ``now``: seconds since 1970 UTC."""
         self.who: str = who
+        self._signature = "-" + who
         self._now = now
         self._last = 0
         self._lock = threading.Lock()
@@ -74,7 +75,7 @@ class Clock:
         with self._lock:
             last = self._last + 1
             self._last = last = wall if wall > last else last
-        return f"{last:016x}-{self.who}"
+        return last.to_bytes(8, "big").hex() + self._signature  # quicker than a format, at every save
 
     def go_on_from(self, stamp: str) -> None:
         """Give only later stamps than ``stamp``, which was given by an earlier opening of the same store."""
