@@ -101,7 +101,8 @@ class CloudWorld(World):
         self.cloud = ICloudSimulator(seed=seed, chatty=6)
         self.cloud.accounts[OWN] = {"their own": b"x"}  # so that an empty copy is one that was not downloaded
         self.cloud.accounts["other"] = {"their own": b"x"}
-        self.apple = {}
+        self.apple, self.changes = {}, {}
+        self.brought_elsewhere = False
         super().__init__(seed, **{"chances": {"killed within": 0.1}, **options})
 
     def make(self, *args):
@@ -129,6 +130,21 @@ class CloudWorld(World):
                 if name in server:
                     device.values[name] = server[name]
 
+    async def meet(self, process):
+        was_known = self.has_met(process)
+        try:
+            await super().meet(process)
+        finally:
+            # A first meeting, also after an old backup, brings what is here wherever it is held.
+            self.brought_elsewhere |= not was_known and self.apple[process.medium].account != OWN
+
+    def _commit(self, process, changes, made):
+        super()._commit(process, changes, made)
+        self.changed_on(process.medium).update(one.id for one in made)
+
+    def changed_on(self, medium):
+        return self.changes.setdefault(medium, set())
+
     def has_met(self, process):
         """Whether it knows its account: a device that does not brings what it has wherever it comes."""
         found = process.medium.records.get(_CURSOR)
@@ -138,7 +154,8 @@ class CloudWorld(World):
         for device in self.cloud.devices:
             if device.account != OWN:
                 self.cloud.sign_in(device, OWN)
-        if any(name.startswith("axiom/") for name in self.cloud.accounts["other"]):
+        sent = any(name.startswith("axiom/") for name in self.cloud.accounts["other"])
+        if sent and not self.brought_elsewhere:
             raise ViolationError("something was sent to somebody else's account")
         for process in self.processes:
             process.device.remote.accept()  # all that one device had sent may have been lost with its power
@@ -192,6 +209,8 @@ async def disturb(w, rng, process):
         w.cloud.deliver()
     elif what == "account":
         if device.account != OWN or w.has_met(process):
+            if device.outbox:  # Apple forgets it, and nothing tells which of it had arrived
+                w.unsent |= w.changed_on(process.medium)
             w.cloud.sign_in(device, "other" if device.account == OWN else OWN)
     elif what == "erased":
         device.values, device.outbox, device.downloaded = {}, {}, False

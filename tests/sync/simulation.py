@@ -253,9 +253,9 @@ class World:
             {"lost request": 0.03, "lost reply": 0.06, "late": 0.04} if chances is None else chances
         )
         self.writes, self.deleted, self.sent, self.listed = {}, set(), set(), set()
-        self.deleted_unseen = set()
         self.offsets, self.processes, self.numbers = {}, [], Counter()
         self.acknowledged = set()
+        self.unsent = set()  # what a place may have dropped, though it had been given to it
         self.resolver, self.brought, self.lost_by_backup = resolver, set(), set()
         self.remote_copies, self.tainted, self.forgotten, self.known_limit = [], set(), False, 0
         for _ in range(devices):
@@ -440,8 +440,6 @@ class World:
                     value = open_record(name, medium.records[name][0]).value
                     conflict = msgspec.json.decode(value, type=Conflict)
                     self.listed |= {conflict.ours, conflict.theirs}
-                    if conflict.kept is None:
-                        self.deleted_unseen |= {conflict.lost}
 
     async def finish(self):
         """Let all meet without faults, then check what was promised."""
@@ -484,16 +482,15 @@ class World:
                 raise ViolationError(f"marks are left on {process.name}: {left}")
         surviving = self.sent | here
         shown = {id for value in final.values() if value for id in value.values()}
+        revived = {id for key in KEYS for id in self.revived(newcomer, key)}
         for one in self.writes.values():
             if one.id not in surviving or one.key in PAIR:
                 continue
             for old in one.seen & shown:
                 if (one.key, one.id) not in self.deleted:
+                    said = f"{old} is shown, and {one.id} had seen it"
                     # Also known: what revives a deleted object completes it with what its author had seen.
-                    forgiven = any(
-                        one.id == id or one.id in self.writes[id].seen for id in self.deleted_unseen
-                    )
-                    self.complain(one.key, f"{old} is shown, and {one.id} had seen it", forgiven=forgiven)
+                    self.complain(one.key, said, forgiven=old in revived)
         for id in sorted(self.acknowledged & surviving - shown - self.listed, key=str):
             one = self.writes.get(id)
             if one is None or one.key in PAIR:
@@ -502,7 +499,14 @@ class World:
             if not superseded and (one.key, id) not in self.deleted:
                 said = f"{id} was acknowledged, and is neither shown nor listed nor superseded"
                 # Also known: what a remote forgot that was set back may lose to what did not see it.
-                self.complain(one.key, said, forgiven=self.forgotten)
+                self.complain(one.key, said, forgiven=self.forgotten or id in self.unsent)
+
+    def revived(self, process, key):
+        """The values that a deletion covers, and that are shown as another field came later."""
+        state = self.local(process, key).shadow.state
+        for name, one in () if state is None else state.fields.items():
+            if one.value is not None and one.stamp <= state.covered.get(name, ""):
+                yield msgspec.json.decode(one.value)
 
 
 async def schedule(seed, *, steps=70, world=World, **options):
