@@ -51,7 +51,7 @@ def opening(path: str, adapter: object, timeout: float) -> Iterator[None]:
             raise StorageLockedError(
                 "this process is inspecting the store",
                 adapter=adapter,
-                hint="wait until the inspection has ended, or give the adapter a longer lock_timeout",
+                hint="wait until that ends, or open SQLiteAdapter(path, lock_timeout=...) with a longer one",
             )
         _opening.add(database)
     try:
