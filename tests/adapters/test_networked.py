@@ -256,6 +256,31 @@ async def finish(_):
     pass
 
 
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_what_is_kept_for_a_loop_is_closed_though_closing_is_cancelled(turns):
+    closed = []
+
+    class Kept:
+        async def aclose(self):
+            await asyncio.sleep(0)
+            closed.append(True)
+
+    async def finish(kept):
+        await asyncio.sleep(0)
+
+    loops = PerLoop(Kept, "the test")
+    loops.here()
+    closing = asyncio.create_task(loops.aclose(finish))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    gc.collect()  # of what nobody holds any more
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert closed
+
+
 async def test_each_event_loop_has_its_own_and_takes_it_along():
     """What a loop got is closed on that loop: when it ends, or when the adapter closes."""
     kept = PerLoop(Connection, "the adapter")

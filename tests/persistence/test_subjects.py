@@ -9,7 +9,7 @@ import pytest
 from axiom_persistence import MemoryAdapter, Migrations, blocking, open_persistence
 from axiom_persistence.errors import ConfigurationError, ConflictError, InvalidKeyError
 from axiom_persistence.records._subject import ENTRIES, SUBJECT_KEYS, name_of, subject_key, tag_in
-from axiom_persistence.records.record import open_record, seal_about, seal_record
+from axiom_persistence.records.record import Record, open_record, seal_about, seal_record
 from axiom_persistence.security import StaticKey
 from axiom_persistence.storage import BasicAdapter
 
@@ -182,7 +182,7 @@ def test_a_tag_is_part_of_what_the_sum_covers():
     assert seal_about("k", plain, None) is plain
     assert tag_in(plain) is None
     tagged = seal_about("k", plain, one)
-    assert open_record("k", tagged) == ("1.0", b"1", 5, None, one)
+    assert open_record("k", tagged) == Record("1.0", b"1", 5, None, one)
     assert seal_about("k", tagged, other) == seal_about("k", plain, other)
     assert tag_in(seal_about("k", tagged, other)) == other
 

@@ -39,5 +39,7 @@ async def test_a_line_that_arrives_meanwhile_does_not_undo_it():
 
 def test_nothing_waits_in_the_way_that_loses_it():
     """``asyncio.timeout`` stands in its place."""
-    users = [file.name for file in SOURCE.rglob("*.py") if "wait_for(" in file.read_text(encoding="utf-8")]
+    users = [
+        file.name for file in SOURCE.rglob("*.py") if "asyncio.wait_for(" in file.read_text(encoding="utf-8")
+    ]
     assert users == []

@@ -101,6 +101,6 @@ async def _end(kept: S, keeper: asyncio.Task[None], finish: Callable[[S], Awaita
     try:
         await finish(kept)
     finally:
-        await asyncio.sleep(0)  # a keeper that has never run would be cancelled before its ``try``
-        keeper.cancel()
+        # Soon: a keeper that has never run would be cancelled before its ``try``. And whatever cancels this.
+        asyncio.get_running_loop().call_soon(keeper.cancel)
         await asyncio.wait({keeper})
