@@ -259,6 +259,10 @@ async def undisturbed(kind, directory, count):
         return await job.outcome(persistence)
 
 
+MANY = 8000
+"""Records of which several threads, one after the other, read or write a part."""
+
+
 class Steps:
     """Awaits ``work``, and cancels the task when it waits for the time number ``at``."""
 
@@ -316,7 +320,7 @@ async def wrong_after_cancelling(kind, directory, count, most):
 @every_job
 async def test_cancelled_at_any_await_it_can_be_begun_again(kind, tmp_path):
     """And ends as one that nobody disturbed."""
-    count = 30 if kind in (SnapshotOfFiles, Verify) else 600
+    count = {SnapshotOfFiles: 30, Verify: 30, Export: MANY, Import: MANY}.get(kind, 600)
     wrong, awaits = await wrong_after_cancelling(kind, tmp_path, count, 10)
     print(f"\n{kind.__name__}: {awaits} awaits")
     assert wrong == []
@@ -350,7 +354,7 @@ def done_before_it_is(monkeypatch):
 async def test_a_job_that_does_not_go_on_is_noticed(kind, plant, tmp_path, monkeypatch):
     """The same cancellations find lines that are there twice, and records that are nowhere."""
     plant(monkeypatch)
-    wrong, _ = await wrong_after_cancelling(kind, tmp_path, 2000, 6)
+    wrong, _ = await wrong_after_cancelling(kind, tmp_path, MANY, 10)
     assert wrong
 
 
