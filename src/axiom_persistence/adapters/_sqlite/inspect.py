@@ -59,7 +59,7 @@ class Inspector:
             before = self._state()
             log, index = before[1] is not None, before[2] is not None
             if log and index:
-                with present(self._path), inspecting(self._path):
+                with present(self._path) as database, inspecting(database):
                     return self._read(read_only_uri(self._path, "readonly_shm=1"), reading)
             try:
                 answer = (

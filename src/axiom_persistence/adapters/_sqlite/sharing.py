@@ -17,46 +17,45 @@ from ...errors import StorageLockedError
 
 __all__ = ["inspecting", "opening"]
 
+Database = tuple[int, int]
+"""As ``present`` tells it."""
+
 _turn = threading.Condition()
-_inspecting: Counter[tuple[int, int, int]] = Counter()
-_opening: set[tuple[int, int, int]] = set()
-
-
-def _database(path: str) -> tuple[int, int, int]:
-    status = os.stat(path)
-    return os.getpid(), status.st_dev, status.st_ino  # a child of a fork has no connection of its parent
+# With the process: a child of a fork has no connection of its parent.
+_inspecting: Counter[tuple[int, Database]] = Counter()
+_opening: set[tuple[int, Database]] = set()
 
 
 @contextmanager
-def inspecting(path: str) -> Iterator[None]:
+def inspecting(database: Database) -> Iterator[None]:
     """To be held from before a connection that only reads the index is opened, until it is closed."""
-    database = _database(path)
+    here = os.getpid(), database
     with _turn:
-        _turn.wait_for(lambda: database not in _opening)
-        _inspecting[database] += 1
+        _turn.wait_for(lambda: here not in _opening)
+        _inspecting[here] += 1
     try:
         yield
     finally:
         with _turn:
-            _inspecting[database] -= 1
+            _inspecting[here] -= 1
             _turn.notify_all()
 
 
 @contextmanager
-def opening(path: str, adapter: object, timeout: float) -> Iterator[None]:
+def opening(database: Database, adapter: object, timeout: float) -> Iterator[None]:
     """To be held while a connection that writes is opened. Raises ``StorageLockedError``."""
-    database = _database(path)
+    here = os.getpid(), database
     with _turn:
-        if not _turn.wait_for(lambda: not _inspecting[database] and database not in _opening, timeout):
+        if not _turn.wait_for(lambda: not _inspecting[here] and here not in _opening, timeout):
             raise StorageLockedError(
                 "this process is inspecting the store",
                 adapter=adapter,
                 hint="wait until that ends, or open SQLiteAdapter(path, lock_timeout=...) with a longer one",
             )
-        _opening.add(database)
+        _opening.add(here)
     try:
         yield
     finally:
         with _turn:
-            _opening.remove(database)
+            _opening.remove(here)
             _turn.notify_all()

@@ -228,7 +228,7 @@ class Writer:
             create_file(self.path)
             try:
                 database = self._kept.enter_context(present(self.path))
-                with opening(self.path, self._adapter, self._lock_timeout):
+                with opening(database, self._adapter, self._lock_timeout):
                     connection = open_writer(
                         self.path, self._adapter, exclusive=self._exclusive, deadline=deadline
                     )
