@@ -192,10 +192,7 @@ class Audited(Layer):
             found = await self.inner.commit({**changes, **entries}, expect=expect, durability=durability)
         finally:
             self.has_news = True  # now, since a sealing that began before may not have seen it
-        versions = dict(found)
-        for key in entries:
-            versions.pop(key, None)
-        return versions
+        return _without(found, entries)
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         if not changes or self.trail is None:
@@ -205,10 +202,7 @@ class Audited(Layer):
         self.has_news = True
         if found is None:
             return None
-        versions = dict(found)
-        for key in entries:
-            versions.pop(key, None)
-        return versions
+        return _without(found, entries)
 
     async def purge(self, keys: Collection[str], *, previous_of: Collection[str] = ()) -> None:
         """The entry comes first, in a commit of its own: what is purged is in no commit.
@@ -330,6 +324,14 @@ def _read(key: str, stored: Stored, kind: type[T]) -> T | None:
         return None if value is None else msgspec.json.decode(value, type=kind)
     except msgspec.MsgspecError:
         return None
+
+
+def _without(found: Mapping[str, str], entries: Mapping[str, bytes]) -> dict[str, str]:
+    """The versions that were ``found`` of what is no entry."""
+    versions = dict(found)
+    for key in entries:
+        versions.pop(key, None)
+    return versions
 
 
 def _refuse_unfit(inner: StorageAdapter) -> None:
