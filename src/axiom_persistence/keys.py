@@ -92,8 +92,6 @@ def check_key(key: str, limit: int = MAX_KEY_BYTES) -> str:
 @lru_cache(maxsize=8192)
 def check_stored_key(key: str, limit: int) -> str:
     """The key itself, if an adapter that takes ``limit`` bytes of UTF-8 can keep it."""
-    if type(key) is str and key.isascii() and 0 < len(key) <= limit and "\0" not in key:
-        return key  # nearly all
     if not isinstance(key, str):
         raise _no_key(key)
     if not key:

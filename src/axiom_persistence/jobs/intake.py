@@ -112,7 +112,7 @@ async def import_from(
     with _opened(source) as reader:
         entries = reader.entries()
         if prefix:
-            entries = (entry for entry in reader.entries() if entry.key.startswith(prefix))
+            entries = (entry for entry in entries if entry.key.startswith(prefix))
         while some := await in_thread(lambda: _some(entries, source)):
             for at in range(0, len(some), PAGE):
                 page = some[at : at + PAGE]
