@@ -33,6 +33,7 @@ from axiom_persistence.security._seals import (
     raw_record,
     root_of,
 )
+from axiom_persistence.storage.layer import Layer
 from support.trails import sealed_in
 
 MANY = int(os.environ.get("AUDIT_ENTRIES", "10000"))
@@ -265,6 +266,39 @@ async def test_an_anchor_is_written_by_itself_and_never_over_what_contradicts_it
         await persistence.aclose()
     async with place:
         assert await place.read("axiom-audit") == known
+
+
+class Late(Layer):
+    """Its commits are made, and are slow to say so: whoever waits can be cancelled in between."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.made = asyncio.Event()
+
+    async def commit(self, changes, *, expect=None, durability=None):
+        versions = await self.inner.commit(changes, expect=expect, durability=durability)
+        self.made.set()
+        await asyncio.sleep(0.2)
+        return versions
+
+
+async def test_an_anchor_names_the_batch_of_a_sealing_that_was_cancelled_when_it_was_made(tmp_path):
+    late = Late(SQLiteAdapter(tmp_path / "notes.db"))
+    async with FileStorageAdapter(tmp_path / "elsewhere") as place:
+        audited = Audited(late, AuditLog(anchor=place))
+        await audited.aopen()
+        await audited.commit({"a": b"1"})
+        await audited.seal()
+        await audited.commit({"a": b"2"})
+        late.made.clear()
+        sealing = asyncio.create_task(audited.seal())
+        await late.made.wait()
+        sealing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sealing
+        await audited.aclose()
+        await place.aopen()
+        assert b'"batch":1' in await place.read("axiom-audit")
 
 
 # -- what is told ----------------------------------------------------------------------------------

@@ -110,11 +110,11 @@ class Chain:
         )
         key = batch_key(sealed.batch)
         record = raw_record(key, _encode(sealed))
+        self._head = None  # not known until the commit is: it may be cancelled, and yet be made
         try:
             # As durable as can be: in files, what is not synced may be lost by halves.
             await self._adapter.commit({key: record, **changes}, expect={key: None})
         except ConflictError:
-            self._head = None
             return False
         self._head = Checkpoint(self._trail, sealed.batch, sealed.total, head_of(self._trail, sealed))
         return True
