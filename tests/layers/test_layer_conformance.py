@@ -32,7 +32,7 @@ class TestCachedSQLite(AdapterSuite):
 
 
 class TestCachedFiles(AdapterSuite):
-    questions = 1000
+    questions = 500
 
     def adapter(self, place):
         return Cached(FileStorageAdapter(place / "store"))
@@ -109,7 +109,7 @@ class TestEncryptedSQLite(AdapterSuite):
 
 
 class TestEncryptedFiles(AdapterSuite):
-    questions = 1000
+    questions = 500
 
     def adapter(self, place):
         return Erasable(Encrypted(FileStorageAdapter(place / "store"), KEYS))
@@ -158,7 +158,7 @@ class Anybody(Authenticator):
 class TestGuardedSQLite(AdapterSuite):
     """Whose gate is asked at each step, and opens."""
 
-    questions = 1000
+    questions = 500
 
     def adapter(self, place):
         return Guarded(Cached(SQLiteAdapter(place / "store.db")), Gate(Anybody(), grace=0))

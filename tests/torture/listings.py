@@ -1,6 +1,6 @@
 """Ten thousand random listings of every embedded adapter, and under layers, against a sorted list.
 
-The conformance suite asks some hundreds of each; this is the long version.
+The conformance suite asks two thousand or fewer; this is the long version.
 """
 
 import argparse

@@ -29,7 +29,7 @@ class SuiteBase:
     """Closing lets go of nothing, so the adapter works on afterwards instead of refusing."""
     many: ClassVar[int] = 2500
     """How many keys the tests of large stores save; less for a medium that takes milliseconds for each."""
-    questions: ClassVar[int] = 10_000
+    questions: ClassVar[int] = 2_000
     """How many random listings are compared with a sorted list; less for a medium that is slow to list."""
 
     def adapter(self, place: Path) -> StorageAdapter:
