@@ -13,7 +13,7 @@ from axiom_persistence.sync._listing import list_all
 from axiom_persistence.sync._state import join
 
 from . import instant
-from .simulation import World, schedule
+from .simulation import Medium, World, schedule
 
 KEEP = 1000.0
 
@@ -126,6 +126,25 @@ def test_schedules_in_which_things_are_forgotten():
     """Forgetting at any moment, devices away for longer: nothing is lost."""
     for seed in range(100):
         instant.run(schedule(seed, keep_deleted=5000))
+
+
+async def test_what_is_known_of_a_forgotten_deletion_takes_nothing_away():
+    """A device that had it on hold, and deletes once more, does not beat what came meanwhile."""
+    world = Devices()
+    third = world.add_device(Medium())
+    world.change(world.other, {"f": "away", "g": "away"})
+    world.now += 200  # more than the clocks differ
+    world.change(world.first, {"f": 1, "g": 1})
+    await world.all_meet(world.first, third)
+    world.change(world.first, None)
+    await world.all_meet(world.first, third)
+    world.now += 1.2 * KEEP
+    await world.forget()
+    assert "a" not in world.remote.records
+    await world.all_meet(world.other)
+    world.change(third, None)
+    await world.all_meet(third, world.first, world.other)
+    assert world.shown() == [{"f": "away", "g": "away"}] * 3
 
 
 async def test_it_happens_by_itself(tmp_path, monkeypatch):

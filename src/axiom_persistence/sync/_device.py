@@ -117,8 +117,8 @@ class Device:
         if local.mark is None and 0 < at < before:
             return theirs
         deleted = deleted_at(ours)
-        if theirs is None and deleted is not None and deleted < before:
-            return None
+        if deleted is not None and deleted < before and (theirs is None or not local.shadow.base):
+            return theirs  # which knew of it once: where it no longer does, it has forgotten it since
         return join(ours, theirs)
 
     # -- records -----------------------------------------------------------------------------------
