@@ -129,7 +129,7 @@ def test_schedules_in_which_things_are_forgotten():
 
 
 async def test_what_is_known_of_a_forgotten_deletion_takes_nothing_away():
-    """A device that had it on hold, and deletes once more, does not beat what came meanwhile."""
+    """A device that still knows it, and deletes once more, does not beat what came meanwhile."""
     world = Devices()
     third = world.add_device(Medium())
     world.change(world.other, {"f": "away", "g": "away"})

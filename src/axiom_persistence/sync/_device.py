@@ -111,14 +111,15 @@ class Device:
 
         ``at``: when this device was up to date last, in seconds since 1970 UTC; 0: nobody knows. Where that
         is longer ago than the remote remembers what was deleted, only the remote knows what is left of a
-        key, unless it was changed here.
+        key, unless it was changed here. Nor does a deletion as old count that the remote knew, and has
+        forgotten, or for which there is nothing to delete there.
         """
         ours, before = self.renewed(local.key, local.shadow.state), self.store.clock() - self.keep_deleted
         if local.mark is None and 0 < at < before:
             return theirs
         deleted = deleted_at(ours)
         if deleted is not None and deleted < before and (theirs is None or not local.shadow.base):
-            return theirs  # which knew of it once: where it no longer does, it has forgotten it since
+            return theirs
         return join(ours, theirs)
 
     # -- records -----------------------------------------------------------------------------------
