@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+import axiom_persistence.jobs.migrate  # noqa: F401 - beforehand, as sqlite3 and json are
 from axiom_persistence import Migrations, open_persistence
 
 from .scenarios import Figures, Parameters, scenario, settled

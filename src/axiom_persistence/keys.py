@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from enum import Enum
 from functools import lru_cache, partial
@@ -25,6 +25,7 @@ __all__ = [
     "Missing",
     "check_key",
     "check_stored_key",
+    "check_stored_keys",
     "decode_part",
     "decode_segment",
     "encode_part",
@@ -115,6 +116,19 @@ def check_stored_key(key: str, limit: int) -> str:
             hint="shorten it, or keep the long part in the value",
         )
     return key
+
+
+def check_stored_keys(keys: Iterable[str], limit: int) -> list[str]:
+    """``keys`` in a list, if an adapter that takes ``limit`` bytes of UTF-8 can keep each of them.
+
+    It remembers none: of many keys each comes once, and would drive out those that come again.
+    """
+    wanted = list(keys)
+    for key in wanted:
+        # Nearly all keys are ASCII, and seen to be right at once.
+        if not (isinstance(key, str) and key.isascii() and 0 < len(key) <= limit and "\0" not in key):
+            check_stored_key(key, limit)
+    return wanted
 
 
 def key_text(key: object) -> str:

@@ -16,7 +16,7 @@ from ..errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from ..keys import INTERNAL, check_stored_key
+from ..keys import INTERNAL, check_stored_key, check_stored_keys
 from ..platform.local import local_ubiquitous
 from ..platform.preferences import escaped, plain
 from ..platform.ubiquitous import MOST_BYTES, MOST_KEYS, MOST_NAME_BYTES, Foreign, Reason, Ubiquitous
@@ -117,8 +117,7 @@ class ICloudKeyValueAdapter(StorageAdapter):
     # -- reading -----------------------------------------------------------------------------------
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        for key in keys:
-            check_stored_key(key, self.traits.max_key_bytes)
+        check_stored_keys(keys, self.traits.max_key_bytes)
         return self._fetched(keys)
 
     def _fetched(self, keys: Collection[str]) -> dict[str, Stored]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import TypeVar
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, PersistenceError, StorageUnavailableError
-from ..keys import check_stored_key
+from ..keys import check_stored_keys
 from ..platform.local import local_secrets
 from ..platform.secrets import MOST_BYTES, Secrets
 from ..runtime.threads import in_thread
@@ -80,8 +80,7 @@ class KeychainAdapter(BasicAdapter):
         return (await self._ask(lambda: self._opened().read((key,)))).get(key)
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        for key in keys:
-            check_stored_key(key, self.traits.max_key_bytes)
+        check_stored_keys(keys, self.traits.max_key_bytes)
         found = await self._ask(lambda: self._opened().read(keys))
         return {key: Stored(data, content_version(data)) for key, data in found.items()}
 

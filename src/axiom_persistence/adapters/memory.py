@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ..errors import CapabilityUnavailableError
-from ..keys import check_stored_key
+from ..keys import check_stored_keys
 from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
     Changes,
@@ -183,8 +183,7 @@ class MemoryAdapter(StorageAdapter):
             raise CapabilityUnavailableError(
                 "the adapter is not open", adapter=self, hint="open it first, in `async with`"
             )
-        for key in keys:
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        check_stored_keys(keys, MAX_STORED_KEY_BYTES)
 
     def _commit(self, changes: Changes, expect: Expect) -> Mapping[str, str]:
         self._check(expect)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError
-from ..keys import check_stored_key
+from ..keys import check_stored_key, check_stored_keys
 from ..storage.adapter import MAX_STORED_KEY_BYTES
 from ..storage.changelog import Changed
 from ..storage.listing import Listing
@@ -95,7 +95,7 @@ class ObjectStoreAdapter(NetworkedAdapter[Place, "Lanes"]):
 
     async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
         self._lanes()
-        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        wanted = check_stored_keys(keys, MAX_STORED_KEY_BYTES)
         return await self._workers.read(self._workers.log.fetch_range, wanted, start, length)
 
     async def exists(self, key: str) -> bool:

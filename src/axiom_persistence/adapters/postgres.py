@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import ConfigurationError
-from ..keys import check_stored_key
+from ..keys import check_stored_key, check_stored_keys
 from ..storage.adapter import MAX_STORED_KEY_BYTES
 from ..storage.changelog import Changed
 from ..storage.listing import Listing
@@ -91,7 +91,7 @@ class PostgresAdapter(NetworkedAdapter[Place, "Lanes"]):
 
     async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
         lanes = self._lanes()
-        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        wanted = check_stored_keys(keys, MAX_STORED_KEY_BYTES)
         start, length = min(start, MAX_VALUE_BYTES), min(length, MAX_VALUE_BYTES)
         rows = await lanes.read(self._say.fetch_range, wanted, start + 1, length)
         return {row["key"]: row["data"] for row in rows}

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from ..errors import CapabilityUnavailableError, ConfigurationError, PersistenceError
-from ..keys import check_stored_key
+from ..keys import check_stored_key, check_stored_keys
 from ..platform.local import local_preferences, preference_kinds, preferences_file
 from ..platform.preferences import Native, Preferences, Strange
 from ..records.record import FIRST_SCHEMA, plain_value, seal_record
@@ -117,8 +117,7 @@ class UserDefaultsAdapter(StorageAdapter):
                 preferences.close()
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
-        for key in keys:
-            check_stored_key(key, self._traits.max_key_bytes)
+        check_stored_keys(keys, self._traits.max_key_bytes)
         return self._fetched(keys)
 
     def _fetched(self, keys: Collection[str]) -> dict[str, Stored]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError
-from ..keys import check_stored_key
+from ..keys import check_stored_key, check_stored_keys
 from ..storage.adapter import MAX_STORED_KEY_BYTES
 from ..storage.changelog import Changed
 from ..storage.listing import Listing
@@ -120,7 +120,7 @@ class RedisAdapter(NetworkedAdapter[Place, "Lanes"]):
         from ._redis.script import VERSION
 
         lanes = self._lanes()
-        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        wanted = check_stored_keys(keys, MAX_STORED_KEY_BYTES)
         start, length = min(start, MAX_VALUE_BYTES), min(length, MAX_VALUE_BYTES)
         first, end = VERSION + start, VERSION + start + length
         names = [self._names.record_of(key) for key in wanted]

@@ -21,7 +21,7 @@ from ..errors import (
     StorageLockedError,
     from_os_error,
 )
-from ..keys import check_stored_key
+from ..keys import check_stored_key, check_stored_keys
 from ..runtime.threads import in_thread
 from ..storage.adapter import (
     MAX_STORED_KEY_BYTES,
@@ -180,7 +180,7 @@ class SQLiteAdapter(StorageAdapter):
                     raise self._explained(error, "cannot read", key) from error
             else:
                 return {} if stored is None else {key: stored}
-        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        wanted = check_stored_keys(keys, MAX_STORED_KEY_BYTES)
         return await self._read(
             lambda connection: reading.fetch(connection, wanted), next(iter(wanted), None)
         )
@@ -248,7 +248,7 @@ class SQLiteAdapter(StorageAdapter):
         return await self._read(partial(reading.exists, key=key), key)
 
     async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
-        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        wanted = check_stored_keys(keys, MAX_STORED_KEY_BYTES)
         read = partial(reading.fetch_range, keys=wanted, start=start, length=length)
         return await self._read(read, next(iter(wanted), None))
 
@@ -285,7 +285,7 @@ class SQLiteAdapter(StorageAdapter):
         return await self._read(lambda connection: reading.previous(connection, key), key)
 
     async def previous_many(self, keys: Collection[str]) -> dict[str, Stored]:
-        wanted = [check_stored_key(key, MAX_STORED_KEY_BYTES) for key in keys]
+        wanted = check_stored_keys(keys, MAX_STORED_KEY_BYTES)
         return await self._read(
             lambda connection: reading.previous_many(connection, wanted), next(iter(wanted), None)
         )

@@ -241,7 +241,8 @@ class _Migration:
                 tried = await renewing.tried(keys)
                 for key in view.changes.keys() & tried.keys():
                     del tried[key]
-                self._count(tried)
+                if report.dry_run:
+                    self._count(tried)  # else they are counted when they are rewritten
                 renewing.keep(tried)
                 report.records += len(keys)
         return view

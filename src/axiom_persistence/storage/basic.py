@@ -10,7 +10,7 @@ from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
-from ..keys import check_stored_key
+from ..keys import check_stored_keys
 from ..runtime.turn import Turn
 from .adapter import (
     Changes,
@@ -78,8 +78,7 @@ class BasicAdapter(StorageAdapter):
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         limit = self.traits.max_key_bytes
-        for key in keys:
-            check_stored_key(key, limit)
+        check_stored_keys(keys, limit)
         found = {}
         for key in keys:
             data = await self.read(key)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from typing import Final, Generic, Protocol, TypeVar
 
 from ...errors import CapabilityUnavailableError, StorageUnavailableError, StoreNotFoundError
-from ...keys import check_stored_key
+from ...keys import check_stored_keys
 from ...storage.adapter import (
     MAX_STORED_KEY_BYTES,
     Changes,
@@ -100,8 +100,7 @@ class NetworkedAdapter(StorageAdapter, ChangeLog, Generic[P, L]):
 
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         lanes = self._lanes()
-        for key in keys:
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        check_stored_keys(keys, MAX_STORED_KEY_BYTES)
         return await lanes.fetches.fetch(keys) if keys else {}
 
     async def _listed(
@@ -126,8 +125,7 @@ class NetworkedAdapter(StorageAdapter, ChangeLog, Generic[P, L]):
     ) -> Mapping[str, str]:
         lanes = self._lanes()
         check_changes(changes, self._traits, self)
-        for key in expect or ():
-            check_stored_key(key, MAX_STORED_KEY_BYTES)
+        check_stored_keys(expect or (), MAX_STORED_KEY_BYTES)
         return await lanes.commits.commit(changes, expect)
 
     def _counted(self) -> dict[str, int]:
