@@ -54,6 +54,31 @@ class OursRedis(OnRedis, OursServed):
     """The whole stack."""
 
 
+@contender("redis-script")
+class Script(RedisPy):
+    """The script of a save of ours, with nothing around it: what the guarantees cost on the server."""
+
+    async def connect(self, address: str) -> None:
+        from axiom_persistence import open_persistence
+        from axiom_persistence.adapters._networked.commit import Commit
+        from axiom_persistence.adapters._redis.place import Place
+        from axiom_persistence.adapters._redis.script import VERSION, Names, commit_command
+        from axiom_persistence.store._header import HEADER
+
+        async with open_persistence(address) as persistence:
+            await persistence.save("first", 1)  # from now on there is a header, on which each save relies
+        await super().connect(address)
+        self._names = Names(Place.parse(address))
+        header = await self._client.get(self._names.record_of(HEADER))
+        self._guard = {HEADER: header[:VERSION].decode()}
+        self._commit, self._command = Commit, commit_command
+        self.save = self._save_alone
+
+    async def _save_alone(self, key: str, value: Any) -> None:
+        commit = self._commit({key: self._encode(value)}, self._guard, 1.0)
+        assert await self._client.execute_command(*self._command(self._names, commit)) == [b"ok"]
+
+
 @contender("kv-redis")
 class KeyValueRedis(OnRedis, KeyValueServed):
     """py-key-value's store, over redis-py."""

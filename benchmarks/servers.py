@@ -72,6 +72,30 @@ class OursPostgres(OnPostgres, OursServed):
     """The whole stack."""
 
 
+@contender("asyncpg-statement")
+class Statement(AsyncPG):
+    """The statement of a save of ours, with nothing around it: what the guarantees cost on the server."""
+
+    async def connect(self, address: str) -> None:
+        from axiom_persistence import open_persistence
+        from axiom_persistence.adapters._networked.commit import new_commit_id
+        from axiom_persistence.adapters._postgres.place import Place
+        from axiom_persistence.adapters._postgres.statements import Statements
+        from axiom_persistence.store._header import HEADER
+
+        async with open_persistence(address) as persistence:
+            await persistence.save("first", 1)  # from now on there is a header, on which each save relies
+        await super().connect(address)
+        said = Statements(Place.parse(address))
+        rows = await self._client.fetch(said.fetch_one, HEADER)
+        self._guard, self._new_id = (HEADER, rows[0]["version"]), new_commit_id
+        self._write = (await self._client.prepare(said.save)).fetch
+        self.save = self._save_alone
+
+    async def _save_alone(self, key: str, value: Any) -> None:
+        assert await self._write(self._new_id(), f'["{key}"]', key, self._encode(value), *self._guard)
+
+
 @contender("kv-postgres")
 class KeyValuePostgres(OnPostgres, KeyValueServed):
     """py-key-value's store, over a pool of asyncpg."""

@@ -73,8 +73,7 @@ class Cached(Layer):
     async def aopen(self) -> None:
         await self.inner.aopen()
         if self._owner != os.getpid():
-            # Also in a forked child: what is pending there is the parent's, which will store it.
-            self._start_empty()
+            self._start_empty()  # what is pending in a forked child is the parent's, which stores it
             self._owner = os.getpid()
             if self._flusher is not None:
                 at_exit(CACHES, self._flusher.finish_at_exit)
@@ -127,16 +126,19 @@ class Cached(Layer):
     # -- reading -----------------------------------------------------------------------------------
 
     def fetch_now(self, key: str) -> Stored | None | NotNow:
+        known = self._known(key)
+        return self._fetch_past_cache(key) if known is NOT_NOW else known
+
+    def _known(self, key: str) -> Stored | None | NotNow:
+        """What the cache has of ``key`` that still holds; ``NOT_NOW``: nothing."""
         entry = self._lookup(key)
-        if (
-            entry is not None
-            and entry.mark == self._inner_mark()
-            and (self._max_age is None or time.monotonic() - entry.born <= self._max_age)
-        ):
-            entry.used = True
-            self._hits += 1
-            return entry.kept
-        return self._fetch_past_cache(key)
+        if entry is None or entry.mark != self._inner_mark():
+            return NOT_NOW
+        if self._max_age is not None and time.monotonic() - entry.born > self._max_age:
+            return NOT_NOW
+        entry.used = True
+        self._hits += 1
+        return entry.kept
 
     def _fetch_past_cache(self, key: str) -> Stored | None | NotNow:
         if self._pending:
@@ -161,14 +163,13 @@ class Cached(Layer):
     async def fetch(self, keys: Collection[str]) -> dict[str, Stored]:
         if len(keys) == 1:
             (key,) = keys
-            now = self.fetch_now(key)
-            if not isinstance(now, NotNow):
-                return {} if now is None else {key: now}
+            known = self._known(key)
+            if not isinstance(known, NotNow):
+                return {} if known is None else {key: known}
         else:
-            known = self._snapshot(keys)
-            if known is not None:
-                self._hits += len(known)
-                return known
+            together = self._snapshot(keys)
+            if together is not None:
+                return together
         if self._flusher is None:
             return await self._fetch_inner(list(keys))
         return await self._fetch_with_pending(self._flusher, list(keys))
@@ -190,8 +191,10 @@ class Cached(Layer):
                 entry.used = True
                 if entry.kept is not None:
                     answer[key] = entry.kept
-        # The mark still stands, so every entry is of the state it stands for.
-        return answer if self._inner_mark() == mark else None
+        if self._inner_mark() != mark:
+            return None
+        self._hits += len(answer)  # the mark still stands, so every entry is of the state it stands for
+        return answer
 
     async def _fetch_inner(self, keys: Collection[str]) -> dict[str, Stored]:
         mark, born = self._inner_mark(), self._now()
@@ -243,13 +246,8 @@ class Cached(Layer):
             attempts += 1
             if attempts > 2:
                 await flusher.flush(flusher.weakest)
-        for key, change in accepted.items():
-            if change is not None:
-                if change.kept is None:
-                    found.pop(key, None)
-                else:
-                    found[key] = change.kept
-        return found
+        waiting = {key: change.kept for key, change in accepted.items() if change is not None}
+        return {key: stored for key, stored in {**found, **waiting}.items() if stored is not None}
 
     async def keys(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
@@ -263,9 +261,9 @@ class Cached(Layer):
             yield key
 
     async def exists(self, key: str) -> bool:
-        entry = self._lookup(key)
-        if entry is not None and entry.mark == self._inner_mark() and self._max_age is None:
-            return entry.kept is not None
+        known = self._known(key)
+        if not isinstance(known, NotNow):
+            return known is not None
         with self._entries.lock:
             accepted = self._pending.get(key)
         return await self.inner.exists(key) if accepted is None else accepted.kept is not None

@@ -180,9 +180,7 @@ class Reading(Options):
         """The checked record of ``key`` and its version; recovery has happened where it was due."""
         if self.standing is not None and self.standing.behind:
             await self._refuse_read(key)
-        found = self._fetch_now(key)
-        if isinstance(found, NotNow):
-            found = (await self.adapter.fetch((key,))).get(key)
+        found = (await self.adapter.fetch((key,))).get(key)
         if found is None:
             await self._refuse_absence(key)
             return Seen(None, None)
