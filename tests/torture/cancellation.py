@@ -15,12 +15,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from axiom_persistence import AdapterBasedPersistence, FileStorageAdapter, MemoryAdapter, SQLiteAdapter
+from axiom_persistence import (
+    AdapterBasedPersistence,
+    FileStorageAdapter,
+    MemoryAdapter,
+    SQLiteAdapter,
+    Sync,
+)
 from axiom_persistence.errors import ConflictError
+from axiom_persistence.layers.audited import Audited
 from axiom_persistence.layers.cached import Cached, CachePolicy
 from axiom_persistence.layers.journaled import Journaled
 from axiom_persistence.layers.observed import Observed
 from axiom_persistence.opening.open import open_persistence
+from axiom_persistence.security import AuditLog, StaticKey
 from axiom_persistence.storage.adapter import Durability
 
 KEYS = [f"{name}/{number}" for name in "ab" for number in range(3)]
@@ -37,6 +45,18 @@ def written_back(place):
     return open_persistence(SQLiteAdapter(place), cache=WRITE_BACK)
 
 
+def proven(place, adapter=SQLiteAdapter):
+    """Encrypted, with an audit trail whose end is noted elsewhere."""
+    log = AuditLog(actor="somebody", anchor=FileStorageAdapter(place.with_name("anchor")))
+    return open_persistence(adapter(place), keys=StaticKey(bytes(range(32))), audit=log)
+
+
+def synchronised(place):
+    return open_persistence(
+        SQLiteAdapter(place), sync=Sync(SQLiteAdapter(place.with_name("remote")), every=0.05)
+    )
+
+
 STACKS = {
     "sqlite": lambda place: open_persistence(SQLiteAdapter(place)),
     "sqlite, exclusive": lambda place: open_persistence(SQLiteAdapter(place, exclusive=True)),
@@ -44,6 +64,9 @@ STACKS = {
     "sqlite, journaled": journaled,
     "files": lambda place: open_persistence(FileStorageAdapter(place)),
     "files, written back": lambda place: open_persistence(FileStorageAdapter(place), cache=WRITE_BACK),
+    "sqlite, encrypted and audited": proven,
+    "files, encrypted and audited": lambda place: proven(place, FileStorageAdapter),
+    "sqlite, synchronised": synchronised,
     "memory, written back": lambda _: AdapterBasedPersistence(Observed(Cached(MemoryAdapter(), WRITE_BACK))),
 }
 
@@ -62,6 +85,7 @@ class Rounds:
             self.durabilities.remove("memory")
         if adapter.traits.durability is Durability.MEMORY:
             self.durabilities = [None]
+        self.audited = adapter.find(Audited)
         self.told = []  # what each consumer of changes has
 
     def next_value(self):
@@ -92,7 +116,11 @@ class Rounds:
             "load_many": lambda: store.load_many([key, other], int),
             "flush": store.flush,
         }
-        verb = chance.choices(list(verbs), [8, 4, 3, 2, 1, 2, 8, 3, 1])[0]
+        often = [8, 4, 3, 2, 1, 2, 8, 3, 1]
+        if self.audited is not None:
+            verbs["seal"] = self.audited.seal
+            often.append(2)
+        verb = chance.choices(list(verbs), often)[0]
         return verb, verbs[verb]()
 
     async def work(self, count):
@@ -144,6 +172,8 @@ class Rounds:
                 if loaded[key] != stored[key]
             ]
             wrong += [f"load_many of {key}: {many.get(key)}" for key in keys if many.get(key) != stored[key]]
+        if self.audited is not None:
+            wrong += await self.unproven()
         deadline = time.monotonic() + patience
         for prefix, mirror in self.told:
             watched = [key for key in keys if key.startswith(prefix)]
@@ -154,6 +184,16 @@ class Rounds:
                 for key in watched
                 if mirror.get(key) != stored[key]
             ]
+        return wrong
+
+    async def unproven(self):
+        """What the audit trail does not say of the store as it is, or its anchor of the trail."""
+        await self.audited.seal()
+        report = await self.persistence.verify_audit()
+        said = await self.audited.anchor()
+        wrong = [f"audit: {fault.reason}" for fault in report.faults]
+        if report.unsealed or said != report.checkpoint:
+            wrong.append(f"audit: {report.unsealed} not sealed, {report.checkpoint}, and the anchor: {said}")
         return wrong
 
 
