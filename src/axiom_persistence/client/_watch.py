@@ -47,7 +47,10 @@ class Watch:
         if asyncio._get_running_loop() is not loop:
             loop.call_soon_threadsafe(self.start, loop)
         elif (
-            self._states and self._handle is None and self._task is None and self._store.adapter.traits.shared
+            self._states
+            and self._handle is None
+            and self._task is None
+            and self._store.adapter.traits.changed_elsewhere
         ):
             # The mark of now may be of a commit the first restore has not seen: the first look compares.
             self._mark = None

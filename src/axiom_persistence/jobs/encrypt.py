@@ -104,7 +104,8 @@ async def _begin(store: Store, encrypted: Encrypted) -> None:
         await encrypted.begin(changes, expect)
     except ConflictError:
         pass  # somebody has changed the header: read it again
-    _forget_cached(store)
+    finally:
+        _forget_cached(store)
 
 
 async def _end(store: Store, encrypted: Encrypted) -> None:
@@ -113,7 +114,8 @@ async def _end(store: Store, encrypted: Encrypted) -> None:
         await encrypted.end(changes, expect)
     except ConflictError:
         pass  # somebody has changed the header or the keys: look at everything again
-    _forget_cached(store)
+    finally:
+        _forget_cached(store)
 
 
 async def _header(store: Store, *, encrypted: bool) -> tuple[Changes, Expect]:
@@ -129,11 +131,13 @@ async def _header(store: Store, *, encrypted: bool) -> tuple[Changes, Expect]:
 async def _walk(store: Store, rewriting: Rewriting, progress: OnProgress | None) -> None:
     """Until a walk finds nothing to do: another program may have saved behind it."""
     seen = -1
-    while rewriting.rewritten != seen:
-        seen = rewriting.rewritten
-        rewriting.damaged.clear()
-        await rewriting.walk(progress)
-    _forget_cached(store)
+    try:
+        while rewriting.rewritten != seen:
+            seen = rewriting.rewritten
+            rewriting.damaged.clear()
+            await rewriting.walk(progress)
+    finally:
+        _forget_cached(store)
 
 
 def _forget_cached(store: Store) -> None:

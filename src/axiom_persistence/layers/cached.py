@@ -177,7 +177,7 @@ class Cached(Layer):
     def _snapshot(self, keys: Collection[str]) -> dict[str, Stored] | None:
         """All of ``keys`` from the cache, as they were at one moment; None where that cannot be told."""
         mark = self._inner_mark()
-        if mark is None and self._traits.shared and self._traits.atomic:
+        if mark is None and self._traits.changed_elsewhere and self._traits.atomic:
             return None  # entries of different ages
         now = self._now()
         answer: dict[str, Stored] = {}
@@ -226,7 +226,7 @@ class Cached(Layer):
         return 0.0 if self._max_age is None else time.monotonic()
 
     def _may_keep(self, mark: Hashable) -> bool:
-        return mark is not None or self._max_age is not None or not self._traits.shared
+        return mark is not None or self._max_age is not None or not self._traits.changed_elsewhere
 
     def _named(self, key: str, stored: Stored) -> Stored:
         version = self._pending.outer(key, stored.version)

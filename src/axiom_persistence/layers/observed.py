@@ -41,7 +41,7 @@ class Observed(Layer):
         super().__init__(inner)
         self._poll = poll
         self._watch = watch if watch is not None and _has_watchfiles() else None
-        self._foreign = inner.traits.shared
+        self._foreign = inner.traits.changed_elsewhere
         self._lock = threading.Lock()
         self._streams: tuple[weakref.ref[ChangeStream], ...] = ()  # replaced, never changed
         self._watchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from dataclasses import replace
@@ -63,7 +64,7 @@ class Tracked(Layer):
         self._most = traits.max_key_bytes - _ROOM
         # Remembered: it is asked at every save.
         self._mark_of: Callable[[str], _Mark | None] = lru_cache(_KEYS)(self._made_mark)
-        self._traits = replace(traits, max_key_bytes=self._most)
+        self._traits = replace(traits, synchronised=True, max_key_bytes=self._most)
 
     @property
     def traits(self) -> Traits:
@@ -73,14 +74,24 @@ class Tracked(Layer):
         self, changes: Changes, *, expect: Expect | None = None, durability: Durability | None = None
     ) -> Mapping[str, str]:
         marked = self._marked(changes)
+        if marked is changes:
+            return await self._bring(changes, expect, durability)
         try:
             versions = await self.inner.commit(marked, expect=expect, durability=durability)
         finally:
-            self.marked += marked is not changes
-        if marked is not changes:
-            return _without_marks(versions, changes)
-        self._note_arrivals(changes, versions)
-        return versions
+            self.marked += 1
+        return _without_marks(versions, changes)
+
+    async def _bring(
+        self, changes: Changes, expect: Expect | None, durability: Durability | None
+    ) -> Mapping[str, str]:
+        """Commit what needs no mark; what others have sent is told when it is there, whoever waits or not."""
+        brought = [key for key in changes if key[:1] != INTERNAL and DIRTY + key in changes]
+        if not brought:
+            return await self.inner.commit(changes, expect=expect, durability=durability)
+        commit = asyncio.ensure_future(self.inner.commit(changes, expect=expect, durability=durability))
+        commit.add_done_callback(lambda done: self._note_arrivals(brought, done))
+        return await asyncio.shield(commit)
 
     def commit_now(self, changes: Changes) -> Mapping[str, str] | None:
         marked = self._marked(changes)
@@ -151,14 +162,16 @@ class Tracked(Layer):
         mark = DIRTY + check_stored_key(key, self._most)
         return mark, sealer(mark, INTERNAL_SCHEMA)
 
-    def _note_arrivals(self, changes: Changes, versions: Mapping[str, str]) -> None:
-        brought = [key for key in changes if key[:1] != INTERNAL and DIRTY + key in changes]
+    def _note_arrivals(self, brought: Collection[str], done: asyncio.Future[Mapping[str, str]]) -> None:
+        self._arrivals += 1  # also where it failed, for it may be there: everybody reads anew
+        if done.cancelled() or done.exception() is not None:
+            return
+        versions = done.result()
         for key in brought:
             self._brought[key] = versions.get(key)
             self._brought.move_to_end(key)
         while len(self._brought) > _REMEMBERED:
             self._brought.popitem(last=False)
-        self._arrivals += bool(brought)
 
 
 def _without_marks(versions: Mapping[str, str], changes: Changes) -> Mapping[str, str]:

@@ -155,8 +155,15 @@ class Traits:
 
     ``expect`` holds on this device only. Synchronisation meets there in another way than where it holds.
     """
+    synchronised: bool = False
+    """What other devices changed arrives here, too, also where no other process may use the store."""
     max_value_bytes: int | None = None
     max_key_bytes: int = MAX_STORED_KEY_BYTES
+
+    @property
+    def changed_elsewhere(self) -> bool:
+        """Whether others commit, too: who keeps or shows values looks whether they still hold."""
+        return self.shared or self.synchronised
 
 
 class StorageAdapter(AsyncOnly, ABC):
