@@ -202,7 +202,12 @@ async def meet(stores):
 
 
 SHARED_DISK = {"sqlite": "sqlite:{}/remote.db", "file": "file:{}/remote"}
-SERVERS = {"postgres": "support.postgres", "redis": "support.redis_server", "objects": "support.objects"}
+SERVERS = {
+    "postgres": "support.postgres",
+    "redis": "support.redis_server",
+    "objects": "support.objects",
+    "moto": "support.moto_server",
+}
 REMOTES = (*SHARED_DISK, *SERVERS)
 
 
