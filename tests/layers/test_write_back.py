@@ -97,6 +97,30 @@ async def test_accepted_in_memory():
         assert cache.stats()["cache_pending"] == 3
 
 
+async def test_what_waits_is_read_without_the_store():
+    """A server is not asked for what has not reached it, nor more than once for what has."""
+
+    class Far(Recording):
+        fetches = 0
+
+        def fetch_now(self, key):
+            return NOT_NOW
+
+        async def fetch(self, keys):
+            self.fetches += len(keys)
+            return await self.inner.fetch(keys)
+
+    inner = Far()
+    async with write_back(inner) as cache:
+        await cache.commit({"old": b"1"})
+        await save(cache, {"a": b"1", "gone": None})
+        assert [await data(cache, key) for key in ("a", "gone")] == [b"1", None]
+        assert (await cache.exists("a"), await cache.exists("gone")) == (True, False)
+        assert inner.fetches == 0
+        assert [await data(cache, "old") for _ in range(3)] == [b"1"] * 3
+        assert inner.fetches == 1
+
+
 async def test_a_flush_stores_all_in_one_commit():
     """An explicit flush stores what was accepted, the newest of each key, and then makes it durable."""
     inner = Recording()

@@ -130,23 +130,25 @@ class Cached(Layer):
         return self._fetch_past_cache(key) if known is NOT_NOW else known
 
     def _known(self, key: str) -> Stored | None | NotNow:
-        """What the cache has of ``key`` that still holds; ``NOT_NOW``: nothing."""
+        """What is cached of ``key`` and still holds, or waits to be stored; ``NOT_NOW``: nothing."""
         entry = self._lookup(key)
-        if entry is None or entry.mark != self._inner_mark():
-            return NOT_NOW
-        if self._max_age is not None and time.monotonic() - entry.born > self._max_age:
-            return NOT_NOW
-        entry.used = True
-        self._hits += 1
-        return entry.kept
-
-    def _fetch_past_cache(self, key: str) -> Stored | None | NotNow:
+        if (
+            entry is not None
+            and entry.mark == self._inner_mark()
+            and (self._max_age is None or time.monotonic() - entry.born <= self._max_age)
+        ):
+            entry.used = True
+            self._hits += 1
+            return entry.kept
         if self._pending:
             with self._entries.lock:
                 accepted = self._pending.get(key)
             if accepted is not None:
                 self._hits += 1
                 return accepted.kept
+        return NOT_NOW
+
+    def _fetch_past_cache(self, key: str) -> Stored | None | NotNow:
         mark, born = self._inner_mark(), self._now()
         lease = self._entries.lease((key,))
         found: Stored | None | NotNow = NOT_NOW
@@ -262,11 +264,7 @@ class Cached(Layer):
 
     async def exists(self, key: str) -> bool:
         known = self._known(key)
-        if not isinstance(known, NotNow):
-            return known is not None
-        with self._entries.lock:
-            accepted = self._pending.get(key)
-        return await self.inner.exists(key) if accepted is None else accepted.kept is not None
+        return await self.inner.exists(key) if isinstance(known, NotNow) else known is not None
 
     async def fetch_range(self, keys: Collection[str], start: int, length: int) -> dict[str, bytes]:
         if self._flusher is not None:
