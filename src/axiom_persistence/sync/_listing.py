@@ -42,12 +42,27 @@ async def list_all(
 
     ``told`` is called with how many keys each page has changed here. What has to be sent is marked. Until it
     is done, parts of transactions may be seen; afterwards the log brings what was sent meanwhile. It ends
-    after the page at which it ``is_late``.
+    after the page at which it ``is_late``. Where somebody else does the same, it goes on from where they are:
+    another process, or a meeting that was given up while its commit was on its way.
     """
+    found = Listed()
+    for attempt in range(_ATTEMPTS - 1):
+        try:
+            await _list(device, found, told, is_late)
+        except ConflictError:
+            await backoff(attempt)
+        else:
+            return found
+    await _list(device, found, told, is_late)
+    return found
+
+
+async def _list(
+    device: Device, found: Listed, told: Callable[[int], object] | None, is_late: Callable[[], bool]
+) -> None:
     head = await device.remote.look()
     cursor = await Cursor.read(device.store.adapter)
     after = cursor.listed or ""
-    found = Listed()
     if cursor.listed is None or cursor.head.place != head.place:
         # Of a remote that was set back nobody knows what it has forgotten: then everything is sent again.
         goes_on = await device.remote.went_on_from(cursor.head, head)
@@ -63,13 +78,12 @@ async def list_all(
         if told is not None:
             told(received)
         if is_late():
-            return found
+            return
     await _note(device, cursor.head, None, device.store.clock())
-    return found
 
 
 async def _note(device: Device, head: Head, listed: str | None, at: float) -> Cursor:
-    """Remember how far it is. Raises ``ConflictError`` where another process does the same."""
+    """Remember how far it is. Raises ``ConflictError`` where somebody else does the same."""
     moved = (await Cursor.read(device.store.adapter)).moved(head, at, listed)
     if moved is not None:
         await device.commit(*moved)
