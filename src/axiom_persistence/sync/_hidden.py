@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b32hexdecode, b32hexencode
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from ..errors import CorruptedDataError, InsecureStorageError, PersistenceError
+from ..errors import ConflictError, CorruptedDataError, InsecureStorageError, PersistenceError
 from ..keys import INTERNAL, check_stored_key
 from ..records.record import INTERNAL_SCHEMA, look_at, seal_record
 from ..storage.adapter import NOT_NOW, Changes, Durability, Expect, NotNow, StorageAdapter, Stored, Traits
@@ -64,7 +64,8 @@ class Hidden(Layer):
                 )
             else:
                 data = seal_record(NAMES, msgspec.json.encode(os.urandom(_KEY_BYTES)), INTERNAL_SCHEMA)
-                await self.inner.commit({NAMES: data}, expect={NAMES: None})
+                with suppress(ConflictError):  # another device was faster, and its key is taken
+                    await self.inner.commit({NAMES: data}, expect={NAMES: None})
 
     def _key_in(self, stored: Stored) -> bytes:
         record, damage, _ = look_at(NAMES, stored.data, INTERNAL_SCHEMA)
