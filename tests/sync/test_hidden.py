@@ -31,4 +31,4 @@ async def test_two_devices_that_begin_at_once_take_one_key():
     await asyncio.gather(one.aopen(), other.aopen())
     await one.write("note", b"1")
     assert await other.exists("note")
-    assert [key async for key in other.keys()] == ["note"]
+    assert [key async for key in other.keys("")] == ["note"]
