@@ -60,6 +60,7 @@ torture: $(STAMP)  ## 500 SIGKILLs in each embedded store and right after assign
 	$(BIN)/python -m tests.torture.schedules --schedules 100000
 	$(BIN)/python -m tests.torture.schedules --icloud --schedules 5000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.devices --seconds 120
+	$(BIN)/python -m tests.torture.stacks --runs 500
 	$(BIN)/python -m tests.torture.first_sync --records 50000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.postgres --kills 100 --replies 1000
 	PYTHONPATH=tests $(BIN)/python -m tests.torture.redis --kills 100 --replies 1000
