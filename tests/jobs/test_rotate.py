@@ -127,3 +127,19 @@ async def test_through_the_persistence(tmp_path):
         assert report.sealed == 50
         assert [await persistence.load(f"k{n}", int) for n in range(50)] == list(range(50))
         assert await persistence.verify()
+
+
+@pytest.mark.parametrize("verb", ["rotate_keys", "encrypt"])
+@pytest.mark.parametrize("kind", [SQLiteAdapter, FileStorageAdapter])
+async def test_what_is_cached_meets_no_conflict_with_what_the_job_wrote(kind, verb, tmp_path):
+    """It writes below the cache: a transaction that reads from there must not find its own store changed."""
+    async with open_persistence(kind(tmp_path / "s"), keys=KEYS if verb == "rotate_keys" else None) as first:
+        await first.save_many({"a": 1, "b": 1})
+    mode = "encrypt" if verb == "encrypt" else "normal"
+    async with open_persistence(kind(tmp_path / "s"), keys=KEYS, mode=mode) as persistence:
+        assert await persistence.load_many(["a", "b"], int) == {"a": 1, "b": 1}
+        await getattr(persistence, verb)()
+        async with persistence.transaction() as tx:
+            await tx.save("a", await tx.load("a", int) + 1)
+            await tx.delete("b")
+        assert await persistence.load("a", int) == 2

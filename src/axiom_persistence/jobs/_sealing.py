@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import ConflictError
 from ..keys import KEYSET
+from ..layers.cached import Cached
 from ..layers.encrypted import Encrypted
 from ..storage.adapter import Changes, Expect, Stored
 from ..store._header import HEADER
+from ..store.store import Store
 from .walk import OnProgress, pages
 
-__all__ = ["Rewriting"]
+__all__ = ["Rewriting", "forget_cached"]
 
 _PAGE: Final = 64
 """Records in one commit: those of others wait behind it."""
+
+
+def forget_cached(store: Store, keys: Iterable[str] | None = None) -> None:
+    """The versions of what was written below the cache: whoever relied on them would meet a conflict."""
+    cached = store.adapter.find(Cached)
+    if cached is not None:
+        cached.invalidate(keys)
 
 
 @dataclass
 class Rewriting:
     """One walk through all records, or several; what is in its new form already is only looked at."""
 
+    store: Store
     encrypted: Encrypted
     is_due: Callable[[int | None], bool]
     """Whether a record that is sealed with the key of this number, or plain, is to be written anew."""
@@ -66,5 +76,7 @@ class Rewriting:
                 )
             except ConflictError:
                 return False
+            finally:
+                forget_cached(self.store, group)
             self.rewritten += len(group)
         return True

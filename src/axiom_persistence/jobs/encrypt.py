@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import msgspec
 
 from ..errors import ConflictError
-from ..layers.cached import Cached
 from ..layers.encrypted import Encrypted
 from ..layers.erasable import Erasable
 from ..records._subject import SUBJECT_KEYS
@@ -17,7 +16,7 @@ from ..store._header import HEADER, sealed_header
 from ..store.store import Store
 from ._migration import Headline
 from ._noted import noted
-from ._sealing import Rewriting
+from ._sealing import Rewriting, forget_cached
 from .walk import OnProgress, pages
 
 __all__ = ["EncryptionReport", "decrypt", "encrypt"]
@@ -49,7 +48,10 @@ async def encrypt(
     """Seal what is plain. What is sealed is what is done: a later call does the rest."""
     sealing = store.adapter.find(Erasable) or encrypted  # what is about somebody with their own key, too
     rewriting = Rewriting(
-        encrypted, lambda number: number is None, lambda new, expect: sealing.commit(new, expect=expect)
+        store,
+        encrypted,
+        lambda number: number is None,
+        lambda new, expect: sealing.commit(new, expect=expect),
     )
     if dry_run:
         return await _counted(rewriting, progress)
@@ -59,7 +61,7 @@ async def encrypt(
         return _report(rewriting)
     await noted(store, "encryption in place")
     await encrypted.enter(ENCRYPTING)
-    await _walk(store, rewriting, progress)
+    await _walk(rewriting, progress)
     scrubbed = not rewriting.damaged and await encrypted.scrub()
     if not rewriting.damaged:
         await encrypted.enter("")
@@ -77,6 +79,7 @@ async def decrypt(
         await encrypted.inner.commit(plain, expect=expect)
 
     rewriting = Rewriting(
+        store,
         encrypted,
         lambda number: number is not None,
         commit,
@@ -88,7 +91,7 @@ async def decrypt(
         await noted(store, "decryption in place")
     while encrypted.passage != "plain":
         await encrypted.enter(DECRYPTING)
-        await _walk(store, rewriting, progress)
+        await _walk(rewriting, progress)
         if rewriting.damaged:
             return _report(rewriting)
         await _end(store, encrypted)
@@ -105,7 +108,7 @@ async def _begin(store: Store, encrypted: Encrypted) -> None:
     except ConflictError:
         pass  # somebody has changed the header: read it again
     finally:
-        _forget_cached(store)
+        forget_cached(store)
 
 
 async def _end(store: Store, encrypted: Encrypted) -> None:
@@ -115,7 +118,7 @@ async def _end(store: Store, encrypted: Encrypted) -> None:
     except ConflictError:
         pass  # somebody has changed the header or the keys: look at everything again
     finally:
-        _forget_cached(store)
+        forget_cached(store)
 
 
 async def _header(store: Store, *, encrypted: bool) -> tuple[Changes, Expect]:
@@ -128,23 +131,13 @@ async def _header(store: Store, *, encrypted: bool) -> tuple[Changes, Expect]:
     return {HEADER: sealed_header(changed)}, {HEADER: headline.version}
 
 
-async def _walk(store: Store, rewriting: Rewriting, progress: OnProgress | None) -> None:
+async def _walk(rewriting: Rewriting, progress: OnProgress | None) -> None:
     """Until a walk finds nothing to do: another program may have saved behind it."""
     seen = -1
-    try:
-        while rewriting.rewritten != seen:
-            seen = rewriting.rewritten
-            rewriting.damaged.clear()
-            await rewriting.walk(progress)
-    finally:
-        _forget_cached(store)
-
-
-def _forget_cached(store: Store) -> None:
-    """The versions of what was written below the cache."""
-    cached = store.adapter.find(Cached)
-    if cached is not None:
-        cached.invalidate()
+    while rewriting.rewritten != seen:
+        seen = rewriting.rewritten
+        rewriting.damaged.clear()
+        await rewriting.walk(progress)
 
 
 async def _counted(rewriting: Rewriting, progress: OnProgress | None) -> EncryptionReport:

@@ -49,6 +49,7 @@ async def rotate(store: Store, encrypted: Encrypted, *, progress: OnProgress | N
     await noted(store, "rotation of the keys")
     await encrypted.rotate()
     rewriting = Rewriting(
+        store,
         encrypted,
         lambda number: number is not None and number < encrypted.keyset.primary,
         lambda changes, expect: encrypted.commit(changes, expect=expect),

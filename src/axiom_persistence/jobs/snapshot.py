@@ -345,10 +345,13 @@ async def _refuse_another(store: Store, source: StorageAdapter, path: str) -> No
     theirs = await header_in(Store(source, on_corruption=Corruption.RAISE))
     ours = await header_in(store)
     if ours is not None and (theirs is None or theirs.id != ours.id):
+        of = "a store in which nothing was saved yet" if theirs is None else "another store"
         raise ConfigurationError(
-            f"{path} is a snapshot of another store",
+            f"{path} is a snapshot of {of}",
             adapter=store.adapter,
-            hint="import_from, or `axiom-persistence copy`, brings records of one store into another",
+            hint="delete_prefix('') empties a store"
+            if theirs is None
+            else "import_from, or `axiom-persistence copy`, brings records of one store into another",
         )
 
 

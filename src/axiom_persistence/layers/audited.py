@@ -297,9 +297,8 @@ class Audited(Layer):
         self._anchored = head
 
     async def _read_anchor(self, anchor: StorageAdapter) -> tuple[Checkpoint | None, str | None]:
-        if not self._anchor_opened:
-            await anchor.aopen()
-            self._anchor_opened = True
+        await anchor.aopen()  # each time: another store with the same log may have closed it
+        self._anchor_opened = True
         stored = (await anchor.fetch((_ANCHOR,))).get(_ANCHOR)
         if stored is None:
             return None, None

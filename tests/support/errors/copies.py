@@ -299,6 +299,20 @@ async def restore_a_snapshot_of_another_store(world):
 
 
 @case(
+    ConfigurationError,
+    "<path>/empty.db is a snapshot of a store in which nothing was saved yet [in "
+    "SQLiteAdapter(<path>/notes.db)]; delete_prefix('') empties a store",
+    place=True,
+)
+async def restore_a_snapshot_of_an_empty_store(world):
+    await fill(world.db())
+    async with SQLiteAdapter(world.db("empty.db")):
+        pass
+    async with open_persistence(world.db()) as persistence:
+        await persistence.restore(world.db("empty.db"))
+
+
+@case(
     CorruptedDataError,
     "the snapshot is damaged: it is not encrypted, and everything in this store is; nothing was "
     "changed [key 'k'] [in SQLiteAdapter(<path>/damaged.db)]; choose another snapshot, or repair "
