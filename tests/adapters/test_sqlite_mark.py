@@ -111,6 +111,29 @@ async def test_a_look_during_a_commit_never_hides_a_foreign_one(tmp_path):
             thread.join()
 
 
+async def test_a_look_behind_a_transaction_left_open_hides_no_foreign_commit(tmp_path):
+    """Ctrl-C may leave one open, which the next commit rolls back; a thread looks before that one ends."""
+    async with SQLiteAdapter(tmp_path / "a.db") as ours, SQLiteAdapter(tmp_path / "a.db") as theirs:
+        for adapter in (ours, theirs):
+            await adapter.commit({"first": b"1"})  # which may take more than one commit
+        transactions = ours._writer.transactions
+        cursor, seen = transactions._cursor, {ours.change_mark()}
+
+        def execute(statement, given=()):
+            done = cursor.execute(statement, given)
+            seen.add(ours.change_mark())
+            return done
+
+        cursor.execute("BEGIN IMMEDIATE")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(transactions, "_cursor", SimpleNamespace(execute=execute))
+            assert ours.commit_now({"ours": b"2"})
+        seen.add(ours.change_mark())
+        while theirs.commit_now({"theirs": b"1"}) is None:  # as above
+            await asyncio.sleep(0.001)
+        assert ours.change_mark() not in seen
+
+
 class World:
     """A log and the counts of our commits, which move on by themselves between the mark's own reads."""
 
