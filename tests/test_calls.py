@@ -40,13 +40,13 @@ async def assign(persistence, n):
 # The calls of this library on the thread that asks, each resumption of a coroutine being one; the function
 # above and what asyncio does are not counted. For a durable save that is what lies before and after the
 # wait; what the writer thread does meanwhile is on another thread. A key that was only saved is not cached.
-# Three to eight of a save look whether anybody else has committed, who may be a newer program.
+# Three to seven of a save look whether anybody else has committed, who may be a newer program.
 TRIPS = {
     "durable save": (save, {}, 40),
-    "PROCESS_EXIT save": (save_for_exit, {}, 28),
+    "PROCESS_EXIT save": (save_for_exit, {}, 22),
     "uncached load": (load, {"cache": None}, 28),
     "update of a cached key": (update, {}, 80),
-    "assignment": (assign, {}, 38),
+    "assignment": (assign, {}, 32),
 }
 
 

@@ -111,6 +111,29 @@ async def test_a_look_during_a_commit_never_hides_a_foreign_one(tmp_path):
             thread.join()
 
 
+async def test_a_look_behind_a_transaction_left_open_hides_no_foreign_commit(tmp_path):
+    """Ctrl-C may leave one open, which the next commit rolls back; a thread looks before that one ends."""
+    async with SQLiteAdapter(tmp_path / "a.db") as ours, SQLiteAdapter(tmp_path / "a.db") as theirs:
+        for adapter in (ours, theirs):
+            await adapter.commit({"first": b"1"})  # which may take more than one commit
+        transactions = ours._writer.transactions
+        cursor, seen = transactions._cursor, {ours.change_mark()}
+
+        def execute(statement, given=()):
+            done = cursor.execute(statement, given)
+            seen.add(ours.change_mark())
+            return done
+
+        cursor.execute("BEGIN IMMEDIATE")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(transactions, "_cursor", SimpleNamespace(execute=execute))
+            assert ours.commit_now({"ours": b"2"})
+        seen.add(ours.change_mark())
+        while theirs.commit_now({"theirs": b"1"}) is None:  # as above
+            await asyncio.sleep(0.001)
+        assert ours.change_mark() not in seen
+
+
 class World:
     """A log and the counts of our commits, which move on by themselves between the mark's own reads."""
 
@@ -168,20 +191,23 @@ PLANS = {
 )
 def test_every_interleaving_of_looks_with_commits(plan, foreign_at):
     """Whenever a look is overtaken: a foreign commit moves the mark, ours alone does not."""
+    adapter = SQLiteAdapter("x.db")  # never opened: what it would read is the World
     steps = list(PLANS[plan])
     if foreign_at is not None:
         steps.insert(foreign_at, "foreign")
     for after in itertools.combinations_with_replacement(range(14 if len(steps) < 6 else 9), len(steps)):
         world = World()
         mark = ChangeMark(SimpleNamespace(memory=world), world)
-        start = mark.read()
+        adapter._writer = SimpleNamespace(mark=mark, commits=SimpleNamespace(refusal=None))
+        start = adapter.change_mark()
         world.plan(steps, after)
         seen = {start}
         for _ in range(3):
             foreign = world.foreign
-            now = mark.read()
+            now = adapter.change_mark()
             assert not foreign or now not in seen, after
             if not world.foreign:
                 seen.add(now)
         world.advance(to_the_end=True)
-        assert (mark.read() == start) if foreign_at is None else (mark.read() not in seen), after
+        now = adapter.change_mark()
+        assert (now == start) if foreign_at is None else (now not in seen), after

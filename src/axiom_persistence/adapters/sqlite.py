@@ -44,6 +44,7 @@ from ._sqlite import reader as reading
 from ._sqlite.medium import Medium, refuses_reading
 from ._sqlite.reader import BUSY
 from ._sqlite.schema import patiently
+from ._sqlite.wal import HEADER
 from ._sqlite.writer import Writer
 
 if TYPE_CHECKING:
@@ -379,8 +380,9 @@ class SQLiteAdapter(StorageAdapter):
 
     def change_mark(self) -> Hashable | None:
         writer = self._writer
-        if writer is not None and writer.mark is not None and writer.commits.refusal is None:
-            return writer.mark.read()  # the short way for what every cached load asks
+        if writer is not None and (mark := writer.mark) is not None and writer.commits.refusal is None:
+            seen, _, foreign = mark.seen  # the short way for what every cached load asks
+            return foreign if mark.memory[:HEADER] == seen else mark.look()
         if self._inspect:
             return None
         writer = self._open_writer()

@@ -61,10 +61,6 @@ class Cell:
         """Whether a commit of this field has not ended."""
         return bool(self._under_way)
 
-    def holds(self, mark: bytes) -> bool:
-        """Whether the store surely has the record with the fingerprint ``mark`` already."""
-        return not self._under_way and self.saved == mark
-
     def differs(self, data: bytes, seal: Callable[[Field, Any], bytes], field: Field) -> bool:
         """Whether ``data``, of a ``field`` that nobody assigned to since, shows a change inside its value.
 
@@ -78,9 +74,7 @@ class Cell:
         return saved != fingerprint(data)
 
     def renew(self, store: Store, key: str, kind: Any, data: bytes | None) -> None:
-        """Find out what has to be kept of the record ``data``, which was just stored over another one."""
-        if self.kept is None:
-            return
+        """Find out what has to be kept of ``data``, which was just stored over a record with ``kept``."""
         self.kept = None
         if data is not None:
             record = store.open_record(key, data)

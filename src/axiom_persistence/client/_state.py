@@ -233,11 +233,9 @@ class State:
             data = self.seal(field, value) if field.persisted else None
             if field.validate is not None or data is None:
                 field.check(value, f"{self.name}.{field.name}")
-            if self.transactions and self.running():
-                holder = self.transaction()
-                if holder is not None:
-                    holder.assign(field, value, data)
-                    return
+            if self.transactions and self.running() and (holder := self.transaction()) is not None:
+                holder.assign(field, value, data)
+                return
             name = field.name
             old = getattr(self.client, name)
             if self.will_observe:
@@ -261,7 +259,7 @@ class State:
                 self.roster().hold(self)
             return
         mark = fingerprint(data)
-        if cell.holds(mark):
+        if cell.saved == mark and not cell.under_way:
             self.dirty.pop(name, None)
             return
         store, prefix = self.secret if field.secure else self.plain
@@ -275,7 +273,8 @@ class State:
                 return
             if versions is not None:
                 cell.version, cell.saved = versions[key], mark
-                cell.renew(store, key, field.kind, data)
+                if cell.kept is not None:
+                    cell.renew(store, key, field.kind, data)
                 self.unsynced += 1
                 self.deferrals = 0
                 self.dirty.pop(name, None)
@@ -439,7 +438,8 @@ def settle(entries: Iterable[Entry], versions: Mapping[str, str] | None) -> None
                 continue  # assigned again meanwhile, and stored or pending with that
             cell.version = MISSING if cell.overlapping else versions.get(entry.key)
             cell.saved = None if entry.data is None else fingerprint(entry.data)
-            cell.renew(entry.store, entry.key, state.fields[entry.name].kind, entry.data)
+            if cell.kept is not None:
+                cell.renew(entry.store, entry.key, state.fields[entry.name].kind, entry.data)
             state.dirty.pop(entry.name, None)
             state.settled()
 

@@ -191,10 +191,10 @@ encode_bare: Final = msgspec.json.Encoder(enc_hook=_encode_other).encode
 _encode_in_clear: Final = msgspec.json.Encoder(enc_hook=_encode_no_secret).encode
 
 
-def encode_value(value: Any, encode: Callable[[Any], bytes] = encode_bare) -> bytes:
+def encode_value(value: Any) -> bytes:
     """``value`` as JSON. Raises ``EncodingError``, saying what in it cannot be written."""
     try:
-        data = encode(value)
+        data = encode_bare(value)
     except Exception as error:
         raise _not_written(error, value) from _cause_of(error)
     # msgspec writes NaN and infinities as null, silently: look closer wherever there is a null.
@@ -284,17 +284,33 @@ class Codec:
     def encode(self, value: Any, kind: Any = None) -> bytes:
         """``value`` as JSON; with ``kind``, only if it can be read back as that.
 
-        Raises ``EncodingError`` for what cannot be written, ``TypeMismatchError`` for what is no ``kind`` and
-        ``InsecureStorageError`` for a ``Secret`` where what is written can be read by others.
+        Raises ``EncodingError`` for what cannot be written, or would silently come back as less,
+        ``TypeMismatchError`` for what is no ``kind`` and ``InsecureStorageError`` for a ``Secret`` where what
+        is written can be read by others.
         """
         cls: Any = type(value)
-        if cls in ATOMS and (kind is None or kind is cls or kind is Any):
-            return encode_value(value, self._encode)
-        if kind is None or kind is Any:
-            data = encode_value(value, self._encode)
-            _check_untyped(value, cls, data)
+        is_untyped = kind is None or kind is Any
+        if is_untyped or kind is cls or not is_adapter(kind):
+            try:  # as in ``encode_value``: every save comes by here
+                data = self._encode(value)
+            except Exception as error:
+                raise _not_written(error, value) from _cause_of(error)
+            if data.find(b"null") >= 0:
+                _refuse_not_finite(value)
+        else:
+            data = _encode_by(kind, value)
+        if cls in ATOMS and (is_untyped or kind is cls):
             return data
-        data = _encode_by(kind, value) if is_adapter(kind) else encode_value(value, self._encode)
+        if is_untyped:
+            try:
+                loss = silent_loss(cls)
+            except ConfigurationError as error:
+                raise _never_read_back(cls, error) from error
+            if loss is None:
+                refuse_no_json(data)
+            elif loss is not NO_LOSS and loss.is_possible():
+                _check_back(value, cls, decoder_of(cls), data)
+            return data
         decode = decoder_of(kind)  # a type that could never be read back is refused in any case
         if cls is kind:
             if checks_itself(cls):
@@ -316,30 +332,22 @@ class Codec:
         """``value``, which was read as ``kind``, as JSON again. Not checked."""
         return _encode_by(kind, value) if is_adapter(kind) else encode_bare(value)
 
-    def decoder(self, kind: Any) -> Callable[[bytes], Any]:
-        """The bare decoder of ``kind``, whose errors are not of our tree."""
-        return decoder_of(kind)
+    decoder = staticmethod(decoder_of)
+    """The bare decoder of a type, whose errors are not of our tree."""
 
     def is_adapter(self, kind: Any) -> bool:
         """Whether ``kind`` is a ``TypeAdapter`` of pydantic, which cannot be a part of other types."""
         return is_adapter(kind)
 
 
-def _check_untyped(value: Any, cls: Any, data: bytes) -> None:
-    """Refuse an instance that could never be read back as its class, or would silently come back as less."""
-    try:
-        loss = silent_loss(cls)
-    except ConfigurationError as error:
-        hint = error.hint
-        for base in cls.__mro__:
-            if base in registered:
-                hint = f"{base.__qualname__} is registered: save it with type={base.__qualname__}"
-                break
-        raise EncodingError(error.message, hint=hint) from error
-    if loss is None:
-        refuse_no_json(data)
-    elif loss is not NO_LOSS and loss.is_possible():
-        _check_back(value, cls, decoder_of(cls), data)
+def _never_read_back(cls: Any, error: ConfigurationError) -> EncodingError:
+    """Why an instance of ``cls`` is not written: ``error`` says why it could not be read as that class."""
+    hint = error.hint
+    for base in cls.__mro__:
+        if base in registered:
+            hint = f"{base.__qualname__} is registered: save it with type={base.__qualname__}"
+            break
+    return EncodingError(error.message, hint=hint)
 
 
 def _check_back(value: Any, kind: Any, decode: Callable[[bytes], Any], data: bytes) -> None:

@@ -44,28 +44,27 @@ class ChangeMark:
     """
 
     def __init__(self, index: Index, commits: OwnCommits) -> None:
-        self._memory = index.memory
+        self.memory = index.memory
         self._commits = commits
         self._lock = threading.Lock()
-        # The log's header, our own commits in it, those of others: one tuple, for it is read unlocked.
-        self._seen = (self._memory[:HEADER], commits.own[0], 0)
+        self.seen = (self.memory[:HEADER], commits.own[0], 0)
+        """The log's header, our own commits in it, those of others: one tuple, for it is read unlocked."""
         self._doubts = 0
 
-    def read(self) -> int:
-        seen, _, foreign = self._seen
-        return foreign if self._memory[:HEADER] == seen else self.look()
-
     def look(self) -> int:
-        """Count. Also to be called once SQLite's write lock is held, before ``committing`` is said."""
+        """Count. While ``memory`` begins with the header of ``seen``, the number there is still the one.
+
+        Also to be called once SQLite's write lock is held, before ``committing`` is said.
+        """
         commits = self._commits
         with self._lock:
             while True:
                 now = commits.own
-                header = self._memory[:HEADER]
+                header = self.memory[:HEADER]
                 if commits.own is now:
                     break  # else a commit of ours has just begun or ended
             own, committing, putting = now
-            seen, seen_own, foreign = self._seen
+            seen, seen_own, foreign = self.seen
             count, before = _COUNT(header, _AT)[0], _COUNT(seen, _AT)[0]
             ahead = (count - before - (own - seen_own)) % _WORD
             if putting:
@@ -74,7 +73,7 @@ class ChangeMark:
                 self._doubts -= 1  # ours or theirs: it is counted when that is known
                 return self._doubts
             if not committing:
-                self._seen = (header, own, foreign + 1 if ahead else foreign)
+                self.seen = (header, own, foreign + 1 if ahead else foreign)
             elif ahead > 1:
-                self._seen = (header, own + 1, foreign + 1)
-            return self._seen[2]
+                self.seen = (header, own + 1, foreign + 1)
+            return self.seen[2]

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from ...errors import ConflictError
 from ...storage.adapter import Changes, Expect
@@ -74,35 +74,20 @@ class Transactions:
         return True
 
     def commit(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
-        """One commit that is not synced; the new versions."""
+        """One commit that is not synced; the new versions.
+
+        One value or two are put by one statement, which is a transaction of its own.
+        """
         if self._is_fresh and changes:
             self.begin_log()
-        if expect is None and 0 < len(changes) <= _FEW and None not in changes.values():
-            count = self.own[0]
-            self.own = (count, False, True)
-            try:
-                put = self._put(cast(Mapping[str, bytes], changes))
-                count += 1
-            finally:
-                self.own = (count, False, False)
-            return put
-        if not changes and not expect:
-            return {}
-        versions: Mapping[str, str] = {}
-
-        def fold(batch: Batch) -> None:
-            nonlocal versions
-            versions = batch.add(changes, expect, durable=False)
-
-        self._transaction(fold)
-        return versions
-
-    def _put(self, values: Mapping[str, bytes]) -> Mapping[str, str]:
-        """One value or two in one statement, which is a transaction of its own."""
+        if expect is not None or not 0 < len(changes) <= _FEW:
+            return self._commit_folded(changes, expect)
         pages = 1
         given: tuple[object, ...] = ()
         kind: tuple[bool, ...] = ()
-        for key, data in values.items():
+        for key, data in changes.items():
+            if data is None:
+                return self._commit_folded(changes, expect)
             pages += 2 + len(data) // 4096
             given += (key, data)
             kind += (data[:1] == b"{",)
@@ -117,19 +102,39 @@ class Transactions:
         if size < log.longest:
             log.check_not_cut()
         log.longest = size
-        while True:
-            version = self._clock.next()
-            try:
-                done = self._cursor.execute(statement, (*given, version)).rowcount == len(values)
-            except sqlite3.IntegrityError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_NOTNULL:
-                    raise  # another program's trigger
-                done = False  # the version is NULL
-            if done:
-                self.pages += pages
-                self.counters["commits"] += len(values)
-                return dict.fromkeys(values, str(version))
-            self._clock.catch_up(self._cursor, values, version)
+        count = self.own[0]
+        self.own = (count, False, True)
+        try:
+            while True:
+                version = self._clock.next()
+                try:
+                    done = self._cursor.execute(statement, (*given, version)).rowcount == len(changes)
+                except sqlite3.IntegrityError as error:
+                    if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+                        raise  # another program's trigger
+                    done = False  # the version is NULL
+                if done:
+                    count += 1
+                    break
+                self._clock.catch_up(self._cursor, changes, version)
+        finally:
+            self.own = (count, False, False)
+        self.pages += pages
+        self.counters["commits"] += len(changes)
+        return dict.fromkeys(changes, str(version))
+
+    def _commit_folded(self, changes: Changes, expect: Expect | None) -> Mapping[str, str]:
+        """One commit of many values, of deletions, or with what is expected."""
+        if not changes and not expect:
+            return {}
+        versions: Mapping[str, str] = {}
+
+        def fold(batch: Batch) -> None:
+            nonlocal versions
+            versions = batch.add(changes, expect, durable=False)
+
+        self._transaction(fold)
+        return versions
 
     def write(self, jobs: Sequence[Job]) -> None:
         """Several commits in one transaction; sets their versions, or the error of a failed expectation."""
