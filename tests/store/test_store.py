@@ -157,7 +157,7 @@ async def test_exists_decodes_nothing(persistence, monkeypatch):
         raise AssertionError("decoded")
 
     monkeypatch.setattr("axiom_persistence.records.codec.decode_value", refuse)
-    monkeypatch.setattr("axiom_persistence.records.codec.Codec.decoder", staticmethod(refuse))
+    monkeypatch.setattr("axiom_persistence.records.codec.decoder_of", refuse)
     with pytest.raises(AssertionError, match="decoded"):
         await persistence.load("value", list)
     for key in ("value", "damaged", "newer"):

@@ -63,6 +63,7 @@ class Device:
             self.options["audit"] = AuditLog(actor=name)
         if chance.random() < 0.3:
             self.options["retention"] = {"r/*": timedelta(days=1)}
+        self._stack = contextlib.AsyncExitStack()
 
     def _adapter(self):
         match self.kind:
@@ -74,7 +75,6 @@ class Device:
                 return SQLiteAdapter(self._path, exclusive=kind == "exclusive")
 
     async def open(self):
-        self._stack = contextlib.AsyncExitStack()
         self.store = await self._stack.enter_async_context(
             open_persistence(self._adapter(), sync=self.sync, **self.options)
         )
@@ -209,8 +209,7 @@ async def run(seed, directory):
         return await one.differences()
     finally:
         for device in one.devices:
-            with contextlib.suppress(AttributeError):  # it was never opened
-                await device.close()
+            await device.close()
 
 
 def main():

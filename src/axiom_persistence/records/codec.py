@@ -332,8 +332,9 @@ class Codec:
         """``value``, which was read as ``kind``, as JSON again. Not checked."""
         return _encode_by(kind, value) if is_adapter(kind) else encode_bare(value)
 
-    decoder = staticmethod(decoder_of)
-    """The bare decoder of a type, whose errors are not of our tree."""
+    def decoder(self, kind: Any) -> Callable[[bytes], Any]:
+        """The bare decoder of ``kind``, whose errors are not of our tree."""
+        return decoder_of(kind)
 
     def is_adapter(self, kind: Any) -> bool:
         """Whether ``kind`` is a ``TypeAdapter`` of pydantic, which cannot be a part of other types."""
